@@ -1,0 +1,1 @@
+//! RabbitMQ: topology, consuming, acks, publisher confirms, reconnecting, dead letters.

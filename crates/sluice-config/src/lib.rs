@@ -1,0 +1,1 @@
+//! The configuration schema, its defaults and the validation of text handed to it.

@@ -1,0 +1,1 @@
+//! The ports Inbox, Ledger and SlotSource on one SQLite file.

@@ -1,0 +1,1 @@
+//! One message from delivery to ack: the pipeline, and the ports that adapters implement.

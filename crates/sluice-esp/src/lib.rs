@@ -1,0 +1,1 @@
+//! One module per ESP: request out, response to Outcome.

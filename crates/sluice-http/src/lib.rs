@@ -1,0 +1,1 @@
+//! The HTTP routes over engine handles: health, metrics, status, job intake.

@@ -1,0 +1,1 @@
+//! All Postgres SQL, one function a statement; the migration runner; slot leases.

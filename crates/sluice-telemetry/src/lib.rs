@@ -1,0 +1,1 @@
+//! Every metric name and log event, and the redaction of addresses.

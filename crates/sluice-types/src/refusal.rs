@@ -1,0 +1,96 @@
+//! Why a job is refused at the door: a reason from a closed list, the field at fault, and a sentence.
+
+use serde::{Deserialize, Serialize};
+
+/// Closed list of reasons; the words stand in the `reason` header, in `dead_letter` and in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalReason {
+    /// The body is longer than 256 KiB.
+    TooLarge,
+    /// The body is not UTF-8.
+    NotUtf8,
+    /// The body is not JSON, or is nested too deeply.
+    NotJson,
+    /// `v` names a version that this build does not know.
+    UnknownVersion,
+    /// A top-level or nested field that the schema does not have.
+    UnknownField,
+    /// A required field is missing.
+    MissingField,
+    /// A field has the wrong JSON type.
+    WrongType,
+    /// A field's value breaks a rule.
+    InvalidValue,
+    /// `pool` names no configured pool.
+    UnknownPool,
+    /// A template does not compile, fails, runs too long or writes too much.
+    Template,
+    /// The id was used before with another body; the first one stands.
+    IdConflict,
+    /// The broker gave up after too many deliveries: the job brought workers down.
+    DeliveryLimit,
+}
+
+impl RefusalReason {
+    /// All reasons.
+    pub const ALL: [Self; 12] = [
+        Self::TooLarge,
+        Self::NotUtf8,
+        Self::NotJson,
+        Self::UnknownVersion,
+        Self::UnknownField,
+        Self::MissingField,
+        Self::WrongType,
+        Self::InvalidValue,
+        Self::UnknownPool,
+        Self::Template,
+        Self::IdConflict,
+        Self::DeliveryLimit,
+    ];
+
+    /// The word for headers, SQL and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::NotUtf8 => "not_utf8",
+            Self::NotJson => "not_json",
+            Self::UnknownVersion => "unknown_version",
+            Self::UnknownField => "unknown_field",
+            Self::MissingField => "missing_field",
+            Self::WrongType => "wrong_type",
+            Self::InvalidValue => "invalid_value",
+            Self::UnknownPool => "unknown_pool",
+            Self::Template => "template",
+            Self::IdConflict => "id_conflict",
+            Self::DeliveryLimit => "delivery_limit",
+        }
+    }
+}
+
+impl std::fmt::Display for RefusalReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A job that Sluice will not take, and what to mend. The text never quotes the value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{}{}{detail}", .field, if .field.is_empty() { "" } else { ": " })]
+pub struct Refusal {
+    /// From the closed list.
+    pub reason: RefusalReason,
+    /// The field at fault as a path such as `to.email`; empty when it is the body as a whole.
+    pub field: String,
+    /// What is wrong, in a sentence without the value.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal for `field`.
+    #[must_use]
+    pub fn new(reason: RefusalReason, field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { reason, field: field.into(), detail: detail.into() }
+    }
+}

@@ -1,0 +1,1 @@
+//! The whole worker against private services.
