@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// Longest job id, in bytes.
-pub const JOB_ID_MAX_BYTES: usize = 128;
+pub(crate) const JOB_ID_MAX_BYTES: usize = 128;
 /// Longest tenant, pool, campaign, ESP or group name, in bytes.
-pub const NAME_MAX_BYTES: usize = 64;
+pub(crate) const NAME_MAX_BYTES: usize = 64;
 
 /// Why a text is not a valid id or name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

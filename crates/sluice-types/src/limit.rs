@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::{EspId, GroupName, Tenant, WaitReason};
 
 /// Windows from this length on are counted in sub-buckets instead of spaced.
-pub const COUNTED_FROM: Duration = Duration::from_secs(3600);
+pub(crate) const COUNTED_FROM: Duration = Duration::from_secs(3600);
 /// Longest window.
-pub const WINDOW_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
+pub(crate) const WINDOW_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
 /// Largest count or burst of one limit.
 pub const COUNT_MAX: u32 = 100_000_000;
 

@@ -14,7 +14,7 @@ use crate::{Address, Campaign, Class, JobId, PoolName, Tenant, Timestamp};
 /// Largest body of a job, in bytes.
 pub const BODY_MAX_BYTES: usize = 256 * 1024;
 /// Largest number of extra headers.
-pub const HEADERS_MAX: usize = 64;
+pub(crate) const HEADERS_MAX: usize = 64;
 /// Longest subject, name or header value in bytes (RFC 5322 section 2.1.1, one line).
 pub const LINE_MAX_BYTES: usize = 998;
 

@@ -1,0 +1,132 @@
+//! Where jobs come from: one feed per lane, and a receipt per delivery.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sluice_types::{EspId, Lane, Timestamp};
+
+/// The lanes of a broker.
+#[async_trait]
+pub trait Inbox: Send + Sync + std::fmt::Debug {
+    /// Starts to consume `lane`, with at most `prefetch` deliveries neither acked nor released.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached or refuses; try again later.
+    async fn open(&self, lane: &Lane, prefetch: u16) -> Result<Box<dyn Feed>, InboxError>;
+
+    /// How many jobs wait in each of `lanes`.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached.
+    async fn depths(&self, lanes: &[Lane]) -> Result<Vec<LaneDepth>, InboxError>;
+}
+
+/// The deliveries of one lane over one connection generation.
+#[async_trait]
+pub trait Feed: Send {
+    /// The next delivery; `None` when this feed is over (connection lost, cancelled) and must be opened anew.
+    ///
+    /// Cancel safe.
+    async fn next(&mut self) -> Option<Delivery>;
+
+    /// Asks the broker for no more. What it had sent already still comes out of [`Feed::next`], then `None`.
+    async fn stop(&mut self);
+}
+
+/// One message as the broker lent it.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The body: a job as JSON, unchecked.
+    pub body: Bytes,
+    /// What travels beside the body.
+    pub passport: Passport,
+    /// Whether the broker says that it gave this message before.
+    pub redelivered: bool,
+    /// The means to give it back.
+    pub receipt: Receipt,
+}
+
+/// What travels beside a body from publication to publication. A fresh job has the default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passport {
+    /// The number that the next attempt will have, from 1.
+    pub attempt: u32,
+    /// When Sluice first saw the job; the retry schedule counts from here.
+    pub first_seen: Option<Timestamp>,
+    /// ESPs that have faulted on this job, for routing around them.
+    pub faulted: Vec<EspId>,
+    /// The last outcome is unknown, and policy or an operator wants it sent again.
+    pub resend: bool,
+    /// W3C trace context of the publisher.
+    pub traceparent: Option<String>,
+}
+
+impl Default for Passport {
+    fn default() -> Self {
+        Self { attempt: 1, first_seen: None, faulted: Vec::new(), resend: false, traceparent: None }
+    }
+}
+
+/// The duty to give one delivery back. Dropped without a word (a panic, a cancelled task) it releases.
+#[derive(Debug)]
+pub struct Receipt {
+    tag: u64,
+    acker: Option<Arc<dyn Acker>>,
+}
+
+impl Receipt {
+    /// A receipt for the delivery `tag` of the feed behind `acker`.
+    #[must_use]
+    pub fn new(tag: u64, acker: Arc<dyn Acker>) -> Self {
+        Self { tag, acker: Some(acker) }
+    }
+
+    /// The job is safely stored: the broker may forget the message.
+    pub fn ack(mut self) {
+        if let Some(acker) = self.acker.take() {
+            acker.ack(self.tag);
+        }
+    }
+
+    /// The broker shall give the message to somebody else, now.
+    pub fn release(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let Some(acker) = self.acker.take() {
+            acker.release(self.tag);
+        }
+    }
+}
+
+/// Takes deliveries back; each belongs to one connection generation and never blocks.
+pub trait Acker: Send + Sync + std::fmt::Debug {
+    /// The message is done with.
+    fn ack(&self, tag: u64);
+    /// The message goes back to the lane.
+    fn release(&self, tag: u64);
+}
+
+/// Jobs waiting in a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneDepth {
+    /// The lane.
+    pub lane: Lane,
+    /// Messages ready for delivery.
+    pub ready: u64,
+}
+
+/// The broker could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum InboxError {
+    /// It cannot be reached, or did not answer in time.
+    #[error("broker unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It answered with a refusal that waiting will not mend.
+    #[error("broker refused")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

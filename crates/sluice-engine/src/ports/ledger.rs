@@ -1,0 +1,200 @@
+//! What happened to every job, durable before and after each send.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sluice_types::{
+    Address, Campaign, Category, Class, EspId, JobId, JobState, Lane, Outcome, PoolName, Refusal, Tenant,
+    Timestamp,
+};
+
+use super::{DueBatch, Parked};
+
+/// The ledger of jobs, attempts, parked jobs and dead letters. A call returns when its rows are durable.
+#[async_trait]
+pub trait Ledger: Send + Sync + std::fmt::Debug {
+    /// Claims jobs before they are sent, or closes them without a send; one verdict per claim, in order.
+    ///
+    /// A claim goes through when the job is new and `attempt` is 1, when it is `deferred` and `attempt` is the one
+    /// after its last, or when it is `unknown`, `attempt` is the one after its last and `resend` is set. A suppressed
+    /// recipient closes the job instead. Two claims of one batch never name the same job.
+    ///
+    /// # Errors
+    /// When the store could not be asked; the call may be repeated: a claim of the same worker, job, attempt and
+    /// token as one that went through is `Go` again.
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<ClaimVerdict>, LedgerError>;
+
+    /// Records results; one verdict per record, in order. The attempt is kept in any case.
+    ///
+    /// # Errors
+    /// When the store could not be asked; the call may be repeated.
+    async fn record(&self, records: &[Record]) -> Result<Vec<RecordVerdict>, LedgerError>;
+
+    /// Parks jobs that hold no claim. A job that is parked already keeps its first row.
+    ///
+    /// # Errors
+    /// When the store could not be asked; the call may be repeated.
+    async fn park(&self, jobs: &[Parked]) -> Result<(), LedgerError>;
+
+    /// Keeps refused messages for a person to look at.
+    ///
+    /// # Errors
+    /// When the store could not be asked; a repeated call may keep a message twice.
+    async fn refuse(&self, messages: &[DeadLetter]) -> Result<(), LedgerError>;
+
+    /// Up to `max` parked jobs that are due, oldest first, hidden from other relays; `None` when none is due.
+    ///
+    /// # Errors
+    /// When the store could not be asked.
+    async fn due(&self, max: u32) -> Result<Option<Box<dyn DueBatch>>, LedgerError>;
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    async fn ping(&self) -> Result<(), LedgerError>;
+}
+
+/// A worker's wish to send a job now, or to close it unsent.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The job.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its campaign.
+    pub campaign: Option<Campaign>,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Its class.
+    pub class: Class,
+    /// The recipient.
+    pub recipient: Address,
+    /// Tells the same body from another.
+    pub fingerprint: i64,
+    /// The number of this attempt, from 1.
+    pub attempt: u32,
+    /// Set when an `unknown` job may be sent again.
+    pub resend: bool,
+    /// Unique in this process: tells a repeated call from a redelivered message.
+    pub token: i64,
+    /// What for.
+    pub intent: Intent,
+}
+
+/// What a claim is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// To send it; after `ttl` on the store's clock the claim counts as a dead worker's.
+    Send {
+        /// How long the claim stands.
+        ttl: Duration,
+        /// The ESP that will be asked.
+        esp: EspId,
+    },
+    /// To close it unsent in a final state.
+    Close {
+        /// The final state.
+        state: JobState,
+        /// In one word.
+        category: Category,
+    },
+}
+
+/// The ledger's word on a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimVerdict {
+    /// Yes: send it. The attempt counter has moved.
+    Go,
+    /// Closed as wished.
+    Closed,
+    /// The recipient is suppressed; the job is closed as `suppressed`.
+    Suppressed,
+    /// Nothing to do: the job is final, or a later attempt is already known.
+    Done,
+    /// The id is taken by a job with another body.
+    Conflict,
+    /// A live claim holds it.
+    InFlight {
+        /// How long that claim still stands.
+        remaining: Duration,
+    },
+    /// A dead claim left it `unknown`; the attempt is recorded so. The body must be parked under `unknown`.
+    Unknown {
+        /// The attempt whose outcome nobody knows.
+        attempt: u32,
+    },
+}
+
+/// The result of one attempt.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The job.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The attempt, as claimed.
+    pub attempt: u32,
+    /// The ESP that was asked.
+    pub esp: EspId,
+    /// When the call began.
+    pub started_at: Timestamp,
+    /// When its outcome was known.
+    pub finished_at: Timestamp,
+    /// The outcome; `None` when the claim is given back without a call.
+    pub outcome: Option<Outcome>,
+    /// Where the job goes from here.
+    pub next: NextStep,
+}
+
+/// Where a job goes after a record.
+#[derive(Clone, Debug)]
+pub enum NextStep {
+    /// It is final; its parked copies go.
+    Final {
+        /// The state.
+        state: JobState,
+        /// In one word, where there is one.
+        category: Option<Category>,
+    },
+    /// It becomes `deferred` and waits in `pending`.
+    Retry(Parked),
+    /// It becomes `unknown` and its body waits in `pending` for policy or an operator.
+    Unknown(Parked),
+    /// It was not sent after all: the attempt counter goes back and it waits in `pending`.
+    Unsent(Parked),
+}
+
+/// The ledger's word on a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordVerdict {
+    /// Recorded.
+    Recorded,
+    /// The claim was no longer ours: the attempt is kept, the job's state is not touched.
+    NotOurs,
+}
+
+/// A refused message.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The job's id, if one could be read.
+    pub job_id: Option<String>,
+    /// The lane that it came from.
+    pub lane: Lane,
+    /// Why, and which field.
+    pub refusal: Refusal,
+    /// The body, untouched.
+    pub body: Bytes,
+}
+
+/// The store could not be asked, or will not take a row.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It cannot be reached, is shutting down, or did not answer in time: the call may be repeated.
+    #[error("store unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It will not take this batch, now or later: split it to find the row at fault.
+    #[error("store refused the batch")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

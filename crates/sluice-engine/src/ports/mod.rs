@@ -1,0 +1,25 @@
+//! The ports: what the engine asks of the outside. Adapters implement them.
+//!
+//! Every call takes and answers batches, may be run twice, and says apart "could not find out" and "was refused".
+
+mod clock;
+mod console;
+mod esp;
+mod inbox;
+mod ledger;
+mod outbox;
+mod pending;
+mod slot_source;
+
+pub use clock::{Clock, SystemClock};
+pub use console::{
+    AttemptView, Console, DeadLetterView, JobView, KnownJob, PendingView, StatusView, SuppressionEntry,
+};
+pub use esp::Esp;
+pub use inbox::{Acker, Delivery, Feed, Inbox, InboxError, LaneDepth, Passport, Receipt};
+pub use ledger::{
+    Claim, ClaimVerdict, DeadLetter, Intent, Ledger, LedgerError, NextStep, Record, RecordVerdict,
+};
+pub use outbox::{Burial, Outbox, Publication, PublishError};
+pub use pending::{Due, DueBatch, Parked, PendingJob};
+pub use slot_source::{Leased, SlotError, SlotSource, Want};

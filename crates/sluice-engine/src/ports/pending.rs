@@ -1,0 +1,77 @@
+//! The one place for everything that is not due yet.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sluice_types::{Campaign, Class, JobId, PoolName, Tenant, Timestamp, WaitReason};
+
+use super::{LedgerError, Passport};
+
+/// When a parked job is due, by the store's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// So long after the store writes it.
+    In(Duration),
+    /// At this instant.
+    At(Timestamp),
+    /// Not until an operator or an event says so.
+    Held,
+}
+
+/// A job put aside with its body.
+#[derive(Clone, Debug)]
+pub struct Parked {
+    /// The job.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Its campaign.
+    pub campaign: Option<Campaign>,
+    /// Its pool, for the lane.
+    pub pool: PoolName,
+    /// Its class, for the lane.
+    pub class: Class,
+    /// The recipient's domain, for the lane.
+    pub domain: String,
+    /// When it goes on.
+    pub due: Due,
+    /// Why it waits.
+    pub reason: WaitReason,
+    /// The key of the limit that holds it, where one does.
+    pub limit_key: Option<String>,
+    /// The body as published.
+    pub body: Bytes,
+    /// What goes into the next publication.
+    pub passport: Passport,
+}
+
+/// A parked job whose time has come.
+#[derive(Clone, Debug)]
+pub struct PendingJob {
+    /// The job.
+    pub id: JobId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Its class.
+    pub class: Class,
+    /// The recipient's domain.
+    pub domain: String,
+    /// The body.
+    pub body: Bytes,
+    /// What travels beside it.
+    pub passport: Passport,
+}
+
+/// Due jobs that no other relay sees until this is dropped or told what was published.
+#[async_trait]
+pub trait DueBatch: Send {
+    /// The jobs, oldest first.
+    fn jobs(&self) -> &[PendingJob];
+
+    /// Removes the jobs whose publication the broker has confirmed; the rest become visible again.
+    ///
+    /// # Errors
+    /// When the store cannot be reached: the jobs will be published twice, and the claim makes the second a no-op.
+    async fn published(self: Box<Self>, confirmed: &[JobId]) -> Result<(), LedgerError>;
+}

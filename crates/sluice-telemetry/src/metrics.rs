@@ -1,0 +1,384 @@
+//! Every metric of a process. One method per thing that happens; names and labels stand here and nowhere else.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+use sluice_types::{AttemptOutcome, EspId, JobState, Lane, LimitScope, RefusalReason, WaitReason};
+
+const LATENCY_SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+const WAIT_SECONDS: [f64; 14] =
+    [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 14400.0, 86400.0];
+const BATCH_ROWS: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0];
+
+/// A kind of batched write to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// Claims before the send.
+    Claim,
+    /// Results after it.
+    Record,
+    /// Jobs put aside.
+    Park,
+    /// Refused messages.
+    Refuse,
+}
+
+impl Batch {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Claim => "claim",
+            Self::Record => "record",
+            Self::Park => "park",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// An outside system that may be away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dependency {
+    /// The broker.
+    Queue,
+    /// The ledger's store.
+    Store,
+}
+
+impl Dependency {
+    /// The word for labels and `/ready`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// A metric could not be set up or written.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics failed")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// The metrics of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    jobs: IntCounterVec,
+    refused: IntCounterVec,
+    duplicates: IntCounter,
+    redeliveries: IntCounter,
+    attempts: IntCounterVec,
+    send_seconds: HistogramVec,
+    wait_seconds: HistogramVec,
+    parked: IntCounterVec,
+    released: IntCounter,
+    failovers: IntCounterVec,
+    lane_ready: IntGaugeVec,
+    lane_in_flight: IntGaugeVec,
+    lane_paused: IntGaugeVec,
+    breaker_state: IntGaugeVec,
+    breaker_transitions: IntCounterVec,
+    slots_leased: IntCounterVec,
+    slots_used: IntCounterVec,
+    slots_lapsed: IntCounterVec,
+    batch_rows: HistogramVec,
+    commit_seconds: HistogramVec,
+    reconnects: IntCounterVec,
+    dependency_up: IntGaugeVec,
+}
+
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let it = IntCounter::new(name, help)?;
+        self.0.register(Box::new(it.clone()))?;
+        Ok(it)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        let it = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(it.clone()))?;
+        Ok(it)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        let it = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(it.clone()))?;
+        Ok(it)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let it = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
+        self.0.register(Box::new(it.clone()))?;
+        Ok(it)
+    }
+}
+
+impl Metrics {
+    /// Sets up every metric.
+    ///
+    /// # Errors
+    /// When a name is invalid or taken, which a test excludes.
+    pub fn new(version: &str) -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        let build = GaugeVec::new(
+            Opts::new("sluice_build_info", "Always 1; the label tells the version."),
+            &["version"],
+        )?;
+        registry.register(Box::new(build.clone()))?;
+        build.with_label_values(&[version]).set(1.0);
+        let metrics = Self {
+            jobs: make.counters(
+                "sluice_jobs_total",
+                "Jobs that this process brought into a state.",
+                &["state"],
+            )?,
+            refused: make.counters("sluice_refused_total", "Messages refused as malformed.", &["reason"])?,
+            duplicates: make
+                .counter("sluice_duplicates_total", "Deliveries of jobs that were known already.")?,
+            redeliveries: make
+                .counter("sluice_redeliveries_total", "Deliveries that the broker marked as redelivered.")?,
+            attempts: make.counters(
+                "sluice_attempts_total",
+                "Calls to ESPs by outcome.",
+                &["esp", "outcome"],
+            )?,
+            send_seconds: make.histograms(
+                "sluice_send_seconds",
+                "Duration of calls to ESPs.",
+                &["esp"],
+                &LATENCY_SECONDS,
+            )?,
+            wait_seconds: make.histograms(
+                "sluice_wait_seconds",
+                "Time that jobs waited in this process before a call, by what held them.",
+                &["reason"],
+                &WAIT_SECONDS,
+            )?,
+            parked: make.counters("sluice_parked_total", "Jobs put into pending.", &["reason"])?,
+            released: make.counter("sluice_released_total", "Parked jobs that the relay published.")?,
+            failovers: make.counters(
+                "sluice_failovers_total",
+                "Jobs routed to a failover member.",
+                &["esp"],
+            )?,
+            lane_ready: make.gauges("sluice_lane_ready", "Jobs waiting in the lane.", &["lane"])?,
+            lane_in_flight: make.gauges(
+                "sluice_lane_in_flight",
+                "Deliveries this process holds.",
+                &["lane"],
+            )?,
+            lane_paused: make.gauges(
+                "sluice_lane_paused",
+                "1 while this process does not pull from the lane.",
+                &["lane"],
+            )?,
+            breaker_state: make.gauges("sluice_breaker_state", "0 closed, 1 open, 2 half-open.", &["esp"])?,
+            breaker_transitions: make.counters(
+                "sluice_breaker_transitions_total",
+                "Changes of a breaker.",
+                &["esp", "to"],
+            )?,
+            slots_leased: make.counters("sluice_slots_leased_total", "Slots leased.", &["limit"])?,
+            slots_used: make.counters("sluice_slots_used_total", "Slots used for a call.", &["limit"])?,
+            slots_lapsed: make.counters(
+                "sluice_slots_lapsed_total",
+                "Slots that passed unused.",
+                &["limit"],
+            )?,
+            batch_rows: make.histograms(
+                "sluice_batch_rows",
+                "Rows per batched write.",
+                &["batch"],
+                &BATCH_ROWS,
+            )?,
+            commit_seconds: make.histograms(
+                "sluice_commit_seconds",
+                "Duration of batched writes, commit included.",
+                &["batch"],
+                &LATENCY_SECONDS,
+            )?,
+            reconnects: make.counters(
+                "sluice_reconnects_total",
+                "Connections made anew.",
+                &["dependency"],
+            )?,
+            dependency_up: make.gauges("sluice_dependency_up", "1 while it answers.", &["dependency"])?,
+            registry,
+        };
+        metrics.start_closed_lists_at_zero();
+        Ok(metrics)
+    }
+
+    fn start_closed_lists_at_zero(&self) {
+        for state in JobState::ALL {
+            self.jobs.with_label_values(&[state.as_str()]);
+        }
+        for reason in RefusalReason::ALL {
+            self.refused.with_label_values(&[reason.as_str()]);
+        }
+        for reason in WaitReason::ALL {
+            self.parked.with_label_values(&[reason.as_str()]);
+        }
+        for dependency in [Dependency::Queue, Dependency::Store] {
+            self.reconnects.with_label_values(&[dependency.as_str()]);
+            self.dependency_up.with_label_values(&[dependency.as_str()]);
+        }
+    }
+
+    /// The Prometheus text exposition format, version 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric cannot be written.
+    pub fn render(&self) -> Result<String, MetricsError> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// A job came into `state`.
+    pub fn job(&self, state: JobState) {
+        self.jobs.with_label_values(&[state.as_str()]).inc();
+    }
+
+    /// A message was refused.
+    pub fn refused(&self, reason: RefusalReason) {
+        self.refused.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// A delivery was of a job that is known already.
+    pub fn duplicate(&self) {
+        self.duplicates.inc();
+    }
+
+    /// The broker gave a message again.
+    pub fn redelivery(&self) {
+        self.redeliveries.inc();
+    }
+
+    /// A call to an ESP ended.
+    pub fn attempt(&self, esp: &EspId, outcome: AttemptOutcome, took: Duration) {
+        self.attempts.with_label_values(&[esp.as_str(), outcome.as_str()]).inc();
+        self.send_seconds.with_label_values(&[esp.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// A job waited in memory.
+    pub fn waited(&self, reason: WaitReason, waited: Duration) {
+        self.wait_seconds.with_label_values(&[reason.as_str()]).observe(waited.as_secs_f64());
+    }
+
+    /// A job was put into `pending`.
+    pub fn parked(&self, reason: WaitReason) {
+        self.parked.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// The relay published `count` parked jobs.
+    pub fn released(&self, count: u64) {
+        self.released.inc_by(count);
+    }
+
+    /// A job goes to a failover member.
+    pub fn failover(&self, esp: &EspId) {
+        self.failovers.with_label_values(&[esp.as_str()]).inc();
+    }
+
+    /// Jobs waiting in a lane.
+    pub fn lane_ready(&self, lane: &Lane, ready: u64) {
+        self.lane_ready.with_label_values(&[&lane.to_string()]).set(i64::try_from(ready).unwrap_or(i64::MAX));
+    }
+
+    /// Deliveries of a lane that this process holds.
+    pub fn lane_in_flight(&self, lane: &str, in_flight: usize) {
+        self.lane_in_flight.with_label_values(&[lane]).set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+    }
+
+    /// Whether this process pulls from a lane.
+    pub fn lane_paused(&self, lane: &str, paused: bool) {
+        self.lane_paused.with_label_values(&[lane]).set(i64::from(paused));
+    }
+
+    /// The state of an ESP's breaker: 0 closed, 1 open, 2 half-open.
+    pub fn breaker_state(&self, esp: &EspId, state: i64) {
+        self.breaker_state.with_label_values(&[esp.as_str()]).set(state);
+    }
+
+    /// A breaker changed; `to` is `closed`, `open` or `half_open`.
+    pub fn breaker_transition(&self, esp: &EspId, to: &str) {
+        self.breaker_transitions.with_label_values(&[esp.as_str(), to]).inc();
+    }
+
+    /// Slots were leased.
+    pub fn slots_leased(&self, scope: &LimitScope, count: u64) {
+        self.slots_leased.with_label_values(&[&limit_label(scope)]).inc_by(count);
+    }
+
+    /// A slot was used.
+    pub fn slots_used(&self, scope: &LimitScope, count: u64) {
+        self.slots_used.with_label_values(&[&limit_label(scope)]).inc_by(count);
+    }
+
+    /// Slots passed unused.
+    pub fn slots_lapsed(&self, scope: &LimitScope, count: u64) {
+        self.slots_lapsed.with_label_values(&[&limit_label(scope)]).inc_by(count);
+    }
+
+    /// A batch was written.
+    pub fn batch(&self, batch: Batch, rows: usize, took: Duration) {
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        self.batch_rows.with_label_values(&[batch.as_str()]).observe(f64::from(rows));
+        self.commit_seconds.with_label_values(&[batch.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// A connection was made anew.
+    pub fn reconnect(&self, dependency: Dependency) {
+        self.reconnects.with_label_values(&[dependency.as_str()]).inc();
+    }
+
+    /// Whether a dependency answers.
+    pub fn dependency_up(&self, dependency: Dependency, up: bool) {
+        self.dependency_up.with_label_values(&[dependency.as_str()]).set(i64::from(up));
+    }
+}
+
+/// Configured scopes by name; tenants and domains, of which there is no closed list, in one word.
+fn limit_label(scope: &LimitScope) -> String {
+    match scope {
+        LimitScope::Esp(_) | LimitScope::Group(_) | LimitScope::EspGroup(..) => scope.to_string(),
+        LimitScope::Tenant(_) => "tenant".to_owned(),
+        LimitScope::Domain(_) => "domain".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_a_name_of_ours_and_closed_lists_start_at_zero() {
+        let metrics = Metrics::new("0.0.0").unwrap();
+        let text = metrics.render().unwrap();
+        assert!(
+            text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with("sluice_")),
+            "{text}"
+        );
+        assert!(text.contains("sluice_jobs_total{state=\"accepted\"} 0"), "{text}");
+    }
+
+    #[test]
+    fn a_domain_or_tenant_never_becomes_a_label() {
+        assert_eq!(limit_label(&LimitScope::Domain("acme.example".into())), "domain");
+        assert_eq!(limit_label(&LimitScope::Tenant("acme".parse().unwrap())), "tenant");
+    }
+}
