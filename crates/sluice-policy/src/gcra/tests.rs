@@ -1,0 +1,87 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn count(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap()
+}
+
+/// Several lessees lease in random order and use each slot somewhere within its grace.
+fn uses(terms: &GcraTerms, steps: &[(i64, u32, f64)]) -> Vec<i64> {
+    let mut state = GcraState::default();
+    let mut now = 1_700_000_000_000_000_000_i64;
+    let mut uses = Vec::new();
+    for (pause, want, late) in steps {
+        now += pause;
+        for run in lease_gcra(terms, &mut state, now, *want).runs {
+            for i in 0..i64::from(run.count) {
+                let opens = now + nanos(run.opens_in) + i * nanos(run.spacing);
+                assert!(opens >= now && opens <= now + terms.horizon_ns);
+                #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "test data")]
+                let late = (terms.grace_ns as f64 * late) as i64;
+                // A use cannot lie before the lease, nor be reordered by more than the grace.
+                uses.push(opens + if i % 2 == 0 { late } else { 0 });
+            }
+        }
+    }
+    uses.sort_unstable();
+    uses
+}
+
+fn steps() -> impl Strategy<Value = Vec<(i64, u32, f64)>> {
+    proptest::collection::vec((0_i64..400_000_000, 0_u32..40, 0.0_f64..=1.0), 1..120)
+}
+
+proptest! {
+    #[test]
+    fn no_window_holds_more_than_a_spaced_limit(limit in 1_u32..400, seconds in 1_u64..20, steps in steps()) {
+        let window = Duration::from_secs(seconds);
+        let uses = uses(&GcraTerms::spaced(count(limit), window), &steps);
+        for (i, first) in uses.iter().enumerate() {
+            let within = uses[i..].iter().take_while(|at| **at - first <= nanos(window)).count();
+            prop_assert!(within <= limit as usize, "{within} > {limit}");
+        }
+    }
+
+    #[test]
+    fn no_span_holds_more_than_a_bucket_promises(limit in 1_u32..400, burst in 2_u32..400, steps in steps()) {
+        let window = Duration::from_secs(1);
+        let uses = uses(&GcraTerms::bucket(count(limit), window, count(burst)), &steps);
+        for (i, first) in uses.iter().enumerate() {
+            for (n, at) in (1_u32..).zip(&uses[i..]) {
+                #[expect(clippy::cast_precision_loss, reason = "test data")]
+                let promised = f64::from(burst) + (at - first) as f64 * f64::from(limit) / 1e9;
+                prop_assert!(f64::from(n) <= promised + 1e-6, "{n} > {promised}");
+            }
+        }
+    }
+}
+
+#[test]
+fn steady_demand_uses_at_least_97_per_cent() {
+    let terms = GcraTerms::spaced(count(50), Duration::from_secs(1));
+    let steps: Vec<_> = (0..600).map(|_| (100_000_000, 20, 0.0)).collect();
+    let used = uses(&terms, &steps).len();
+    assert!(used >= 50 * 60 * 97 / 100, "{used}");
+}
+
+#[test]
+fn a_slow_limit_leases_one_slot_ahead() {
+    let terms = GcraTerms::spaced(count(6), Duration::from_secs(60));
+    let mut state = GcraState::default();
+    let now = 1_000_000_000_000;
+    assert_eq!(lease_gcra(&terms, &mut state, now, 9).runs[0].count, 1);
+    let second = lease_gcra(&terms, &mut state, now + 1, 9);
+    assert_eq!((second.runs.len(), second.next_in), (0, Some(Duration::from_nanos(10_199_999_999))));
+    let third = lease_gcra(&terms, &mut state, now + 6_000_000_000, 9);
+    assert_eq!((third.runs[0].count, third.runs[0].opens_in), (1, Duration::from_millis(4200)));
+}
+
+#[test]
+fn a_burst_opens_at_once_and_the_rest_is_spaced() {
+    let terms = GcraTerms::bucket(count(10), Duration::from_secs(1), count(20));
+    let grant = lease_gcra(&terms, &mut GcraState::default(), 1_000_000_000_000, 100);
+    assert_eq!(grant.runs[0].count, terms.burst);
+    assert_eq!(grant.runs[1].opens_in, Duration::from_millis(102));
+    assert!(terms.burst >= 18);
+}

@@ -1,0 +1,70 @@
+//! The model of leasing slots: how a limit becomes numbers, and what a lease consists of.
+//!
+//! All times are whole nanoseconds on the clock of the store that keeps the state. The Postgres adapter computes the
+//! same in SQL; a test there compares the two.
+
+use std::time::Duration;
+
+use sluice_types::{LimitKind, LimitSpec};
+
+use crate::{CountedTerms, GcraTerms};
+
+/// Slots that open at even distances.
+///
+/// Slot `i` (from 0) opens at `opens_in + i * spacing` after the instant of the lease and closes `grace` later; a slot
+/// that is not used by then must not be used at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotRun {
+    /// From the instant of the lease to the opening of the first slot.
+    pub opens_in: Duration,
+    /// From one opening to the next.
+    pub spacing: Duration,
+    /// How many.
+    pub count: u32,
+    /// From a slot's opening to its closing.
+    pub grace: Duration,
+}
+
+/// The slots of one lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// In the order in which they open; at most two runs.
+    pub runs: Vec<SlotRun>,
+    /// When the limit held slots back: from the instant of the lease to the opening of the next one.
+    pub next_in: Option<Duration>,
+}
+
+/// A limit as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terms {
+    /// Spaced slots and token buckets.
+    Gcra(GcraTerms),
+    /// Rolling and calendar counts.
+    Counted(CountedTerms),
+}
+
+impl Terms {
+    /// The numbers of a limit; `None` for connections, which are not leased by time.
+    #[must_use]
+    pub fn of(spec: &LimitSpec) -> Option<Self> {
+        match spec.kind {
+            LimitKind::Spaced { window } => Some(Self::Gcra(GcraTerms::spaced(spec.count, window))),
+            LimitKind::Bucket { window, burst } => {
+                Some(Self::Gcra(GcraTerms::bucket(spec.count, window, burst)))
+            }
+            LimitKind::Counted { window } => Some(Self::Counted(CountedTerms::rolling(spec.count, window))),
+            LimitKind::Calendar { window } => Some(Self::Counted(CountedTerms::calendar(spec.count, window))),
+            LimitKind::Connections => None,
+        }
+    }
+}
+
+/// Whole nanoseconds of a duration.
+pub(crate) fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A duration of so many nanoseconds; zero when negative.
+pub(crate) fn duration(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
