@@ -1,1 +1,51 @@
-//! The configuration schema, its defaults and the validation of text handed to it.
+//! The configuration of Sluice: its schema, its defaults, and the check of text handed to it.
+//!
+//! Pure: text in, a checked [`Config`] or every fault of it out. No file and no environment is read here; the binary
+//! hands in both. Start at [`Config::load`].
+
+mod breaker;
+mod config;
+mod duration;
+mod esp;
+mod fault;
+mod group;
+mod http;
+mod limits;
+mod log;
+mod overlay;
+mod pool;
+mod queue;
+mod reader;
+mod relay;
+mod retry;
+mod sandbox;
+mod schema;
+mod smtp_url;
+mod store;
+mod tenant;
+mod token;
+mod unknown;
+mod web_url;
+mod worker;
+
+pub use breaker::Breaker;
+pub use config::{CLAIM_MARGIN, Config};
+pub use duration::{DurationText, DurationTextError};
+pub use esp::{EspConfig, EspKind};
+pub use fault::{ConfigFault, ConfigFaults};
+pub use group::GroupConfig;
+pub use http::Http;
+pub use log::{Log, LogFormat};
+pub use overlay::VARIABLE_PREFIX;
+pub use pool::{Member, PoolConfig};
+pub use queue::{Queue, QueueKind};
+pub use relay::Relay;
+pub use retry::{Retry, RetrySchedule};
+pub use sandbox::Sandbox;
+pub use schema::json_schema;
+pub use smtp_url::{SmtpTls, SmtpUrl, SmtpUrlError};
+pub use store::{Store, StoreKind};
+pub use tenant::TenantConfig;
+pub use token::{HttpToken, Scope, TokenDigest};
+pub use unknown::{UnknownAction, UnknownPolicy};
+pub use worker::Worker;

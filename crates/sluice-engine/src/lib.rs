@@ -1,5 +1,38 @@
 //! One message from delivery to ack: the pipeline, and the ports that adapters implement.
+//!
+//! Start at `pipeline.rs`, which shows the way of one job on one page; each step is a function in a file of its own.
+//! Around it stand the lanes that feed it ([`Engine`]), the relay that brings parked jobs back, the local view of
+//! leased slots, and the breakers. What the engine asks of the outside are the port traits; it knows no adapter.
 
+mod ack;
+mod batcher;
+mod breakers;
+mod case;
+mod claim;
+mod decode;
+mod drain;
+mod engine;
+mod health;
+mod intake;
+mod lane;
+mod pipeline;
+mod plan;
 mod ports;
+mod record;
+mod refuse;
+mod relay;
+mod render;
+mod reserve;
+mod route;
+mod send;
+mod slots;
+mod wait;
+mod worker;
 
+pub use breakers::{BreakerView, Breakers};
+pub use drain::DrainReport;
+pub use engine::{Engine, Parts, Roles};
+pub use health::Health;
+pub use intake::{Intake, IntakeAnswer};
+pub use plan::{Bounds, EspPlan, Plan};
 pub use ports::*;

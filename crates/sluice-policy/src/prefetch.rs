@@ -1,1 +1,56 @@
-//! To come.
+//! How many unacknowledged deliveries a lane borrows from the broker.
+
+/// Seconds of the lane's allowed rate to hold ahead: enough to ride out one slow answer of the broker, few enough that
+/// another worker can take over what this one cannot send.
+const AHEAD_SECONDS: f64 = 2.0;
+
+/// The prefetch of a lane that may send `rate_per_second` messages a second: about two seconds' worth, in `1..=max`.
+///
+/// `max` for a lane without a limit (`None`, or a rate that is not a number). Never 0, even when `max` is: to a broker
+/// that means "no bound".
+#[must_use]
+pub fn prefetch(rate_per_second: Option<f64>, max: u16) -> u16 {
+    let max = max.max(1);
+    let Some(rate) = rate_per_second else { return max };
+    let wanted = rate * AHEAD_SECONDS;
+    (1..=max).find(|count| f64::from(*count) >= wanted).unwrap_or(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_prefetch_is_two_seconds_of_the_rate() {
+        for (rate, max, expected) in [
+            (None, 200, 200),
+            (None, 0, 1),
+            (Some(0.0), 200, 1),
+            (Some(-3.0), 200, 1),
+            (Some(0.01), 200, 1),
+            (Some(1.0), 200, 2),
+            (Some(1.2), 200, 3),
+            (Some(14.0), 200, 28),
+            (Some(1e9), 200, 200),
+            (Some(f64::INFINITY), u16::MAX, u16::MAX),
+            (Some(f64::NAN), 200, 200),
+            (Some(14.0), 0, 1),
+        ] {
+            assert_eq!(prefetch(rate, max), expected, "{rate:?} of {max}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_prefetch_keeps_its_bounds_and_grows_with_the_rate(
+            slow in 0.0..20_000.0f64, more in 0.0..20_000.0f64, max in 1..2_000u16,
+        ) {
+            let (less, more) = (prefetch(Some(slow), max), prefetch(Some(slow + more), max));
+            prop_assert!((1..=max).contains(&less) && (1..=max).contains(&more));
+            prop_assert!(less <= more);
+            prop_assert!(less == max || f64::from(less) >= slow * AHEAD_SECONDS);
+        }
+    }
+}

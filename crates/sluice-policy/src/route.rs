@@ -1,1 +1,125 @@
-//! To come.
+//! Which ESP of a pool takes the next attempt of a job.
+//!
+//! Not for asking limits, and not for handing out probes: it only sees whether an ESP is available, and how much.
+
+use sluice_types::{EspId, Tick};
+
+/// The ESPs of one pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolMembers {
+    /// The first tier: each ESP with its share of the traffic, relative to the sum. A member of weight 0 is a spare: it
+    /// gets traffic only while every other member is down or avoided.
+    pub members: Vec<(EspId, u32)>,
+    /// The second tier, in order of preference; for when no member is available.
+    pub failover: Vec<EspId>,
+}
+
+/// Whether an ESP can be used at this moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Availability {
+    /// It can.
+    Up {
+        /// Part of its normal share it should get, 0.0 to 1.0; low while it recovers.
+        weight: f64,
+    },
+    /// Its breaker refuses.
+    Down {
+        /// When to ask again.
+        until: Tick,
+    },
+}
+
+/// The answer of [`choose`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Use this ESP.
+    Esp {
+        /// Which.
+        esp: EspId,
+        /// Whether it is of the second tier.
+        failover: bool,
+    },
+    /// No ESP of the pool is available.
+    Wait {
+        /// When the first of them may be asked again; `None` when the pool has none.
+        until: Option<Tick>,
+    },
+}
+
+/// Chooses an ESP of the pool.
+///
+/// In this order, each only when those before it have none: members by weight, failover ESPs by place, then the same
+/// again with the ESPs in `avoid`, which have already faulted on this job. Availability is asked once for each place in
+/// the pool, and for failover ESPs only when they are needed.
+pub fn choose(
+    pool: &PoolMembers,
+    mut availability: impl FnMut(&EspId) -> Availability,
+    avoid: &[EspId],
+    rng: &mut fastrand::Rng,
+) -> Choice {
+    let mut earliest: Option<Tick> = None;
+    let mut up = |esp: &EspId| match availability(esp) {
+        Availability::Up { weight } => Some(weight),
+        Availability::Down { until } => {
+            earliest = Some(earliest.map_or(until, |first| first.min(until)));
+            None
+        }
+    };
+
+    let (avoided, fresh): (Vec<_>, Vec<_>) = pool
+        .members
+        .iter()
+        .filter_map(|(esp, weight)| up(esp).map(|up| Candidate { esp, weight: *weight, up }))
+        .partition(|candidate| avoid.contains(candidate.esp));
+    if let Some(esp) = draw(&fresh, rng) {
+        return Choice::Esp { esp: esp.clone(), failover: false };
+    }
+    let (avoided_failover, fresh_failover): (Vec<_>, Vec<_>) =
+        pool.failover.iter().filter(|esp| up(esp).is_some()).partition(|esp| avoid.contains(esp));
+    if let Some(esp) = fresh_failover.first() {
+        return Choice::Esp { esp: (*esp).clone(), failover: true };
+    }
+    if let Some(esp) = draw(&avoided, rng) {
+        return Choice::Esp { esp: esp.clone(), failover: false };
+    }
+    match avoided_failover.first() {
+        Some(esp) => Choice::Esp { esp: (*esp).clone(), failover: true },
+        None => Choice::Wait { until: earliest },
+    }
+}
+
+/// A member that is up.
+struct Candidate<'a> {
+    esp: &'a EspId,
+    weight: u32,
+    up: f64,
+}
+
+/// Draws by weight times availability; among spares alone by availability, and evenly when that is 0 for all.
+fn draw<'a>(candidates: &[Candidate<'a>], rng: &mut fastrand::Rng) -> Option<&'a EspId> {
+    let only_spares = candidates.iter().all(|candidate| candidate.weight == 0);
+    let shares: Vec<(&EspId, f64)> = candidates
+        .iter()
+        .filter(|candidate| only_spares || candidate.weight > 0)
+        .map(|candidate| (candidate.esp, f64::from(candidate.weight.max(1)) * part(candidate.up)))
+        .collect();
+    let total: f64 = shares.iter().map(|(_, share)| share).sum();
+    let mut left = rng.f64() * total;
+    for (esp, share) in &shares {
+        if left < *share {
+            return Some(esp);
+        }
+        left -= share;
+    }
+    // Rounding may leave a trace after the last one; a total of 0 ends here too.
+    let last = shares.iter().rev().find(|(_, share)| *share > 0.0);
+    last.or_else(|| rng.choice(&shares)).map(|(esp, _)| *esp)
+}
+
+/// An availability weight kept within 0 and 1; what is not a number counts as 0.
+fn part(weight: f64) -> f64 {
+    if weight > 0.0 { weight.min(1.0) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! `[http]`: health, metrics, API and dashboard.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use schemars::JsonSchema;
+
+use crate::reader::{self, Section};
+use crate::token::HttpToken;
+
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8025);
+const LISTEN_OFF: [&str; 2] = ["", "off"];
+const ALLOW_UNAUTHENTICATED: bool = false;
+const BODY_MAX_BYTES: usize = 8 * 1024 * 1024;
+const BODY_MAX_BYTES_LOW: usize = 1024;
+const BODY_MAX_BYTES_HIGH: usize = 1024 * 1024 * 1024;
+
+/// `[http]`: health, metrics, API and dashboard.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address and port to listen on; empty or `off` switches it off. Outside loopback it needs tokens or
+    /// `allow_unauthenticated`. Default `127.0.0.1:8025`.
+    #[schemars(with = "String")]
+    pub listen: Option<SocketAddr>,
+    /// Whether anybody who reaches the address may publish, read and operate. Default `false`.
+    pub allow_unauthenticated: bool,
+    /// `[[http.token]]`: who may call, and what. `/health`, `/ready` and `/metrics` stay open. None by default.
+    #[schemars(rename = "token")]
+    pub tokens: Vec<HttpToken>,
+    /// Largest body of one request, in bytes, 1 KiB to 1 GiB, default 8388608 (8 MiB). More: one caller can hold more
+    /// memory. Less: large lists of jobs have to be sent in more calls.
+    pub body_max_bytes: usize,
+}
+
+impl Http {
+    pub(crate) fn read(section: &mut Section<'_, '_>) -> Self {
+        let listen = match section.text_or_empty("listen") {
+            None => Some(LISTEN),
+            Some(text) if LISTEN_OFF.contains(&text.trim()) => None,
+            Some(text) => text.trim().parse().map(Some).unwrap_or_else(|_| {
+                section.fault("listen", "must be an address and a port like \"127.0.0.1:8025\", or \"off\"");
+                Some(LISTEN)
+            }),
+        };
+        let mut names = BTreeSet::new();
+        let mut digests = BTreeSet::new();
+        let http = Self {
+            listen,
+            allow_unauthenticated: section.value("allow_unauthenticated", ALLOW_UNAUTHENTICATED),
+            tokens: section.tables("token", |section| HttpToken::read(section, &mut names, &mut digests)),
+            body_max_bytes: section.number(
+                "body_max_bytes",
+                BODY_MAX_BYTES,
+                BODY_MAX_BYTES_LOW..=BODY_MAX_BYTES_HIGH,
+            ),
+        };
+        let outside = listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback());
+        if outside && http.tokens.is_empty() && !http.allow_unauthenticated {
+            section.fault(
+                "listen",
+                "is reachable from outside this machine: add [[http.token]] entries, or say allow_unauthenticated = true",
+            );
+        }
+        http
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        reader::defaults(Self::read)
+    }
+}

@@ -1,0 +1,91 @@
+//! `[queue]`: where jobs come from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::duration::{self, DurationText};
+use crate::reader::{self, Section};
+use crate::schema::url_file;
+use crate::web_url::has_scheme_and_host;
+
+const DECLARE: bool = true;
+const DELIVERY_LIMIT: u32 = 20;
+const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+const HEARTBEAT_MAX: Duration = Duration::from_secs(600);
+
+/// What holds the lanes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueKind {
+    /// The file of `store.path`; one process, no server.
+    #[default]
+    Embedded,
+    /// A RabbitMQ server; any number of replicas.
+    Rabbitmq,
+}
+
+/// `[queue]`: where jobs come from.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(default, deny_unknown_fields, transform = url_file)]
+pub struct Queue {
+    /// What holds the lanes: `embedded` (one process, no server) or `rabbitmq` (any number of replicas). Goes with
+    /// `store.kind`: both embedded or both servers. Default `embedded`.
+    pub kind: QueueKind,
+    /// Address of the RabbitMQ server, `amqp://user:secret@host:5672/vhost` or `amqps://` for TLS. A secret; `url_file`
+    /// names a file that holds it. Required with `rabbitmq`, no default.
+    #[schemars(with = "Option<String>")]
+    pub url: Option<SecretString>,
+    /// PEM file of the authorities that sign the server's certificate, in place of the system's. No default.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Whether Sluice declares its exchanges and queues at start. `false` for accounts that may not; then somebody else
+    /// has to, and a missing queue stops the start. Default `true`.
+    pub declare: bool,
+    /// Deliveries of one message before the broker dead-letters it, 1 to 1000, default 20. More: a message that kills
+    /// its worker does so more often. Less: a run of crashes or broker restarts dead-letters good messages. Part of the
+    /// queues' declaration: a change needs new queues.
+    pub delivery_limit: u32,
+    /// Pause between signs of life on the broker's connections, 1s to 10min, default 15s. More: a dead connection is
+    /// noticed later. Less: a short hiccup of the network costs a reconnect, and its deliveries come again.
+    #[schemars(with = "DurationText")]
+    #[serde(serialize_with = "duration::serialize")]
+    pub heartbeat: Duration,
+}
+
+impl Queue {
+    pub(crate) fn read(section: &mut Section<'_, '_>) -> Self {
+        let has_url = section.has("url") || section.has("url_file");
+        let queue = Self {
+            kind: section.value("kind", QueueKind::default()),
+            url: section.secret("url", "url_file"),
+            tls_ca_file: section.path("tls_ca_file"),
+            declare: section.value("declare", DECLARE),
+            delivery_limit: section.number("delivery_limit", DELIVERY_LIMIT, 1..=1000),
+            heartbeat: section.duration("heartbeat", HEARTBEAT, HEARTBEAT_MIN..=HEARTBEAT_MAX),
+        };
+        match queue.kind {
+            QueueKind::Embedded if has_url => {
+                section.fault("url", "goes with kind = \"rabbitmq\"; the kind is `embedded`");
+            }
+            QueueKind::Embedded if queue.tls_ca_file.is_some() => {
+                section.fault("tls_ca_file", "goes with kind = \"rabbitmq\"; the kind is `embedded`");
+            }
+            QueueKind::Rabbitmq if !has_url => section.fault("url", "is required with kind = \"rabbitmq\""),
+            QueueKind::Embedded | QueueKind::Rabbitmq => {}
+        }
+        if queue.url.as_ref().is_some_and(|url| !has_scheme_and_host(url, &["amqp", "amqps"])) {
+            section.fault("url", "must be an amqp:// or amqps:// address with a host");
+        }
+        queue
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        reader::defaults(Self::read)
+    }
+}

@@ -1,0 +1,207 @@
+//! Gathers single requests of many jobs into batches: at once when idle, as many as have come in while the store
+//! was busy otherwise. So a lone job pays no delay and a flood pays few commits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sluice_telemetry::{Batch, Dependency, Metrics};
+use sluice_types::Tick;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::health::Health;
+use crate::ports::{Clock, LedgerError};
+
+/// Most rows of one batch.
+const BATCH_MAX_ROWS: usize = 500;
+/// Requests that may wait for a writer; further callers wait for a place.
+const QUEUE_MAX: usize = 8192;
+/// First and longest pause before a failed batch is tried again.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// A batched write of the ledger.
+#[async_trait]
+pub(crate) trait Write: Send + Sync + 'static {
+    type Row: Send + Sync + 'static;
+    type Answer: Send + 'static;
+
+    const KIND: Batch;
+
+    /// Two rows with the same key never go into one batch.
+    fn key<'a>(&self, row: &'a Self::Row) -> Option<&'a str>;
+
+    /// Writes the rows; one answer per row, in order.
+    async fn write(&self, rows: &[Self::Row]) -> Result<Vec<Self::Answer>, LedgerError>;
+}
+
+/// An answer, and when the call that brought it was begun.
+#[derive(Debug)]
+pub(crate) struct Written<A> {
+    pub(crate) answer: A,
+    pub(crate) asked_at: Tick,
+}
+
+/// Why a row was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BatchError {
+    /// The store was away for longer than the batcher waits, or the process is ending.
+    #[error("store unavailable")]
+    Unavailable,
+    /// The store will not take this row.
+    #[error("store refused the row")]
+    Refused(#[source] LedgerError),
+}
+
+type Reply<A> = oneshot::Sender<Result<Written<A>, BatchError>>;
+
+struct Request<W: Write> {
+    row: W::Row,
+    reply: Reply<W::Answer>,
+}
+
+/// The entrance to a batched write.
+pub(crate) struct Batcher<W: Write> {
+    queue: mpsc::Sender<Request<W>>,
+}
+
+/// What every batcher needs of its surroundings.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl<W: Write> Batcher<W> {
+    /// Starts `writers` tasks that write batches. Rows that cannot be written for `give_up` are answered
+    /// `Unavailable`; `None` tries until the store is back or the last entrance is dropped.
+    pub(crate) fn start(write: W, writers: usize, give_up: Option<Duration>, around: &Surroundings) -> Self {
+        let (queue, requests) = mpsc::channel(QUEUE_MAX);
+        let shared =
+            Arc::new(Shared { write, requests: Mutex::new(requests), give_up, around: around.clone() });
+        for _ in 0..writers.max(1) {
+            let shared = Arc::clone(&shared);
+            around.tasks.spawn(async move { shared.run().await });
+        }
+        Self { queue }
+    }
+
+    /// Writes one row as part of some batch.
+    pub(crate) async fn submit(&self, row: W::Row) -> Result<Written<W::Answer>, BatchError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Request { row, reply }).await.map_err(|_| BatchError::Unavailable)?;
+        answer.await.map_err(|_| BatchError::Unavailable)?
+    }
+}
+
+struct Shared<W: Write> {
+    write: W,
+    requests: Mutex<mpsc::Receiver<Request<W>>>,
+    give_up: Option<Duration>,
+    around: Surroundings,
+}
+
+impl<W: Write> Shared<W> {
+    /// One writer: takes what is waiting, writes it, until all entrances are gone.
+    async fn run(&self) {
+        let mut carried: Vec<Request<W>> = Vec::new();
+        loop {
+            let mut batch = std::mem::take(&mut carried);
+            let open = if batch.is_empty() {
+                self.requests.lock().await.recv_many(&mut batch, BATCH_MAX_ROWS).await > 0
+            } else {
+                true
+            };
+            if !open {
+                return;
+            }
+            carried = self.set_repeats_aside(&mut batch);
+            self.settle(batch).await;
+        }
+    }
+
+    /// Takes every row out of `batch` whose key an earlier one has.
+    fn set_repeats_aside(&self, batch: &mut Vec<Request<W>>) -> Vec<Request<W>> {
+        let mut seen = std::collections::HashSet::with_capacity(batch.len());
+        let mut repeated: Vec<bool> = Vec::with_capacity(batch.len());
+        for request in batch.iter() {
+            repeated.push(self.write.key(&request.row).is_some_and(|key| !seen.insert(key.to_owned())));
+        }
+        if !repeated.contains(&true) {
+            return Vec::new();
+        }
+        let mut aside = Vec::new();
+        let mut kept = Vec::with_capacity(batch.len());
+        for (request, repeated) in batch.drain(..).zip(repeated) {
+            if repeated { aside.push(request) } else { kept.push(request) }
+        }
+        *batch = kept;
+        aside
+    }
+
+    /// Writes one batch and answers every caller; splits it when the store refuses it, to find the row at fault.
+    async fn settle(&self, batch: Vec<Request<W>>) {
+        let (rows, replies): (Vec<W::Row>, Vec<Reply<W::Answer>>) =
+            batch.into_iter().map(|request| (request.row, request.reply)).unzip();
+        let mut open = vec![(rows, replies)];
+        while let Some((mut rows, mut replies)) = open.pop() {
+            match self.write_with_patience(&rows).await {
+                Ok((answers, asked_at)) => {
+                    for (reply, answer) in replies.into_iter().zip(answers) {
+                        tell(reply, Ok(Written { answer, asked_at }));
+                    }
+                }
+                Err(BatchError::Unavailable) => {
+                    for reply in replies {
+                        tell(reply, Err(BatchError::Unavailable));
+                    }
+                }
+                Err(BatchError::Refused(error)) if rows.len() <= 1 => {
+                    if let Some(reply) = replies.pop() {
+                        tell(reply, Err(BatchError::Refused(error)));
+                    }
+                }
+                Err(BatchError::Refused(_)) => {
+                    let half = rows.len() / 2;
+                    let (back_rows, back_replies) = (rows.split_off(half), replies.split_off(half));
+                    open.push((back_rows, back_replies));
+                    open.push((rows, replies));
+                }
+            }
+        }
+    }
+
+    async fn write_with_patience(&self, rows: &[W::Row]) -> Result<(Vec<W::Answer>, Tick), BatchError> {
+        let Surroundings { clock, metrics, health, .. } = &self.around;
+        let first_try = clock.tick();
+        let mut pause = RETRY_PAUSES.0;
+        loop {
+            let asked_at = clock.tick();
+            match self.write.write(rows).await {
+                Ok(answers) => {
+                    metrics.batch(W::KIND, rows.len(), clock.tick().since(asked_at));
+                    return Ok((answers, asked_at));
+                }
+                Err(error @ LedgerError::Refused(_)) => return Err(BatchError::Refused(error)),
+                Err(error @ LedgerError::Unavailable(_)) => {
+                    health.down(Dependency::Store, &error);
+                    let waited = clock.tick().since(first_try);
+                    if self.give_up.is_some_and(|limit| waited >= limit) || health.is_closing() {
+                        return Err(BatchError::Unavailable);
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_PAUSES.1);
+                }
+            }
+        }
+    }
+}
+
+/// Answers a caller that may have gone away meanwhile.
+fn tell<A>(reply: Reply<A>, answer: Result<Written<A>, BatchError>) {
+    if reply.send(answer).is_err() {
+        tracing::debug!("a batched write finished after its caller had gone");
+    }
+}

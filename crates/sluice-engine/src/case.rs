@@ -1,0 +1,64 @@
+//! One job in work: what its steps hand from one to the next.
+
+use bytes::Bytes;
+use sluice_types::{GroupName, Job, Lane, LimitScope, Tick, Timestamp, WaitReason};
+
+use crate::ports::{Due, Parked, Passport};
+use crate::worker::Worker;
+
+/// A decoded job with its delivery's body and passport.
+#[derive(Debug)]
+pub(crate) struct Case<'a> {
+    pub(crate) job: Job,
+    pub(crate) body: &'a Bytes,
+    pub(crate) passport: &'a Passport,
+    pub(crate) lane: &'a Lane,
+    /// The group of the recipient's domain: the body decides, not the lane.
+    pub(crate) group: GroupName,
+    /// When this delivery came.
+    pub(crate) arrived: Tick,
+    /// When Sluice first saw the job.
+    pub(crate) first_seen: Timestamp,
+}
+
+impl<'a> Case<'a> {
+    pub(crate) fn new(
+        worker: &Worker,
+        lane: &'a Lane,
+        job: Job,
+        body: &'a Bytes,
+        passport: &'a Passport,
+    ) -> Self {
+        let group = worker.plan.group_of(job.to.email.domain());
+        let first_seen = passport.first_seen.unwrap_or_else(|| worker.clock.now());
+        Self { job, body, passport, lane, group, arrived: worker.clock.tick(), first_seen }
+    }
+
+    /// The parked copy of this job, to go on with the same attempt.
+    pub(crate) fn parked(&self, due: Due, reason: WaitReason) -> Parked {
+        let mut passport = self.passport.clone();
+        passport.first_seen = Some(self.first_seen);
+        Parked {
+            id: self.job.id.clone(),
+            tenant: self.job.tenant.clone(),
+            campaign: self.job.campaign.clone(),
+            pool: self.job.pool.clone(),
+            class: self.job.class,
+            domain: self.job.to.email.domain().to_owned(),
+            due,
+            reason,
+            limit_key: None,
+            body: self.body.clone(),
+            passport,
+        }
+    }
+
+    /// Whether a limit holds every job of this lane, and not only some.
+    pub(crate) fn governs_lane(&self, scope: &LimitScope) -> bool {
+        match scope {
+            LimitScope::Esp(_) => true,
+            LimitScope::Group(group) | LimitScope::EspGroup(_, group) => *group == self.lane.group,
+            LimitScope::Tenant(_) | LimitScope::Domain(_) => false,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Step 4: the ledger's word, durable before the send.
+
+use std::time::Duration;
+
+use sluice_types::{Category, EspId, JobState, Refusal, RefusalReason, Tick, WaitReason};
+
+use crate::ack::NotStored;
+use crate::case::Case;
+use crate::ports::{Claim, ClaimVerdict, Due, Intent, Parked};
+use crate::worker::Worker;
+
+/// What the ledger says.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    /// Send it, beginning before this instant.
+    Go {
+        /// Later the claim may be somebody else's.
+        until: Tick,
+    },
+    /// There is nothing to send.
+    Over,
+    /// It must wait in `pending`.
+    Park(Box<Parked>),
+    /// The message must go to the dead letters.
+    Refuse(Refusal),
+}
+
+/// Claims a job for one send through `esp`.
+///
+/// # Errors
+/// When the store cannot be asked: the delivery must be given back.
+pub(crate) async fn claim(worker: &Worker, case: &Case<'_>, esp: &EspId) -> Result<Claimed, NotStored> {
+    let ttl = worker.plan.bounds().claim_ttl;
+    ask(worker, case, Intent::Send { ttl, esp: esp.clone() }).await
+}
+
+/// Closes a job unsent.
+///
+/// # Errors
+/// When the store cannot be asked: the delivery must be given back.
+pub(crate) async fn close(
+    worker: &Worker,
+    case: &Case<'_>,
+    state: JobState,
+    category: Category,
+) -> Result<Claimed, NotStored> {
+    ask(worker, case, Intent::Close { state, category }).await
+}
+
+async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed, NotStored> {
+    let (closing, longest_send) = match &intent {
+        Intent::Close { state, .. } => (Some(*state), Duration::ZERO),
+        Intent::Send { esp, .. } => (None, worker.plan.esp_timeout(esp)),
+    };
+    let written = worker.claims.submit(request(worker, case, intent)).await.map_err(|error| {
+        tracing::warn!(job = %case.job.id, error = %crate::health::chain(&error), "could not claim a job");
+        NotStored
+    })?;
+    let bounds = worker.plan.bounds();
+    Ok(match written.answer {
+        ClaimVerdict::Go => {
+            // A send that begins by then also ends before the claim does, unless the claim is shorter than a send.
+            let longest = longest_send + bounds.claim_margin;
+            let until = bounds.claim_ttl.saturating_sub(longest).max(bounds.claim_ttl / 4);
+            Claimed::Go { until: written.asked_at + until }
+        }
+        ClaimVerdict::Closed => {
+            if let Some(state) = closing {
+                worker.metrics.job(state);
+            }
+            Claimed::Over
+        }
+        ClaimVerdict::Suppressed => {
+            worker.metrics.job(JobState::Suppressed);
+            Claimed::Over
+        }
+        ClaimVerdict::Done => {
+            worker.metrics.duplicate();
+            Claimed::Over
+        }
+        ClaimVerdict::Conflict => Claimed::Refuse(Refusal::new(
+            RefusalReason::IdConflict,
+            "id",
+            "this id was used before with another body; the first one stands",
+        )),
+        ClaimVerdict::InFlight { remaining } => {
+            Claimed::Park(Box::new(case.parked(Due::In(remaining), WaitReason::InFlightElsewhere)))
+        }
+        ClaimVerdict::Unknown { attempt } => Claimed::Park(Box::new(unknown(worker, case, attempt))),
+    })
+}
+
+fn request(worker: &Worker, case: &Case<'_>, intent: Intent) -> Claim {
+    Claim {
+        id: case.job.id.clone(),
+        tenant: case.job.tenant.clone(),
+        campaign: case.job.campaign.clone(),
+        pool: case.job.pool.clone(),
+        class: case.job.class,
+        recipient: case.job.to.email.clone(),
+        fingerprint: case.job.fingerprint,
+        attempt: case.passport.attempt,
+        resend: case.passport.resend,
+        token: worker.token(),
+        intent,
+    }
+}
+
+/// The parked copy of a job whose attempt `attempt` has an unknown outcome: policy resends it after a window in which
+/// webhooks may tell, or an operator decides.
+pub(crate) fn unknown(worker: &Worker, case: &Case<'_>, attempt: u32) -> Parked {
+    let due = if worker.plan.resends_unknown(case.job.class) {
+        Due::In(worker.plan.bounds().unknown_window)
+    } else {
+        Due::Held
+    };
+    let mut parked = case.parked(due, WaitReason::Unknown);
+    parked.passport.attempt = attempt.saturating_add(1);
+    parked.passport.resend = true;
+    parked
+}

@@ -1,0 +1,64 @@
+//! The named steps of a shutdown, and what was left at its end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::engine::Engine;
+
+/// How long results may still be written after the deadline.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What a drain left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DrainReport {
+    /// Jobs still in work at the deadline, by lane; the broker gives them to others.
+    pub left: BTreeMap<String, usize>,
+}
+
+impl DrainReport {
+    /// Whether nothing was left.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
+/// Stops consuming, returns what was not begun, finishes what was, until `deadline`.
+pub(crate) async fn drain(engine: &Engine, deadline: Duration) -> DrainReport {
+    tracing::info!(step = "stop consuming", "drain");
+    engine.stop.cancel();
+    engine.lane_tasks.close();
+    engine.lane_tasks.wait().await;
+
+    tracing::info!(step = "finish in flight", in_flight = engine.jobs.len(), "drain");
+    engine.jobs.close();
+    if tokio::time::timeout(deadline, engine.jobs.wait()).await.is_err() {
+        tracing::warn!(step = "deadline passed", in_flight = engine.jobs.len(), "drain");
+        engine.worker.health.close();
+        if tokio::time::timeout(LAST_WORDS, engine.jobs.wait()).await.is_err() {
+            tracing::warn!(in_flight = engine.jobs.len(), "jobs are left to other workers");
+        }
+    }
+    let left = report(engine);
+    tracing::info!(step = "stop services", "drain");
+    engine.stop_services.cancel();
+    engine.services.close();
+    if tokio::time::timeout(LAST_WORDS, engine.services.wait()).await.is_err() {
+        tracing::warn!("services did not end in time");
+    }
+    left
+}
+
+fn report(engine: &Engine) -> DrainReport {
+    let counts = engine.lanes.iter().map(|it| (it.lane.to_string(), it.in_flight.load(Ordering::Relaxed)));
+    let left: BTreeMap<String, usize> = counts.filter(|(_, count)| *count > 0).collect();
+    if left.is_empty() {
+        tracing::info!("drained: nothing left");
+    } else {
+        tracing::warn!(left = ?left, "drained: jobs left in work by lane");
+    }
+    DrainReport { left }
+}

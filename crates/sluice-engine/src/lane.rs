@@ -1,0 +1,166 @@
+//! One lane's loop: pull what can be worked on, give each delivery a task, pause when nothing can go.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sluice_telemetry::Dependency;
+use sluice_types::Lane;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::pipeline::run_job;
+use crate::ports::{Delivery, Feed};
+use crate::worker::Worker;
+
+/// Pause after a broker that could not be reached.
+const REOPEN_PAUSE: Duration = Duration::from_millis(250);
+/// How often a paused lane looks whether an ESP is back.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// One lane of a worker, and how many of its deliveries are in work.
+#[derive(Debug)]
+pub(crate) struct LaneLoop {
+    pub(crate) lane: Lane,
+    pub(crate) in_flight: AtomicUsize,
+}
+
+/// What the loops of all lanes share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) worker: Arc<Worker>,
+    /// Jobs in work over all lanes.
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) jobs: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Why a feed is no longer read.
+enum Ended {
+    /// The connection is gone, or the broker has cancelled the consumer.
+    FeedOver,
+    /// The process drains.
+    Stopped,
+    /// The store is away for too long.
+    StoreAway,
+    /// No ESP of the pool takes calls.
+    NowhereToSend,
+}
+
+/// Works a lane until the process drains.
+pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
+    let worker = &shared.worker;
+    let name = this.lane.to_string();
+    loop {
+        worker.metrics.lane_paused(&name, true);
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = until_worth_pulling(worker, &this.lane) => {}
+        }
+        let mut feed = match worker.inbox.open(&this.lane, worker.plan.prefetch(&this.lane)).await {
+            Ok(feed) => feed,
+            Err(error) => {
+                worker.health.down(Dependency::Queue, &error);
+                tokio::select! {
+                    () = shared.stop.cancelled() => return,
+                    () = tokio::time::sleep(REOPEN_PAUSE) => continue,
+                }
+            }
+        };
+        worker.health.up(Dependency::Queue);
+        worker.metrics.lane_paused(&name, false);
+        match pull(&this, &shared, feed.as_mut()).await {
+            Ended::FeedOver => {}
+            Ended::Stopped => {
+                give_back(feed.as_mut()).await;
+                return;
+            }
+            Ended::StoreAway => give_back(feed.as_mut()).await,
+            Ended::NowhereToSend => park_rest(&this, &shared, feed.as_mut()).await,
+        }
+    }
+}
+
+async fn until_worth_pulling(worker: &Worker, lane: &Lane) {
+    loop {
+        worker.health.wait_up(Dependency::Store).await;
+        if worker.lane_can_send(lane) {
+            return;
+        }
+        tokio::select! {
+            () = worker.breakers.closed.notified() => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    }
+}
+
+/// Reads the feed and gives each delivery a task, until something speaks against it.
+async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed) -> Ended {
+    let worker = &shared.worker;
+    loop {
+        if !worker.health.is_up(Dependency::Store) && !store_returns(shared).await {
+            return if shared.stop.is_cancelled() { Ended::Stopped } else { Ended::StoreAway };
+        }
+        if !worker.lane_can_send(&this.lane) {
+            return Ended::NowhereToSend;
+        }
+        tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return Ended::Stopped,
+            delivery = feed.next() => match delivery {
+                None => return Ended::FeedOver,
+                Some(delivery) => start(this, shared, delivery).await,
+            },
+            () = worker.health.wait_down(Dependency::Store) => {}
+            () = worker.breakers.closed.notified() => {}
+        }
+    }
+}
+
+/// Waits for the store, but no longer than deliveries may be held.
+async fn store_returns(shared: &Shared) -> bool {
+    tokio::select! {
+        () = shared.stop.cancelled() => false,
+        () = tokio::time::sleep(shared.worker.plan.bounds().unhealthy_release) => false,
+        () = shared.worker.health.wait_up(Dependency::Store) => true,
+    }
+}
+
+/// Starts the way of one job, as soon as there is a place for it.
+async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
+    // The semaphore is never closed; without a place the delivery would be released by its receipt.
+    let Ok(place) = Arc::clone(&shared.places).acquire_owned().await else { return };
+    let (this, worker) = (Arc::clone(this), Arc::clone(&shared.worker));
+    this.in_flight.fetch_add(1, Ordering::Relaxed);
+    shared.jobs.spawn(async move {
+        let counted = Counted(&this.in_flight);
+        run_job(&worker, &this.lane, delivery).await;
+        drop((counted, place));
+    });
+}
+
+/// Counts a job out, also when its task panics.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Ends the feed and returns what it holds to the broker.
+async fn give_back(feed: &mut dyn Feed) {
+    feed.stop().await;
+    while let Some(delivery) = feed.next().await {
+        delivery.receipt.release();
+    }
+}
+
+/// Ends the feed and lets what it holds go its way, which now is the way to `pending`.
+async fn park_rest(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed) {
+    feed.stop().await;
+    while let Some(delivery) = feed.next().await {
+        start(this, shared, delivery).await;
+    }
+}

@@ -1,0 +1,135 @@
+//! Step 6: the result, durable before the ack; and where the job goes from here.
+
+use std::time::Duration;
+
+use sluice_policy::Next;
+use sluice_types::{Category, EspId, JobState, Outcome, WaitReason};
+
+use crate::ack::NotStored;
+use crate::case::Case;
+use crate::claim::unknown;
+use crate::ports::{Due, NextStep, Record, RecordVerdict};
+use crate::send::{Call, Sent};
+use crate::worker::Worker;
+
+/// Records what came of a claim.
+///
+/// # Errors
+/// When the process ends before the store took it: the claim then runs out and the job becomes `unknown`.
+pub(crate) async fn record(worker: &Worker, case: &Case<'_>, sent: Sent) -> Result<(), NotStored> {
+    let record = match sent {
+        Sent::Called(call) => called(worker, case, call),
+        Sent::Unsent(esp) => unsent(worker, case, esp),
+    };
+    let (state, due_now) = match &record.next {
+        NextStep::Final { state, .. } => (*state, false),
+        NextStep::Retry(parked) => (JobState::Deferred, parked.due == Due::In(Duration::ZERO)),
+        NextStep::Unknown(_) => (JobState::Unknown, false),
+        NextStep::Unsent(_) => (JobState::Deferred, false),
+    };
+    let written = worker.records.submit(record).await.map_err(|error| {
+        tracing::error!(job = %case.job.id, error = %crate::health::chain(&error), "could not record a result");
+        NotStored
+    })?;
+    match written.answer {
+        RecordVerdict::Recorded => worker.metrics.job(state),
+        RecordVerdict::NotOurs => {
+            tracing::error!(job = %case.job.id, "a result came after the claim had gone to another worker");
+        }
+    }
+    if due_now {
+        worker.due_now.notify_one();
+    }
+    Ok(())
+}
+
+fn called(worker: &Worker, case: &Case<'_>, call: Call) -> Record {
+    let next = next_step(worker, case, &call);
+    Record {
+        id: case.job.id.clone(),
+        tenant: case.job.tenant.clone(),
+        attempt: case.passport.attempt,
+        esp: call.esp,
+        started_at: call.started_at,
+        finished_at: call.finished_at,
+        outcome: Some(call.outcome),
+        next,
+    }
+}
+
+fn unsent(worker: &Worker, case: &Case<'_>, esp: EspId) -> Record {
+    let now = worker.clock.now();
+    let parked = case.parked(Due::In(Duration::from_secs(1)), WaitReason::EspLimit);
+    Record {
+        id: case.job.id.clone(),
+        tenant: case.job.tenant.clone(),
+        attempt: case.passport.attempt,
+        esp,
+        started_at: now,
+        finished_at: now,
+        outcome: None,
+        next: NextStep::Unsent(parked),
+    }
+}
+
+/// The one place where an outcome becomes a disposition.
+fn next_step(worker: &Worker, case: &Case<'_>, call: &Call) -> NextStep {
+    match &call.outcome {
+        Outcome::Accepted { .. } => NextStep::Final { state: JobState::Accepted, category: None },
+        Outcome::Rejected { category, .. } => {
+            NextStep::Final { state: JobState::Rejected, category: Some(*category) }
+        }
+        Outcome::Unknown { .. } => NextStep::Unknown(unknown(worker, case, case.passport.attempt)),
+        Outcome::Deferred { retry_after, .. } => retry(worker, case, *retry_after, None),
+        Outcome::Faulted { category, .. } => {
+            report_fault(case, &call.esp, *category);
+            retry(worker, case, None, Some(&call.esp))
+        }
+    }
+}
+
+/// Schedules the next attempt: at once while another ESP of the pool has not been tried, else by the class schedule.
+fn retry(worker: &Worker, case: &Case<'_>, hint: Option<Duration>, faulted: Option<&EspId>) -> NextStep {
+    let tried = case.passport.faulted.iter().chain(faulted);
+    let mut faulted_now: Vec<EspId> = tried.cloned().collect();
+    faulted_now.dedup();
+    let others_left = faulted.is_some()
+        && worker.plan.pool(&case.job.pool).is_some_and(|pool| {
+            let all = pool.members.iter().map(|(esp, _)| esp).chain(&pool.failover);
+            all.into_iter().any(|esp| !faulted_now.contains(esp))
+        });
+    let terms = worker.plan.retry(case.job.class);
+    let (attempt, now, expires_at) = (case.passport.attempt, worker.clock.now(), case.job.expires_at);
+    let after = match terms.next(attempt, case.first_seen, now, hint, expires_at, &mut fastrand::Rng::new()) {
+        Next::GiveUp => {
+            return NextStep::Final { state: JobState::Expired, category: Some(Category::GaveUp) };
+        }
+        Next::Expired => {
+            return NextStep::Final { state: JobState::Expired, category: Some(Category::Expired) };
+        }
+        Next::After(_) if others_left => Duration::ZERO,
+        Next::After(delay) => {
+            // Every ESP has had its chance; after the pause all are asked afresh.
+            if faulted.is_some() {
+                faulted_now.clear();
+            }
+            delay
+        }
+    };
+    let mut parked = case.parked(Due::In(after), WaitReason::Retry);
+    parked.passport.attempt = attempt.saturating_add(1);
+    parked.passport.resend = false;
+    parked.passport.faulted = faulted_now;
+    NextStep::Retry(parked)
+}
+
+fn report_fault(case: &Case<'_>, esp: &EspId, category: Category) {
+    match category.severity() {
+        sluice_types::Severity::Critical => {
+            tracing::error!(job = %case.job.id, %esp, %category, severity = "critical", "ESP account at fault");
+        }
+        sluice_types::Severity::High | sluice_types::Severity::Medium | sluice_types::Severity::Low => {
+            tracing::warn!(job = %case.job.id, %esp, %category, "ESP at fault");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Fills a job's templates with its `vars`, within bounds on work and on output.
+
+use std::io::{self, Write};
+
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use sluice_types::{Job, Refusal, RefusalReason, check_subject};
+
+/// Instructions that all templates of one job may spend together.
+const FUEL: u64 = 200_000;
+/// Longest rendered field, in bytes.
+const RENDERED_MAX_BYTES: usize = 1024 * 1024;
+
+/// Renders subject, html and text in place. Does nothing when the job has no `vars`.
+///
+/// # Errors
+/// A refusal that names the field when a template does not compile, uses a value that is not there, runs or writes
+/// too much, or renders a subject of more than one line.
+pub(crate) fn render(job: &mut Job) -> Result<(), Refusal> {
+    let Some(vars) = job.vars.take() else { return Ok(()) };
+    let vars: minijinja::Value = serde_json::from_value(serde_json::Value::Object(vars)).map_err(|_| {
+        Refusal::new(RefusalReason::Template, "vars", "has a value that templates cannot use")
+    })?;
+    job.subject = fill("subject", &job.subject, &vars, AutoEscape::None)?;
+    check_subject(&job.subject)?;
+    if let Some(html) = &job.html {
+        job.html = Some(fill("html", html, &vars, AutoEscape::Html)?);
+    }
+    if let Some(text) = &job.text {
+        job.text = Some(fill("text", text, &vars, AutoEscape::None)?);
+    }
+    Ok(())
+}
+
+fn fill(
+    field: &'static str,
+    template: &str,
+    vars: &minijinja::Value,
+    escape: AutoEscape,
+) -> Result<String, Refusal> {
+    if !template.contains("{{") && !template.contains("{%") && !template.contains("{#") {
+        return Ok(template.to_owned());
+    }
+    let mut environment = Environment::empty();
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(50);
+    environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    environment.set_auto_escape_callback(move |_| escape.clone());
+    add_builtins(&mut environment);
+    let compiled = environment
+        .template_from_named_str(field, template)
+        .map_err(|error| refusal(field, "does not compile", &error))?;
+    let mut out = Bounded { bytes: Vec::with_capacity(template.len() * 2), full: false };
+    match compiled.render_captured_to(vars.clone(), &mut out) {
+        Ok(_) => {}
+        Err(_) if out.full => {
+            let detail = format!("renders to more than {RENDERED_MAX_BYTES} bytes");
+            return Err(Refusal::new(RefusalReason::Template, field, detail));
+        }
+        Err(error) => return Err(refusal(field, "cannot be rendered", &error)),
+    }
+    String::from_utf8(out.bytes)
+        .map_err(|_| Refusal::new(RefusalReason::Template, field, "renders to no text"))
+}
+
+/// The filters and tests that newsletters use. Left out on purpose: whatever can build long texts or lists from
+/// short ones (`range`, `indent`, `center`), since fuel counts instructions and not bytes.
+fn add_builtins(environment: &mut Environment<'_>) {
+    use minijinja::{filters, tests};
+    environment.add_filter("upper", filters::upper);
+    environment.add_filter("lower", filters::lower);
+    environment.add_filter("title", filters::title);
+    environment.add_filter("capitalize", filters::capitalize);
+    environment.add_filter("trim", filters::trim);
+    environment.add_filter("default", filters::default);
+    environment.add_filter("escape", filters::escape);
+    environment.add_filter("e", filters::escape);
+    environment.add_filter("safe", filters::safe);
+    environment.add_filter("length", filters::length);
+    environment.add_filter("join", filters::join);
+    environment.add_filter("first", filters::first);
+    environment.add_filter("last", filters::last);
+    environment.add_filter("sort", filters::sort);
+    environment.add_filter("round", filters::round);
+    environment.add_filter("int", filters::int);
+    environment.add_filter("float", filters::float);
+    environment.add_filter("abs", filters::abs);
+    environment.add_test("defined", tests::is_defined);
+    environment.add_test("undefined", tests::is_undefined);
+    environment.add_test("none", tests::is_none);
+    environment.add_test("string", tests::is_string);
+    environment.add_test("number", tests::is_number);
+}
+
+/// Says what kind of error it is and in which line; never the text of the template or a value.
+fn refusal(field: &str, what: &str, error: &minijinja::Error) -> Refusal {
+    let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
+    Refusal::new(RefusalReason::Template, field, format!("{what}: {}{line}", error.kind()))
+}
+
+struct Bounded {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > RENDERED_MAX_BYTES {
+            self.full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(subject: &str, html: &str, vars: serde_json::Value) -> Job {
+        let body = json!({
+            "v": 1, "id": "a", "from": {"email": "a@b.cc"}, "to": {"email": "d@e.ff"},
+            "subject": subject, "html": html, "vars": vars
+        });
+        Job::parse(body.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn html_is_escaped_and_the_subject_is_not() {
+        let mut it = job("Hi {{ n }}", "<p>{{ n }}</p>", json!({"n": "<Ada> & co"}));
+        render(&mut it).unwrap();
+        assert_eq!(
+            (it.subject.as_str(), it.html.as_deref()),
+            ("Hi <Ada> & co", Some("<p>&lt;Ada&gt; &amp; co</p>"))
+        );
+    }
+
+    #[test]
+    fn without_vars_nothing_is_rendered() {
+        let mut it = job("{{ n }}", "{{ n", json!({}));
+        it.vars = None;
+        render(&mut it).unwrap();
+        assert_eq!(it.subject, "{{ n }}");
+    }
+
+    #[test]
+    fn a_bad_template_names_its_field() {
+        let long = "x".repeat(10_000);
+        for (subject, html, vars, field) in [
+            ("{{ n", "x", json!({}), "subject"),
+            ("{{ n }}", "x", json!({}), "subject"),
+            ("{{ n }}", "x", json!({"n": "a\r\nBcc: x@y.zz"}), "subject"),
+            ("s", "{% include 'x' %}", json!({}), "html"),
+            ("s", "{{ n | nosuchfilter }}", json!({"n": 1}), "html"),
+            ("s", "{{ 1 / 0 }}", json!({}), "html"),
+            (
+                "s",
+                "{% for a in n %}{% for b in n %}{% for c in n %}{{ x }}{% endfor %}{% endfor %}{% endfor %}",
+                json!({"x": "y", "n": vec![1; 300]}),
+                "html",
+            ),
+            ("s", "{% for a in n %}{{ x }}{% endfor %}", json!({"x": long, "n": vec![1; 300]}), "html"),
+            ("s", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", json!({}), "html"),
+        ] {
+            let refusal = render(&mut job(subject, html, vars)).expect_err(html);
+            assert_eq!(refusal.field, field, "{html}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_text_cannot_grow_without_bound_inside_one_expression() {
+        let grow = format!("{{% set a = x {} %}}{{{{ a | length }}}}", "~ x ".repeat(200));
+        let doubling = "{% set a = x %}".to_owned() + &"{% set a = a ~ a %}".repeat(60) + "{{ a | length }}";
+        let ok = render(&mut job("s", &grow, json!({"x": "y"})));
+        assert!(ok.is_ok(), "{ok:?}");
+        let refusal = render(&mut job("s", &doubling, json!({"x": "y"}))).unwrap_err();
+        assert_eq!(refusal.field, "html");
+    }
+}

@@ -1,0 +1,47 @@
+//! Leases slots for whatever is in demand: all limits in one statement, once a tick or as soon as somebody waits.
+
+use std::time::Duration;
+
+use sluice_telemetry::Dependency;
+
+use super::Slots;
+use crate::health::Health;
+use crate::ports::SlotSource;
+
+/// Time between two leases while there is demand.
+const TICK: Duration = Duration::from_millis(100);
+/// Least time between two leases, however many ask.
+const LEAST_PAUSE: Duration = Duration::from_millis(4);
+/// Pause after a lease that failed.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);
+
+/// Keeps `slots` in stock, for ever. While the store is away nothing is leased: limits fail closed.
+pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &Health) {
+    let mut last = slots.clock.tick();
+    loop {
+        tokio::select! {
+            () = slots.wanted.notified() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let now = slots.clock.tick();
+        if now.since(last) >= TICK {
+            slots.book().smooth(now.since(last));
+            slots.count();
+            last = now;
+        }
+        let wants = slots.book().wants(now);
+        if wants.is_empty() {
+            continue;
+        }
+        match source.lease(&wants).await {
+            Ok(leases) => {
+                slots.stock(&wants, &leases);
+                tokio::time::sleep(LEAST_PAUSE).await;
+            }
+            Err(error) => {
+                health.down(Dependency::Store, &error);
+                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+            }
+        }
+    }
+}

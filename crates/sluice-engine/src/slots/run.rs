@@ -1,0 +1,131 @@
+//! A run of leased slots on the local clock. Kept as arithmetic, so that a block of thousands costs as much as one.
+
+use std::time::Duration;
+
+use sluice_policy::SlotRun;
+use sluice_types::Tick;
+
+/// Slot `i` opens at `first + i * spacing` and closes `grace` later.
+#[derive(Clone, Debug)]
+pub(super) struct LocalRun {
+    first: Tick,
+    spacing_ns: u64,
+    grace: Duration,
+    next: u32,
+    count: u32,
+}
+
+impl LocalRun {
+    /// Places a leased run on the local clock: its times count from the receipt of the lease.
+    pub(super) fn place(run: &SlotRun, received_at: Tick) -> Self {
+        Self {
+            first: received_at + run.opens_in,
+            spacing_ns: u64::try_from(run.spacing.as_nanos()).unwrap_or(u64::MAX),
+            grace: run.grace,
+            next: 0,
+            count: run.count,
+        }
+    }
+
+    fn opens(&self, slot: u32) -> Tick {
+        self.first + Duration::from_nanos(self.spacing_ns.saturating_mul(u64::from(slot)))
+    }
+
+    /// The next slot's opening and closing.
+    pub(super) fn head(&self) -> Option<(Tick, Tick)> {
+        (self.next < self.count).then(|| {
+            let opens = self.opens(self.next);
+            (opens, opens + self.grace)
+        })
+    }
+
+    /// Drops the slots that closed before `now`; answers how many.
+    pub(super) fn lapse(&mut self, now: Tick) -> u32 {
+        let before = self.next;
+        let Some((_, closes)) = self.head() else { return 0 };
+        if closes >= now {
+            return 0;
+        }
+        let behind = u64::try_from(now.since(closes).as_nanos()).unwrap_or(u64::MAX);
+        // With no spacing all close together; else slot k from here closes k spacings later.
+        let gone = match behind.checked_div(self.spacing_ns) {
+            None => u64::from(self.count),
+            Some(whole) => whole + u64::from(behind % self.spacing_ns > 0),
+        };
+        self.next = self.next.saturating_add(u32::try_from(gone).unwrap_or(u32::MAX)).min(self.count);
+        self.next - before
+    }
+
+    /// Uses the next slot.
+    pub(super) fn take(&mut self) {
+        self.next = self.next.saturating_add(1).min(self.count);
+    }
+
+    /// Slots left that open by `until`.
+    pub(super) fn opening_by(&self, until: Tick) -> u32 {
+        let left = self.count - self.next;
+        let Some((opens, _)) = self.head() else { return 0 };
+        if opens > until {
+            return 0;
+        }
+        let ahead = u64::try_from(until.since(opens).as_nanos()).unwrap_or(u64::MAX);
+        match ahead.checked_div(self.spacing_ns) {
+            None => left,
+            Some(more) => left.min(u32::try_from(more.saturating_add(1)).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// Slots left.
+    pub(super) fn left(&self) -> u32 {
+        self.count - self.next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(opens_ms: u64, spacing_ms: u64, count: u32, grace_ms: u64) -> LocalRun {
+        LocalRun::place(
+            &SlotRun {
+                opens_in: Duration::from_millis(opens_ms),
+                spacing: Duration::from_millis(spacing_ms),
+                count,
+                grace: Duration::from_millis(grace_ms),
+            },
+            Tick::ZERO,
+        )
+    }
+
+    fn at(ms: u64) -> Tick {
+        Tick::ZERO + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn slots_lapse_one_by_one() {
+        let mut it = run(100, 20, 5, 5);
+        assert_eq!(it.lapse(at(105)), 0);
+        assert_eq!(it.lapse(at(106)), 1);
+        assert_eq!(it.head(), Some((at(120), at(125))));
+        assert_eq!(it.lapse(at(146)), 2);
+        assert_eq!(it.head(), Some((at(160), at(165))));
+        assert_eq!(it.lapse(at(9999)), 2);
+        assert_eq!(it.head(), None);
+    }
+
+    #[test]
+    fn slots_without_spacing_lapse_together() {
+        let mut it = run(0, 0, 7, 50);
+        it.take();
+        assert_eq!(it.lapse(at(50)), 0);
+        assert_eq!(it.lapse(at(51)), 6);
+    }
+
+    #[test]
+    fn opening_by_counts_what_opens_in_time() {
+        let mut it = run(100, 20, 5, 5);
+        assert_eq!([99, 100, 119, 120, 500].map(|ms| it.opening_by(at(ms))), [0, 1, 1, 2, 5]);
+        it.take();
+        assert_eq!(it.opening_by(at(120)), 1);
+    }
+}

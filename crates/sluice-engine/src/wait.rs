@@ -1,0 +1,50 @@
+//! Hold or park: what happens to a job that cannot go now.
+
+use std::time::Duration;
+
+use sluice_types::{Tick, WaitReason};
+
+use crate::ack::NotStored;
+use crate::case::Case;
+use crate::ports::{Due, Parked};
+use crate::worker::Worker;
+
+/// Holds a job in memory for `wait`, if that ends within `hold_max` of its arrival; false when it must be parked.
+pub(crate) async fn hold(worker: &Worker, case: &Case<'_>, wait: Duration) -> bool {
+    let now = worker.clock.tick();
+    // A little longer than asked, so that a breaker that opens its probes at that instant is surely past it.
+    let wait = wait + Duration::from_millis(5);
+    if now + wait > case.arrived + worker.plan.bounds().hold_max {
+        return false;
+    }
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = worker.breakers.closed.notified() => {}
+    }
+    worker.metrics.waited(WaitReason::BreakerOpen, worker.clock.tick().since(now));
+    true
+}
+
+/// How long until `until`, for parking.
+pub(crate) fn due_at(worker: &Worker, until: Tick) -> Due {
+    Due::In(until.since(worker.clock.tick()).max(Duration::from_millis(100)))
+}
+
+/// Writes a job to `pending`; the delivery can be acked then.
+///
+/// # Errors
+/// When the store does not take it: the delivery must be given back.
+pub(crate) async fn park(worker: &Worker, parked: Parked) -> Result<(), NotStored> {
+    let (id, reason) = (parked.id.clone(), parked.reason);
+    match worker.parks.submit(parked).await {
+        Ok(_) => {
+            worker.metrics.parked(reason);
+            tracing::debug!(job = %id, %reason, "parked");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!(job = %id, error = %crate::health::chain(&error), "could not park a job");
+            Err(NotStored)
+        }
+    }
+}
