@@ -34,8 +34,10 @@ pub struct Breaker {
     /// bad minute takes the ESP out.
     pub failure_rate: f64,
     /// Share of slow calls that opens, above 0.0 up to 1.0, default 0.8; 1.0 opens only when every call is slow.
+    /// More: jobs pile up behind a slow ESP. Less: a busy hour takes it out.
     pub slow_rate: f64,
-    /// A call that takes longer than this is slow, 100ms to 1h, default 10s.
+    /// A call that takes longer than this is slow, 100ms to 1h, default 10s. More: a slow ESP keeps its share of the
+    /// traffic. Less: a healthy ESP that takes its time counts as slow.
     #[schemars(with = "DurationText")]
     #[serde(serialize_with = "duration::serialize")]
     pub slow_after: Duration,

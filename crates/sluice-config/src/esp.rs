@@ -158,7 +158,7 @@ impl EspConfig {
         let has_url = section.has("url") || section.has("url_file");
         let has_api_key = section.has("api_key") || section.has("api_key_file");
         let base_url = section.text("base_url");
-        let allow_plain_http = section.value("allow_plain_http", ALLOW_PLAIN_HTTP);
+        let allow_plain_http = section.switch("allow_plain_http", ALLOW_PLAIN_HTTP);
         let api_key = section.secret("api_key", "api_key_file");
         let limits = read_limits(section, "limits");
         let max_in_flight = section.number("max_in_flight", MAX_IN_FLIGHT, 1..=MAX_IN_FLIGHT_HIGH);
@@ -216,7 +216,7 @@ impl EspConfig {
 }
 
 fn read_kind(section: &mut Section<'_, '_>) -> Option<EspKind> {
-    let kind: EspKind = section.required_value("kind")?;
+    let kind: EspKind = section.required_word("kind")?;
     if !EspKind::AVAILABLE.contains(&kind) {
         let available = EspKind::AVAILABLE.map(EspKind::as_str).join(", ");
         let kind = kind.as_str();

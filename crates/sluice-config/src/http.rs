@@ -47,7 +47,7 @@ impl Http {
         let mut digests = BTreeSet::new();
         let http = Self {
             listen,
-            allow_unauthenticated: section.value("allow_unauthenticated", ALLOW_UNAUTHENTICATED),
+            allow_unauthenticated: section.switch("allow_unauthenticated", ALLOW_UNAUTHENTICATED),
             tokens: section.tables("token", |section| HttpToken::read(section, &mut names, &mut digests)),
             body_max_bytes: section.number(
                 "body_max_bytes",

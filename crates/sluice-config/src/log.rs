@@ -33,7 +33,7 @@ pub struct Log {
 impl Log {
     pub(crate) fn read(section: &mut Section<'_, '_>) -> Self {
         Self {
-            format: section.value("format", LogFormat::default()),
+            format: section.word("format", LogFormat::default()),
             filter: section.text("filter").unwrap_or_else(|| FILTER.to_owned()),
         }
     }

@@ -60,10 +60,10 @@ impl Queue {
     pub(crate) fn read(section: &mut Section<'_, '_>) -> Self {
         let has_url = section.has("url") || section.has("url_file");
         let queue = Self {
-            kind: section.value("kind", QueueKind::default()),
+            kind: section.word("kind", QueueKind::default()),
             url: section.secret("url", "url_file"),
             tls_ca_file: section.path("tls_ca_file"),
-            declare: section.value("declare", DECLARE),
+            declare: section.switch("declare", DECLARE),
             delivery_limit: section.number("delivery_limit", DELIVERY_LIMIT, 1..=1000),
             heartbeat: section.duration("heartbeat", HEARTBEAT, HEARTBEAT_MIN..=HEARTBEAT_MAX),
         };

@@ -16,7 +16,8 @@ const FAIL_COUNT: u32 = 0;
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
 pub struct Sandbox {
-    /// How long it takes to answer, 0ms to 10min, default 0ms.
+    /// How long it takes to answer, 0ms to 10min, default 0ms. More: a trial is closer to a real ESP,
+    /// and takes longer.
     #[schemars(with = "DurationText")]
     #[serde(serialize_with = "duration::serialize")]
     pub latency: Duration,

@@ -57,13 +57,13 @@ impl Store {
     pub(crate) fn read(section: &mut Section<'_, '_>) -> Self {
         let has_url = section.has("url") || section.has("url_file");
         let store = Self {
-            kind: section.value("kind", StoreKind::default()),
+            kind: section.word("kind", StoreKind::default()),
             url: section.secret("url", "url_file"),
             path: section.path("path").unwrap_or_else(|| PathBuf::from(PATH)),
             tls_ca_file: section.path("tls_ca_file"),
             writers: section.number("writers", WRITERS, 1..=WRITERS_MAX),
             pool_size: section.number("pool_size", POOL_SIZE, 1..=POOL_SIZE_MAX),
-            migrate: section.value("migrate", MIGRATE),
+            migrate: section.switch("migrate", MIGRATE),
         };
         match store.kind {
             StoreKind::Embedded if has_url => {

@@ -42,8 +42,8 @@ impl UnknownPolicy {
     pub(crate) fn read(section: &mut Section<'_, '_>) -> Self {
         Self {
             window: section.duration("window", WINDOW, WINDOW_MIN..=WINDOW_MAX),
-            transactional: section.value("transactional", UnknownAction::Resend),
-            bulk: section.value("bulk", UnknownAction::Hold),
+            transactional: section.word("transactional", UnknownAction::Resend),
+            bulk: section.word("bulk", UnknownAction::Hold),
         }
     }
 

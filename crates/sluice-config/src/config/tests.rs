@@ -114,3 +114,15 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_deep_nest_is_refused_and_does_not_overflow_the_stack() {
+    for text in [
+        format!("a = {}", "[".repeat(100_000)),
+        format!("{} = 1", ["a"; 100_000].join(".")),
+        format!("[{}]", ["a"; 100_000].join(".")),
+        format!("a = {}", "{ a = ".repeat(100_000)),
+    ] {
+        assert!(load(&text).is_err());
+    }
+}

@@ -13,20 +13,20 @@ use super::Section;
 use crate::duration::DurationText;
 
 impl Section<'_, '_> {
-    /// A value of the type's own form: a switch or a word of a closed list.
-    pub(crate) fn value<T: DeserializeOwned>(&mut self, key: &'static str, default: T) -> T {
-        self.optional_value(key).unwrap_or(default)
+    /// A word of a closed list.
+    pub(crate) fn word<T: DeserializeOwned>(&mut self, key: &'static str, default: T) -> T {
+        self.optional_word(key).unwrap_or(default)
     }
 
-    /// A value of the type's own form that must be there.
-    pub(crate) fn required_value<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
+    /// A word of a closed list that must be there.
+    pub(crate) fn required_word<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         if !self.has(key) {
             self.fault(key, "is required");
         }
-        self.optional_value(key)
+        self.optional_word(key)
     }
 
-    fn optional_value<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
+    fn optional_word<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         let (path, value) = self.take_value(key)?;
         match value.try_into() {
             Ok(value) => Some(value),
@@ -35,6 +35,15 @@ impl Section<'_, '_> {
                 None
             }
         }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn switch(&mut self, key: &'static str, default: bool) -> bool {
+        let Some((path, value)) = self.take_value(key) else { return default };
+        value.as_bool().unwrap_or_else(|| {
+            self.reader.fault(&path, "must be true or false");
+            default
+        })
     }
 
     /// A whole number within `range`.

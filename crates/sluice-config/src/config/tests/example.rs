@@ -13,7 +13,8 @@ fn everything() -> String {
     for line in EXAMPLE.lines() {
         let bare = line.strip_prefix("# ").unwrap_or(line);
         let key = bare.split(" = ").next().unwrap_or_default();
-        let is_key = bare.contains(" = ") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let is_key = bare.contains(" = ")
+            && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         let is_file = matches!(key, "url_file" | "api_key_file");
         if (is_key && !is_file) || bare.starts_with('[') {
             text.push_str(bare);

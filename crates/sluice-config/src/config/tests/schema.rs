@@ -56,12 +56,13 @@ fn the_schema_has_the_keys_that_are_read() {
     let sections = sections();
     assert!(sections.len() > 15, "{sections:?}");
     for (path, mut keys) in sections {
-        let mut value = toml::Value::Table(Table::from_iter([("bogus".to_owned(), 1.into())]));
+        let mut table = Table::from_iter([("bogus".to_owned(), 1.into())]);
         for key in path.rsplit('.').filter(|key| !key.is_empty()) {
-            let value_here = if arrays.contains(&key) { toml::Value::Array(vec![value]) } else { value };
-            value = toml::Value::Table(Table::from_iter([(key.to_owned(), value_here)]));
+            let value = toml::Value::Table(table);
+            let value = if arrays.contains(&key) { toml::Value::Array(vec![value]) } else { value };
+            table = Table::from_iter([(key.to_owned(), value)]);
         }
-        let faults = load(&value.to_string()).unwrap_err();
+        let faults = load(&table.to_string()).unwrap_err();
         let fault = faults.0.iter().find(|fault| fault.key.ends_with("bogus")).unwrap();
         let known = fault.detail.strip_prefix("is not a known key; known here: ").unwrap();
         let mut known: Vec<_> = known.split(", ").map(str::to_owned).collect();
