@@ -15,6 +15,7 @@ use crate::drain::{DrainReport, drain};
 use crate::health::{Health, chain};
 use crate::lane::{LaneLoop, Shared, run_lane};
 use crate::plan::Plan;
+use crate::poison::run_poison;
 use crate::ports::{Clock, Esp, Inbox, Ledger, Outbox, SlotSource};
 use crate::relay::run_relay;
 use crate::slots::{Slots, keep_slots};
@@ -102,6 +103,7 @@ impl Engine {
         service(Box::pin(async move { it.health.watch_store(it.ledger.as_ref()).await }));
         if roles.relay {
             lane_tasks.spawn(run_relay(Arc::clone(&worker), stop.clone()));
+            lane_tasks.spawn(run_poison(Arc::clone(&worker), stop.clone()));
         }
         let lanes: Vec<Arc<LaneLoop>> = if roles.worker {
             lanes

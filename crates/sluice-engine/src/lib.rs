@@ -17,6 +17,7 @@ mod intake;
 mod lane;
 mod pipeline;
 mod plan;
+mod poison;
 mod ports;
 mod record;
 mod refuse;

@@ -20,6 +20,21 @@ pub trait Inbox: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When the broker cannot be reached.
     async fn depths(&self, lanes: &[Lane]) -> Result<Vec<LaneDepth>, InboxError>;
+
+    /// Starts to consume the messages that the broker has given up on; `None` where there is no such thing.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached or refuses; try again later.
+    async fn open_poison(&self, _prefetch: u16) -> Result<Option<Box<dyn PoisonFeed>>, InboxError> {
+        Ok(None)
+    }
+}
+
+/// Messages that were delivered too often without an ack: each brought down the workers that tried it.
+#[async_trait]
+pub trait PoisonFeed: Send {
+    /// The next message, and the lane that it came from where the broker tells; `None` when the feed is over.
+    async fn next(&mut self) -> Option<(Option<Lane>, Delivery)>;
 }
 
 /// The deliveries of one lane over one connection generation.

@@ -16,7 +16,7 @@ pub use console::{
     AttemptView, Console, DeadLetterView, JobView, KnownJob, PendingView, StatusView, SuppressionEntry,
 };
 pub use esp::Esp;
-pub use inbox::{Acker, Delivery, Feed, Inbox, InboxError, LaneDepth, Passport, Receipt};
+pub use inbox::{Acker, Delivery, Feed, Inbox, InboxError, LaneDepth, Passport, PoisonFeed, Receipt};
 pub use ledger::{
     Claim, ClaimVerdict, DeadLetter, Intent, Ledger, LedgerError, NextStep, Record, RecordVerdict,
 };

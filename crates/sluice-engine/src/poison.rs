@@ -1,0 +1,51 @@
+//! Messages that the broker gave up on: each was delivered too often without an ack, since it brought its worker down.
+//! They become dead letters without being looked at again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_types::{Class, GroupName, Lane, PoolName, Refusal, RefusalReason};
+use tokio_util::sync::CancellationToken;
+
+use crate::ack::ack;
+use crate::health::chain;
+use crate::refuse::refuse;
+use crate::worker::Worker;
+
+/// Poisonous messages held at a time.
+const PREFETCH: u16 = 16;
+/// Pause before a feed that is over is opened again.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Keeps every message that the broker gave up on as a dead letter, until the process drains.
+pub(crate) async fn run_poison(worker: Arc<Worker>, stop: CancellationToken) {
+    loop {
+        match worker.inbox.open_poison(PREFETCH).await {
+            Ok(None) => return,
+            Ok(Some(mut feed)) => {
+                while let Some((lane, delivery)) = tokio::select! {
+                    () = stop.cancelled() => return,
+                    next = feed.next() => next,
+                } {
+                    let lane = lane.unwrap_or_else(unknown_lane);
+                    let kept = refuse(&worker, &lane, &delivery.body, refusal()).await;
+                    ack(delivery.receipt, kept);
+                }
+            }
+            Err(error) => tracing::debug!(error = %chain(&error), "could not consume what the broker gave up on"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(REOPEN_PAUSE) => {}
+        }
+    }
+}
+
+fn refusal() -> Refusal {
+    let detail = "the broker delivered it too often without an answer: it may bring workers down";
+    Refusal::new(RefusalReason::DeliveryLimit, "", detail)
+}
+
+fn unknown_lane() -> Lane {
+    Lane { pool: PoolName::default(), class: Class::Bulk, group: GroupName::other() }
+}
