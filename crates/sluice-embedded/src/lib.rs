@@ -1,1 +1,33 @@
-//! The ports Inbox, Ledger and SlotSource on one SQLite file.
+//! The ports of the engine on one SQLite file: the queue, the ledger and the limits of a Sluice without servers.
+//!
+//! Everything that a call confirmed survives `kill -9` and a power cut (WAL, `synchronous = FULL`). One worker process
+//! per file, which an advisory lock enforces; any number of other processes may enqueue, look and suppress at the same
+//! time through [`Embedded::open_client`].
+//!
+//! Not for more than one machine, and not for a network file system: SQLite's WAL needs shared memory.
+//!
+//! Start at [`Embedded::open`]; `writer.rs` is the heart (one thread, many requests, one commit).
+
+mod claim;
+mod client;
+mod clock;
+mod console;
+mod convert;
+mod due;
+mod error;
+mod feed;
+mod inbox;
+mod lanes;
+mod ledger;
+mod outbox;
+mod park;
+mod reader;
+mod record;
+mod refuse;
+mod schema;
+mod slots;
+mod watch;
+mod writer;
+
+pub use client::{Embedded, EmbeddedSettings};
+pub use error::{EmbeddedError, StoreError};

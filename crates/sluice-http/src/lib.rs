@@ -1,1 +1,22 @@
 //! The HTTP routes over engine handles: health, metrics, status, job intake.
+//!
+//! Start at `routes/mod.rs`, which lists every route with the scope that it needs. [`HttpServer::bind`] takes the port,
+//! [`BoundServer::serve`] answers on it until it is told to stop. Every wait for a client has an end: its headers, its
+//! body, its reading of the answer, and the connection as a whole. No SQL and no AMQP here, and no TLS: that is for a
+//! proxy in front.
+
+mod auth;
+mod body;
+mod connection;
+mod error;
+mod guard;
+mod limits;
+mod routes;
+mod server;
+mod split;
+mod state;
+
+pub use auth::{Access, Scope, Token};
+pub use limits::Limits;
+pub use server::{BindError, BoundServer, HttpServer};
+pub use state::{AppState, InFlight};

@@ -1,1 +1,26 @@
-//! All Postgres SQL, one function a statement; the migration runner; slot leases.
+//! All Postgres SQL of Sluice: the ledger, parked jobs, slot leases, the console, and the migrations.
+//!
+//! One file and one function per statement, its text beside it; what a row means is decided in `convert`, which is
+//! pure. Nothing here knows a broker or an ESP. Start at [`Postgres`].
+//!
+//! It talks to one primary directly or through a pooler in session mode: it uses startup options, prepared
+//! statements, and one transaction that lives as long as a relay publishes a batch.
+
+mod claim;
+mod client;
+mod console;
+mod convert;
+mod due;
+mod error;
+mod housekeeping;
+mod ledger;
+mod line;
+mod migrate;
+mod park;
+mod record;
+mod refuse;
+mod slots;
+mod tls;
+
+pub use client::{Postgres, PostgresSettings};
+pub use error::{ConnectError, MigrateError, StoreError};

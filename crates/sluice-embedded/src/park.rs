@@ -1,0 +1,75 @@
+//! `pending`: everything that is not due yet.
+
+use rusqlite::{Connection, params};
+use sluice_engine::{Due, Parked};
+use sluice_types::{JobId, Timestamp};
+
+use crate::convert;
+use crate::due::DueLeases;
+
+/// Parks jobs that hold no claim; one that is parked already keeps its first row.
+///
+/// A row that a relay holds does not count as first: it is being published, and will be removed for that. Then this
+/// parking is a later one, and its row takes the place of the old.
+pub(crate) fn park(
+    connection: &Connection,
+    leases: &DueLeases,
+    now: Timestamp,
+    jobs: &[Parked],
+) -> rusqlite::Result<()> {
+    for job in jobs {
+        if leases.holds(&job.id) {
+            replace(connection, now, job)?;
+        } else {
+            insert(connection, now, job)?;
+        }
+    }
+    Ok(())
+}
+
+/// Parks a job whatever was parked of it before.
+///
+/// It gets a new row with a new `seq`, so that a relay which published the old one does not remove it.
+pub(crate) fn replace(connection: &Connection, now: Timestamp, job: &Parked) -> rusqlite::Result<()> {
+    forget(connection, &job.id)?;
+    insert(connection, now, job)
+}
+
+/// Removes whatever is parked of a job.
+pub(crate) fn forget(connection: &Connection, id: &JobId) -> rusqlite::Result<()> {
+    connection.prepare_cached("delete from pending where job_id = ?1")?.execute([id.as_str()])?;
+    Ok(())
+}
+
+fn insert(connection: &Connection, now: Timestamp, job: &Parked) -> rusqlite::Result<()> {
+    let due = match job.due {
+        Due::In(after) => Some(now + after),
+        Due::At(at) => Some(at),
+        Due::Held => None,
+    };
+    let mut insert = connection.prepare_cached(
+        "insert into pending (job_id, tenant, campaign, pool, class, domain, due_at, reason, limit_key,
+             attempt, first_seen, faulted, resend, traceparent, created_at, body)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+         on conflict (job_id) do nothing",
+    )?;
+    insert.execute(params![
+        job.id.as_str(),
+        job.tenant.as_str(),
+        job.campaign.as_ref().map(|campaign| campaign.as_str()),
+        job.pool.as_str(),
+        job.class.as_str(),
+        job.domain,
+        due.map(Timestamp::as_micros),
+        job.reason.as_str(),
+        job.limit_key,
+        job.passport.attempt,
+        job.passport.first_seen.map(Timestamp::as_micros),
+        convert::join_esps(&job.passport.faulted),
+        job.passport.resend,
+        job.passport.traceparent,
+        now.as_micros(),
+        job.body.as_ref(),
+    ])?;
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! One HTTP client for every API: bounded in time, in size and in trust.
+
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::{Client, Response, Url, redirect};
+use sluice_types::{Category, EspId, Outcome, clean_detail};
+
+use crate::{SettingsError, tls};
+
+/// The most of an answer's body that is read.
+pub(crate) const ANSWER_MAX_BYTES: usize = 64 * 1024;
+/// Connecting gets half of the account's timeout, and never more than this.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+/// Idle connections are closed early: a request written into one that the server is just closing has an unknown end.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+const IDLE_PER_HOST_MAX: usize = 256;
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Builds the client of one account.
+///
+/// No redirect is followed, so that no key reaches another host. HTTP/1.1 only: a lost connection then leaves one
+/// request in doubt and not all of them. No compressed answers, no proxy from the environment.
+pub(crate) fn client(esp: &EspId, timeout: Duration) -> Result<Client, SettingsError> {
+    let mut trust = tls::client_config(esp, None)?;
+    trust.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Client::builder()
+        .tls_backend_preconfigured(trust)
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .gzip(false)
+        .http1_only()
+        .connect_timeout(CONNECT_TIMEOUT_MAX.min(timeout / 2))
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+        .tcp_nodelay(true)
+        .tcp_keepalive(KEEPALIVE)
+        .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|source| SettingsError::HttpClient { esp: esp.clone(), source })
+}
+
+/// Joins `path` to the account's `base_url` after checking it.
+///
+/// Plain HTTP would show the key to everyone on the way, so it is taken only for hosts that are not on the public
+/// network: loopback and private addresses, and names without a dot.
+pub(crate) fn endpoint(esp: &EspId, base_url: &str, path: &str) -> Result<Url, SettingsError> {
+    let invalid = |problem| SettingsError::Invalid { esp: esp.clone(), field: "base_url", problem };
+    let base = Url::parse(base_url).map_err(|_| invalid("is not a URL"))?;
+    let host = base.host_str().ok_or_else(|| invalid("has no host"))?;
+    match base.scheme() {
+        "https" => {}
+        "http" if is_nearby(host) => {}
+        "http" => return Err(invalid("must begin with https:// for a public host")),
+        _ => return Err(invalid("must begin with https://")),
+    }
+    if !base.username().is_empty() || base.password().is_some() {
+        return Err(invalid("must not hold a user or password"));
+    }
+    if base.query().is_some() || base.fragment().is_some() {
+        return Err(invalid("must not have a query or fragment"));
+    }
+    let whole = format!("{}{path}", base.as_str().trim_end_matches('/'));
+    Url::parse(&whole).map_err(|_| invalid("is not a URL"))
+}
+
+fn is_nearby(host: &str) -> bool {
+    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private(),
+        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local(),
+        Err(_) => !host.contains('.'),
+    }
+}
+
+/// Reads at most [`ANSWER_MAX_BYTES`] of an answer's body; what cannot be read is left out, the status counts.
+pub(crate) async fn read_body(mut answer: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        let room = ANSWER_MAX_BYTES.saturating_sub(body.len());
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        if body.len() >= ANSWER_MAX_BYTES {
+            break;
+        }
+    }
+    body
+}
+
+/// What a call means that brought no answer.
+///
+/// Only a failure to connect is surely before the request was written; everything later is unknown.
+pub(crate) fn failure(error: &reqwest::Error) -> Outcome {
+    if error.is_builder() {
+        return Outcome::Faulted {
+            category: Category::Protocol,
+            detail: "the request could not be built".to_owned(),
+        };
+    }
+    if error.is_connect() {
+        let (category, what) = match () {
+            () if error.is_dns() => (Category::Connect, "the host name was not resolved"),
+            () if is_tls(error) => (Category::Tls, "the TLS handshake failed"),
+            () if error.is_timeout() => (Category::Connect, "connecting took too long"),
+            () => (Category::Connect, "could not connect"),
+        };
+        return Outcome::Faulted { category, detail: clean_detail(&format!("{what}: {}", root(error))) };
+    }
+    let what =
+        if error.is_timeout() { "no answer in time" } else { "the connection was lost before the answer" };
+    Outcome::Unknown { detail: clean_detail(&format!("{what}: {}", root(error))) }
+}
+
+/// Looks for a TLS failure in an error and its causes. What an io error wraps is not among its sources.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    // TCP alone never meets an end of file while it connects.
+    let ended = error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof);
+    error.is::<rustls::Error>()
+        || ended
+        || wrapped.is_some_and(|inner| is_tls(inner))
+        || error.source().is_some_and(is_tls)
+}
+
+/// The innermost cause in words; the outer ones repeat the URL.
+fn root(error: &reqwest::Error) -> String {
+    let Some(mut cause) = error.source() else { return "no cause given".to_owned() };
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_is_joined_or_refused() {
+        let esp = EspId::new("sendgrid-main").unwrap();
+        for (base, whole) in [
+            ("https://api.sendgrid.com", "https://api.sendgrid.com/v3/mail/send"),
+            ("https://api.eu.sendgrid.com/", "https://api.eu.sendgrid.com/v3/mail/send"),
+            ("http://127.0.0.1:8080/stand-in", "http://127.0.0.1:8080/stand-in/v3/mail/send"),
+            ("http://[::1]:8080", "http://[::1]:8080/v3/mail/send"),
+            ("http://stand-in:8080", "http://stand-in:8080/v3/mail/send"),
+        ] {
+            assert_eq!(endpoint(&esp, base, "/v3/mail/send").unwrap().as_str(), whole);
+        }
+        for base in [
+            "",
+            "api.sendgrid.com",
+            "ftp://api.sendgrid.com",
+            "http://api.sendgrid.com",
+            "http://93.184.216.34",
+            "https://user:secret@api.sendgrid.com",
+            "https://api.sendgrid.com/?a=b",
+        ] {
+            let error = endpoint(&esp, base, "/v3/mail/send").unwrap_err().to_string();
+            assert!(error.starts_with("esp sendgrid-main: base_url "), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Sends into the void.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sluice_engine::{Clock, Esp};
+use sluice_types::{Category, DeferralScope, EspId, Job, Outcome};
+
+use super::journal::{Journal, JournalEntry};
+use crate::SettingsError;
+
+/// One sandbox.
+#[derive(Clone, Debug)]
+pub struct SandboxSettings {
+    /// The account.
+    pub id: EspId,
+    /// How long each send takes.
+    pub latency: Duration,
+    /// The file to append a line to for each message taken; see [`super::read_journal`].
+    pub journal: Option<PathBuf>,
+    /// The first call, counted from 1, that fails with a server error; `None`: none fails.
+    pub fail_from: Option<u32>,
+    /// How many calls fail from there on.
+    pub fail_count: u32,
+}
+
+impl SandboxSettings {
+    /// A sandbox without latency, journal or failures.
+    #[must_use]
+    pub const fn new(id: EspId) -> Self {
+        Self { id, latency: Duration::ZERO, journal: None, fail_from: None, fail_count: 0 }
+    }
+}
+
+/// An ESP that takes every message and delivers none.
+///
+/// Three kinds of recipient are answered otherwise, by the beginning of the local part: `reject` is refused for good,
+/// `defer` for now, and `unknown` is taken while the answer is lost.
+#[derive(Debug)]
+pub struct SandboxEsp {
+    id: EspId,
+    latency: Duration,
+    journal: Option<Journal>,
+    failing: std::ops::Range<u64>,
+    calls: AtomicU64,
+    clock: Arc<dyn Clock>,
+}
+
+impl SandboxEsp {
+    /// Opens the journal, which it creates if need be.
+    ///
+    /// # Errors
+    /// When the journal cannot be opened.
+    pub fn new(settings: &SandboxSettings, clock: Arc<dyn Clock>) -> Result<Self, SettingsError> {
+        let journal = match &settings.journal {
+            None => None,
+            Some(path) => Some(Journal::open(path).map_err(|source| SettingsError::Journal {
+                esp: settings.id.clone(),
+                path: path.clone(),
+                source,
+            })?),
+        };
+        let failing = settings.fail_from.map_or(0..0, |first| {
+            let first = u64::from(first);
+            first..first + u64::from(settings.fail_count)
+        });
+        Ok(Self {
+            id: settings.id.clone(),
+            latency: settings.latency,
+            journal,
+            failing,
+            calls: AtomicU64::new(0),
+            clock,
+        })
+    }
+
+    /// Calls so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Writes the journal's line; it stands in the file before anyone hears that the message was taken.
+    fn take(&self, job: &Job, attempt: u32) -> Result<(), Outcome> {
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let entry = JournalEntry {
+            job_id: job.id.as_str().into(),
+            attempt,
+            recipient_domain: job.to.email.domain().into(),
+            at_us: self.clock.now().as_micros(),
+        };
+        journal.append(&entry).map_err(|error| Outcome::Faulted {
+            category: Category::ServerError,
+            detail: format!("the journal cannot be written: {}", error.kind()),
+        })
+    }
+}
+
+#[async_trait]
+impl Esp for SandboxEsp {
+    fn id(&self) -> &EspId {
+        &self.id
+    }
+
+    async fn send(&self, job: &Job, attempt: u32) -> Outcome {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if !self.latency.is_zero() {
+            tokio::time::sleep(self.latency).await;
+        }
+        if self.failing.contains(&call) {
+            return Outcome::Faulted {
+                category: Category::ServerError,
+                detail: "the sandbox was told to fail this call".to_owned(),
+            };
+        }
+        let recipient = job.to.email.as_str();
+        if recipient.starts_with("reject") {
+            return Outcome::Rejected {
+                category: Category::RecipientUnknown,
+                detail: "the sandbox rejects recipients that begin with `reject`".to_owned(),
+            };
+        }
+        if recipient.starts_with("defer") {
+            return Outcome::Deferred {
+                retry_after: None,
+                scope: DeferralScope::Recipient,
+                category: Category::Temporary,
+                detail: "the sandbox defers recipients that begin with `defer`".to_owned(),
+            };
+        }
+        if let Err(outcome) = self.take(job, attempt) {
+            return outcome;
+        }
+        if recipient.starts_with("unknown") {
+            return Outcome::Unknown {
+                detail: "the sandbox loses the answer for recipients that begin with `unknown`".to_owned(),
+            };
+        }
+        Outcome::Accepted { provider_message_id: Some(format!("sandbox-{}-{attempt}", job.id)) }
+    }
+}

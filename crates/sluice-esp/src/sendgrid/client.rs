@@ -1,0 +1,132 @@
+//! The one call: `POST /v3/mail/send`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, Url};
+use secrecy::{ExposeSecret, SecretString};
+use sluice_engine::{Clock, Esp};
+use sluice_types::{Category, EspId, Job, Outcome};
+use tokio::time::{Instant, timeout_at};
+
+use super::convert::{Answer, outcome};
+use super::request;
+use crate::{SettingsError, http, retry_hint};
+
+/// SendGrid's public address.
+pub const SENDGRID_BASE_URL: &str = "https://api.sendgrid.com";
+const PATH: &str = "/v3/mail/send";
+/// The status has been read: the body only adds words, and is not worth a long wait.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One SendGrid account.
+#[derive(Clone, Debug)]
+pub struct SendGridSettings {
+    /// The account.
+    pub id: EspId,
+    /// [`SENDGRID_BASE_URL`], the EU host, or a stand-in. Plain HTTP is taken only for hosts off the public network.
+    pub base_url: String,
+    /// A key with the scope `mail.send`.
+    pub api_key: SecretString,
+    /// For one call in all.
+    pub timeout: Duration,
+}
+
+/// One SendGrid account.
+pub struct SendGridEsp {
+    id: EspId,
+    endpoint: Url,
+    authorization: HeaderValue,
+    timeout: Duration,
+    client: Client,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for SendGridEsp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SendGridEsp").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl SendGridEsp {
+    /// Checks `settings`. Connects only when there is something to send.
+    ///
+    /// # Errors
+    /// When a setting breaks a rule, or TLS cannot be set up.
+    pub fn new(settings: &SendGridSettings, clock: Arc<dyn Clock>) -> Result<Self, SettingsError> {
+        let esp = &settings.id;
+        let invalid = |field, problem| SettingsError::Invalid { esp: esp.clone(), field, problem };
+        let key = settings.api_key.expose_secret().trim();
+        if key.is_empty() {
+            return Err(invalid("api_key", "is empty"));
+        }
+        if settings.timeout.is_zero() {
+            return Err(invalid("timeout", "must be longer than zero"));
+        }
+        let mut authorization = HeaderValue::try_from(format!("Bearer {key}"))
+            .map_err(|_| invalid("api_key", "has a character that no key has"))?;
+        authorization.set_sensitive(true);
+        Ok(Self {
+            id: esp.clone(),
+            endpoint: http::endpoint(esp, &settings.base_url, PATH)?,
+            authorization,
+            timeout: settings.timeout,
+            client: http::client(esp, settings.timeout)?,
+            clock,
+        })
+    }
+
+    async fn read(&self, answer: Response, deadline: Instant) -> Outcome {
+        let status = answer.status().as_u16();
+        let retry_after = self.retry_after(answer.headers());
+        let message_id =
+            answer.headers().get("x-message-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let body = if answer.status().is_success() {
+            Vec::new()
+        } else {
+            let patience = deadline.min(Instant::now() + BODY_TIMEOUT);
+            timeout_at(patience, http::read_body(answer)).await.unwrap_or_default()
+        };
+        outcome(&Answer { status, message_id: message_id.as_deref(), retry_after, body: &body })
+    }
+
+    fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        let now = self.clock.now();
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        text(RETRY_AFTER.as_str())
+            .and_then(|value| retry_hint::retry_after(value, now))
+            .or_else(|| text("x-ratelimit-reset").and_then(|value| retry_hint::rate_limit_reset(value, now)))
+    }
+}
+
+#[async_trait]
+impl Esp for SendGridEsp {
+    fn id(&self) -> &EspId {
+        &self.id
+    }
+
+    async fn send(&self, job: &Job, attempt: u32) -> Outcome {
+        let Ok(body) = request::body(job, attempt) else {
+            return Outcome::Rejected {
+                category: Category::Content,
+                detail: "the job cannot be written as JSON".to_owned(),
+            };
+        };
+        let deadline = Instant::now() + self.timeout;
+        let call = self
+            .client
+            .post(self.endpoint.clone())
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(body)
+            .send();
+        // Connecting has a shorter timeout of its own, so at this one the request may have been written.
+        match timeout_at(deadline, call).await {
+            Ok(Ok(answer)) => self.read(answer, deadline).await,
+            Ok(Err(error)) => http::failure(&error),
+            Err(_) => Outcome::Unknown { detail: "no answer in time".to_owned() },
+        }
+    }
+}

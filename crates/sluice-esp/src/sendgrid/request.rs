@@ -1,0 +1,204 @@
+//! The body of `POST /v3/mail/send`, borrowed from the job.
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use sluice_types::{Job, Mailbox};
+
+/// SendGrid refuses more than 10,000 bytes of `custom_args`; a little room is left for how it counts.
+const CUSTOM_ARGS_MAX_BYTES: usize = 9_900;
+/// The quotes, colon and comma of one pair.
+const PAIR_OVERHEAD_BYTES: usize = 6;
+
+/// Writes `job` as JSON.
+pub(super) fn body(job: &Job, attempt: u32) -> Result<Vec<u8>, serde_json::Error> {
+    let attempt = attempt.to_string();
+    let request = Request {
+        personalizations: [Personalization { to: [(&job.to).into()] }],
+        from: (&job.from).into(),
+        reply_to: job.reply_to.as_ref().map(Into::into),
+        subject: &job.subject,
+        content: content(job),
+        headers: Headers(job),
+        custom_args: Pairs(custom_args(job, &attempt)),
+    };
+    let room = job.html.as_deref().map_or(0, str::len) + job.text.as_deref().map_or(0, str::len);
+    let mut json = Vec::with_capacity(room + room / 8 + 1024);
+    serde_json::to_writer(&mut json, &request)?;
+    Ok(json)
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    personalizations: [Personalization<'a>; 1],
+    from: Party<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<Party<'a>>,
+    subject: &'a str,
+    content: Vec<Content<'a>>,
+    #[serde(skip_serializing_if = "Headers::is_empty")]
+    headers: Headers<'a>,
+    custom_args: Pairs<'a>,
+}
+
+#[derive(Serialize)]
+struct Personalization<'a> {
+    to: [Party<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Party<'a> {
+    email: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+impl<'a> From<&'a Mailbox> for Party<'a> {
+    fn from(mailbox: &'a Mailbox) -> Self {
+        Self { email: mailbox.email.as_str(), name: mailbox.name.as_deref() }
+    }
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    r#type: &'static str,
+    value: &'a str,
+}
+
+/// Text first, as SendGrid demands; an empty part is left out, since it refuses one.
+fn content(job: &Job) -> Vec<Content<'_>> {
+    [("text/plain", job.text.as_deref()), ("text/html", job.html.as_deref())]
+        .into_iter()
+        .filter_map(|(r#type, value)| Some(Content { r#type, value: value.filter(|it| !it.is_empty())? }))
+        .collect()
+}
+
+struct Headers<'a>(&'a Job);
+
+impl Headers<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.headers.is_empty() && self.0.unsubscribe_url.is_none()
+    }
+}
+
+impl Serialize for Headers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in &self.0.headers {
+            map.serialize_entry(name, value)?;
+        }
+        if let Some(url) = &self.0.unsubscribe_url {
+            // RFC 8058.
+            map.serialize_entry("List-Unsubscribe", &format_args!("<{url}>"))?;
+            map.serialize_entry("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")?;
+        }
+        map.end()
+    }
+}
+
+struct Pairs<'a>(Vec<(&'a str, &'a str)>);
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
+}
+
+/// What every event of this message will carry. Ours come first and win; metadata that does not fit is left out.
+fn custom_args<'a>(job: &'a Job, attempt: &'a str) -> Vec<(&'a str, &'a str)> {
+    let mut pairs = vec![("job_id", job.id.as_str()), ("tenant", job.tenant.as_str()), ("attempt", attempt)];
+    let cost = |key: &str, value: &str| json_bytes(key) + json_bytes(value) + PAIR_OVERHEAD_BYTES;
+    let mut bytes: usize = pairs.iter().map(|(key, value)| cost(key, value)).sum();
+    for (key, value) in &job.metadata {
+        let more = cost(key, value);
+        let ours = matches!(key.as_str(), "job_id" | "tenant" | "attempt");
+        if !ours && bytes + more <= CUSTOM_ARGS_MAX_BYTES {
+            bytes += more;
+            pairs.push((key, value));
+        }
+    }
+    pairs
+}
+
+/// The length of a text in JSON, without its quotes.
+fn json_bytes(text: &str) -> usize {
+    text.bytes()
+        .map(|b| match b {
+            b'"' | b'\\' => 2,
+            0..=0x1f => 6,
+            _ => 1,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn job(change: impl FnOnce(&mut Value)) -> Job {
+        let mut document = json!({
+            "v": 1, "id": "job-1", "tenant": "acme", "class": "bulk",
+            "from": {"email": "news@acme.example", "name": "Acme"}, "to": {"email": "ada@gmail.com", "name": "Ada \"L\""},
+            "reply_to": {"email": "help@acme.example"}, "subject": "Grüße", "html": "<p>Hi</p>", "text": "Hi",
+            "headers": {"X-Thing": "1"}, "unsubscribe_url": "https://acme.example/u/abc", "metadata": {"order": "17"}
+        });
+        change(&mut document);
+        Job::parse(document.to_string().as_bytes()).unwrap()
+    }
+
+    fn written(job: &Job) -> Value {
+        serde_json::from_slice(&body(job, 3).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_full_job_is_written_field_by_field() {
+        assert_eq!(
+            written(&job(|_| {})),
+            json!({
+                "personalizations": [{"to": [{"email": "ada@gmail.com", "name": "Ada \"L\""}]}],
+                "from": {"email": "news@acme.example", "name": "Acme"},
+                "reply_to": {"email": "help@acme.example"},
+                "subject": "Grüße",
+                "content": [{"type": "text/plain", "value": "Hi"}, {"type": "text/html", "value": "<p>Hi</p>"}],
+                "headers": {
+                    "X-Thing": "1", "List-Unsubscribe": "<https://acme.example/u/abc>",
+                    "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"
+                },
+                "custom_args": {"job_id": "job-1", "tenant": "acme", "attempt": "3", "order": "17"}
+            })
+        );
+    }
+
+    #[test]
+    fn what_a_job_does_not_have_is_left_out() {
+        let job = job(|it| {
+            let it = it.as_object_mut().unwrap();
+            it.retain(|key, _| ["v", "id", "subject", "html"].contains(&key.as_str()));
+            it.insert("from".into(), json!({"email": "a@b.cc"}));
+            it.insert("to".into(), json!({"email": "d@e.ff"}));
+            it.insert("text".into(), json!(""));
+        });
+        assert_eq!(
+            written(&job),
+            json!({
+                "personalizations": [{"to": [{"email": "d@e.ff"}]}], "from": {"email": "a@b.cc"}, "subject": "Grüße",
+                "content": [{"type": "text/html", "value": "<p>Hi</p>"}],
+                "custom_args": {"job_id": "job-1", "tenant": "default", "attempt": "3"}
+            })
+        );
+    }
+
+    #[test]
+    fn metadata_never_hides_the_job_and_never_grows_too_long() {
+        let mut job = job(|_| {});
+        job.metadata.insert("job_id".into(), "other".into());
+        job.metadata.insert("attempt".into(), "99".into());
+        job.metadata.insert("big".into(), "\"".repeat(6_000));
+        job.metadata.insert("fits".into(), "x".repeat(9_000));
+        let args = written(&job)["custom_args"].clone();
+        assert_eq!((&args["job_id"], &args["attempt"]), (&json!("job-1"), &json!("3")));
+        assert!(args.get("big").is_none() && args.get("fits").is_some());
+        assert!(args.to_string().len() < 10_000);
+    }
+}

@@ -1,0 +1,206 @@
+//! The calls to one relay, over a small pool of connections.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lettre::transport::smtp::client::{Certificate, TlsParameters};
+use rustls::pki_types::ServerName;
+use sluice_engine::{Clock, Esp};
+use sluice_types::{Category, DeferralScope, EspId, Job, Outcome};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::convert::{Loss, Phase, lost, queue_id, refused};
+use super::message::{self, Letter};
+use super::session::{Dialer, Session, Trouble};
+use super::settings::{self, Relay, SmtpSettings};
+use crate::SettingsError;
+use crate::tls::{self, CaFile};
+
+/// Messages over one connection; many servers close it after about as many (KumoMTA's default is 100).
+const MESSAGES_PER_CONNECTION: u32 = 100;
+/// Idle connections are closed after this; servers may after 5 minutes (RFC 5321 section 4.5.3.2.7), many do sooner.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// A goodbye is a courtesy.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One SMTP relay.
+pub struct SmtpEsp {
+    id: EspId,
+    timeout: Duration,
+    clock: Arc<dyn Clock>,
+    dialer: Dialer,
+    permits: Semaphore,
+    /// Idle connections, the latest used last.
+    idle: Mutex<Vec<Session>>,
+}
+
+impl std::fmt::Debug for SmtpEsp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SmtpEsp").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl SmtpEsp {
+    /// Checks `settings`. Connects only when there is something to send.
+    ///
+    /// # Errors
+    /// When a setting breaks a rule or the file of `tls_ca_file` cannot be used.
+    pub fn new(settings: &SmtpSettings, clock: Arc<dyn Clock>) -> Result<Self, SettingsError> {
+        let esp = &settings.id;
+        let invalid = |field, problem| SettingsError::Invalid { esp: esp.clone(), field, problem };
+        let relay = Relay::parse(settings)?;
+        if settings.timeout.is_zero() {
+            return Err(invalid("timeout", "must be longer than zero"));
+        }
+        let connections = usize::try_from(settings.max_connections).unwrap_or(usize::MAX);
+        if connections == 0 || connections > Semaphore::MAX_PERMITS {
+            return Err(invalid("max_connections", "must be at least 1"));
+        }
+        let name = ServerName::try_from(relay.host.clone())
+            .map_err(|_| invalid("url", "has a host name that TLS cannot check"))?;
+        let ca = settings.tls_ca_file.as_deref().map(|path| CaFile::read(esp, path)).transpose()?;
+        let mut starttls = TlsParameters::builder(relay.host.clone());
+        if let Some(ca) = &ca {
+            let certificate = Certificate::from_pem(&ca.pem)
+                .map_err(|source| SettingsError::StartTls { esp: esp.clone(), source })?;
+            starttls = starttls.add_root_certificate(certificate);
+        }
+        let dialer = Dialer {
+            hello: settings::hello(settings)?,
+            name,
+            implicit: Arc::new(tls::client_config(esp, ca.as_ref())?),
+            starttls: starttls
+                .build()
+                .map_err(|source| SettingsError::StartTls { esp: esp.clone(), source })?,
+            relay,
+        };
+        Ok(Self {
+            id: esp.clone(),
+            timeout: settings.timeout,
+            clock,
+            dialer,
+            permits: Semaphore::new(connections),
+            idle: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Says goodbye on every idle connection. Sending opens new ones.
+    pub async fn close(&self) {
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for session in idle {
+            quit(session).await;
+        }
+    }
+
+    /// One message over an idle connection, or over a new one when there is none or it turns out to be gone. Answers
+    /// the connection too if it can be used again.
+    async fn exchange(&self, letter: &Letter, phase: &mut Phase) -> (Outcome, Option<Session>) {
+        if let Some(session) = self.take_idle() {
+            match over(session, letter, phase).await {
+                Ok((outcome, session)) => return (outcome, Some(session)),
+                Err(trouble) if *phase < Phase::Data && is_gone(&trouble, *phase) => {}
+                Err(trouble) => return (failed(*phase, &trouble), None),
+            }
+        }
+        let session = match self.dialer.open(phase).await {
+            Ok(session) => session,
+            Err(trouble) => return (failed(*phase, &trouble), None),
+        };
+        match over(session, letter, phase).await {
+            Ok((outcome, session)) => (outcome, Some(session)),
+            Err(trouble) => (failed(*phase, &trouble), None),
+        }
+    }
+
+    fn take_idle(&self) -> Option<Session> {
+        let now = self.clock.tick();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|session| now.since(session.idle_since) < IDLE_MAX);
+        idle.pop()
+    }
+
+    async fn put_back(&self, mut session: Session) {
+        if session.used >= MESSAGES_PER_CONNECTION {
+            return quit(session).await;
+        }
+        session.idle_since = self.clock.tick();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    }
+}
+
+#[async_trait]
+impl Esp for SmtpEsp {
+    fn id(&self) -> &EspId {
+        &self.id
+    }
+
+    async fn send(&self, job: &Job, _attempt: u32) -> Outcome {
+        let letter = match message::build(job, self.clock.now()) {
+            Ok(letter) => letter,
+            Err(error) => {
+                return Outcome::Rejected { category: Category::Content, detail: error.to_string() };
+            }
+        };
+        let deadline = Instant::now() + self.timeout;
+        let Ok(Ok(_permit)) = timeout_at(deadline, self.permits.acquire()).await else {
+            return Outcome::Deferred {
+                retry_after: None,
+                scope: DeferralScope::Esp,
+                category: Category::Throttled,
+                detail: "every connection was busy for the whole timeout".to_owned(),
+            };
+        };
+        let mut phase = Phase::Connect;
+        match timeout_at(deadline, Box::pin(self.exchange(&letter, &mut phase))).await {
+            Ok((outcome, session)) => {
+                if let Some(session) = session {
+                    self.put_back(session).await;
+                }
+                outcome
+            }
+            Err(_) => lost(phase, &Loss::Timeout),
+        }
+    }
+}
+
+/// Hands `letter` over; answers the connection too while it is in step with the relay.
+async fn over(
+    mut session: Session,
+    letter: &Letter,
+    phase: &mut Phase,
+) -> Result<(Outcome, Session), Trouble> {
+    match session.hand_over(letter, phase).await {
+        Ok(words) => Ok((Outcome::Accepted { provider_message_id: queue_id(&words) }, session)),
+        // 421 closes the connection.
+        Err(Trouble::Refused(reply)) if reply.code >= 400 && reply.code != 421 => {
+            Ok((refused(*phase, &reply), session))
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+async fn quit(session: Session) {
+    let deadline = Instant::now() + QUIT_TIMEOUT;
+    // The connection closes either way.
+    timeout_at(deadline, session.quit()).await.ok();
+}
+
+fn failed(phase: Phase, trouble: &Trouble) -> Outcome {
+    match trouble {
+        // A positive code that the command does not call for.
+        Trouble::Refused(reply) if reply.code < 400 => lost(phase, &Loss::Garbage),
+        Trouble::Refused(reply) => refused(phase, reply),
+        Trouble::Lost(loss) => lost(phase, loss),
+    }
+}
+
+/// Whether an idle connection had been closed by the server before we used it: nothing of the message is lost then.
+fn is_gone(trouble: &Trouble, phase: Phase) -> bool {
+    match trouble {
+        Trouble::Refused(reply) => reply.code == 421 && phase == Phase::Mail,
+        Trouble::Lost(Loss::Broken(_)) => true,
+        Trouble::Lost(Loss::Garbage | Loss::Timeout | Loss::NoTls | Loss::NoAuth) => false,
+    }
+}

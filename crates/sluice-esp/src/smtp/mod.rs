@@ -1,0 +1,11 @@
+//! Any SMTP relay: one connection at a time per message, many messages per connection.
+
+mod client;
+mod convert;
+mod message;
+mod session;
+mod settings;
+mod wire;
+
+pub use client::SmtpEsp;
+pub use settings::SmtpSettings;

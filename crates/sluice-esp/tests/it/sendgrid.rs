@@ -1,0 +1,216 @@
+//! Every way in which SendGrid, or what stands before it, can answer or not answer.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluice_engine::Esp;
+use sluice_esp::{SendGridEsp, SendGridSettings};
+use sluice_types::{AttemptOutcome, Category, DeferralScope, Outcome};
+
+use crate::jobs::{clock, esp_id, job};
+use crate::raw_http::{Act, RawHttp, answer};
+
+const KEY: &str = "SG.very-secret";
+const PATIENCE: Duration = Duration::from_secs(20);
+const IMPATIENCE: Duration = Duration::from_millis(400);
+
+pub(crate) fn settings(base_url: &str, timeout: Duration) -> SendGridSettings {
+    SendGridSettings { id: esp_id(), base_url: base_url.to_owned(), api_key: KEY.into(), timeout }
+}
+
+async fn send(server: &RawHttp, timeout: Duration) -> Outcome {
+    let esp = SendGridEsp::new(&settings(&server.url(), timeout), clock()).unwrap();
+    let outcome = esp.send(&job("job-1", "ada@gmail.com"), 3).await;
+    let shown = format!("{esp:?} {outcome:?}");
+    assert!(!shown.contains("secret") && !shown.contains("ada@"), "{shown}");
+    outcome
+}
+
+fn assert_is(outcome: &Outcome, kind: AttemptOutcome, category: Category, at: &str) {
+    assert_eq!((outcome.kind(), outcome.category()), (kind, Some(category)), "{at}: {outcome:?}");
+}
+
+#[tokio::test]
+async fn the_request_carries_every_field() {
+    let server = RawHttp::answering(202, "X-Message-Id: abc.123\r\n", "");
+    let outcome = send(&server, PATIENCE).await;
+    assert_eq!(outcome, Outcome::Accepted { provider_message_id: Some("abc.123".to_owned()) });
+    let request = server.requests().remove(0);
+    assert_eq!(request.line, "POST /v3/mail/send HTTP/1.1");
+    let header = |name: &str| request.headers.get(name).map(String::as_str);
+    assert_eq!(header("authorization"), Some("Bearer SG.very-secret"));
+    assert_eq!(header("content-type"), Some("application/json"));
+    assert!(header("accept").is_some(), "without Accept SendGrid answers 406");
+    assert_eq!(header("accept-encoding"), None);
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(
+        body,
+        json!({
+            "personalizations": [{"to": [{"email": "ada@gmail.com", "name": "Ada"}]}],
+            "from": {"email": "news@acme.example", "name": "Acme"},
+            "reply_to": {"email": "help@acme.example"},
+            "subject": "Hello Ada",
+            "content": [{"type": "text/plain", "value": "Hello"}, {"type": "text/html", "value": "<p>Hello</p>"}],
+            "headers": {
+                "X-Thing": "1", "List-Unsubscribe": "<https://acme.example/u/abc>",
+                "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"
+            },
+            "custom_args": {"job_id": "job-1", "tenant": "acme", "attempt": "3", "order": "17"}
+        })
+    );
+}
+
+#[tokio::test]
+async fn connections_are_kept() {
+    let server = RawHttp::answering(202, "", "");
+    let esp = SendGridEsp::new(&settings(&server.url(), PATIENCE), clock()).unwrap();
+    for attempt in 1..=20 {
+        esp.send(&job("job-1", "ada@gmail.com"), attempt).await;
+    }
+    assert_eq!((server.requests().len(), server.connections()), (20, 1));
+}
+
+#[tokio::test]
+async fn every_status_has_its_outcome() {
+    use AttemptOutcome::{Faulted, Rejected};
+    let recipient = r#"{"errors":[{"message":"bad ada@gmail.com","field":"personalizations.0.to.0.email"}]}"#;
+    for (status, body, kind, category) in [
+        (400, r#"{"errors":[{"message":"m","field":"content"}]}"#, Rejected, Category::Content),
+        (400, recipient, Rejected, Category::RecipientUnknown),
+        (400, "{\"errors\": [{\"mess", Rejected, Category::Content),
+        (400, "[[[[", Rejected, Category::Content),
+        (401, "", Faulted, Category::Auth),
+        (403, "<html>", Faulted, Category::Account),
+        (404, "", Faulted, Category::Protocol),
+        (405, "", Faulted, Category::Protocol),
+        (406, "", Faulted, Category::Protocol),
+        (413, "", Rejected, Category::Content),
+        (500, "", Faulted, Category::ServerError),
+        (503, "", Faulted, Category::ServerError),
+    ] {
+        let outcome = send(&RawHttp::answering(status, "", body), PATIENCE).await;
+        assert_is(&outcome, kind, category, &format!("{status} {body}"));
+    }
+}
+
+#[tokio::test]
+async fn a_throttle_keeps_the_hint() {
+    let reset = "X-RateLimit-Reset: 4102444800\r\n";
+    for (headers, hint) in [
+        ("Retry-After: 7\r\n".to_owned(), Some(Duration::from_secs(7))),
+        (format!("Retry-After: 7\r\n{reset}"), Some(Duration::from_secs(7))),
+        (format!("Retry-After: soon\r\n{reset}"), Some(Duration::from_secs(86_400))),
+        (reset.to_owned(), Some(Duration::from_secs(86_400))),
+        ("X-RateLimit-Reset: 1\r\n".to_owned(), None),
+        (String::new(), None),
+    ] {
+        let outcome = send(&RawHttp::answering(429, &headers, "{}"), PATIENCE).await;
+        let Outcome::Deferred { retry_after, scope, category, .. } = outcome else {
+            unreachable!("{outcome:?}")
+        };
+        let seen = (retry_after, scope, category);
+        assert_eq!(seen, (hint, DeferralScope::Esp, Category::Throttled), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let other = RawHttp::answering(202, "", "");
+    for status in [301, 302, 307, 308] {
+        let location = format!("Location: {}/v3/mail/send\r\n", other.url());
+        let outcome = send(&RawHttp::answering(status, &location, ""), PATIENCE).await;
+        assert_is(&outcome, AttemptOutcome::Faulted, Category::Protocol, "redirect");
+    }
+    assert_eq!(other.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_unknown() {
+    let started = b"HTTP/1.1 202 Acc".to_vec();
+    for (act, timeout) in [
+        (Act::WriteAndHang(Vec::new()), IMPATIENCE),
+        (Act::WriteAndHang(started.clone()), IMPATIENCE),
+        (Act::WriteAndClose(Vec::new()), PATIENCE),
+        (Act::WriteAndClose(started), PATIENCE),
+        (Act::WriteAndClose(b"SSH-2.0-OpenSSH\r\n".to_vec()), PATIENCE),
+        (Act::CloseAtHead, PATIENCE),
+    ] {
+        let shown = format!("{act:?}");
+        let outcome = send(&RawHttp::start(act), timeout).await;
+        assert_is(&outcome, AttemptOutcome::Unknown, Category::AnswerLost, &shown);
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_was_read_counts_whatever_becomes_of_the_body() {
+    let head = |status: u16, length: &str| {
+        format!("HTTP/1.1 {status} Status\r\nX-Message-Id: abc\r\nContent-Length: {length}\r\n\r\n")
+            .into_bytes()
+    };
+    for act in [
+        Act::WriteAndClose(head(202, "500")),
+        Act::WriteAndHang(head(202, "500")),
+        Act::WriteAndFlood(head(202, "99999999999")),
+    ] {
+        let outcome = send(&RawHttp::start(act), PATIENCE).await;
+        assert_eq!(outcome, Outcome::Accepted { provider_message_id: Some("abc".to_owned()) });
+    }
+    for act in [
+        Act::WriteAndClose(head(500, "500")),
+        Act::WriteAndHang(head(500, "500")),
+        Act::WriteAndFlood(head(500, "99999999999")),
+    ] {
+        let outcome = send(&RawHttp::start(act), PATIENCE).await;
+        assert_is(&outcome, AttemptOutcome::Faulted, Category::ServerError, "cut body");
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_not_unpacked() {
+    // Ten bytes of a gzip head; whatever follows is read as text, up to the bound.
+    let bomb = b"HTTP/1.1 400 Bad\r\nContent-Encoding: gzip\r\nContent-Length: 9999999999\r\n\r\n\x1f\x8b\x08\0\0\0\0\0\0\x03";
+    let outcome = send(&RawHttp::start(Act::WriteAndFlood(bomb.to_vec())), PATIENCE).await;
+    assert_is(&outcome, AttemptOutcome::Rejected, Category::Content, "bomb");
+}
+
+#[tokio::test]
+async fn headers_without_an_end_are_unknown() {
+    let flood = Act::WriteAndFlood(b"HTTP/1.1 202 Accepted\r\nX-A: ".to_vec());
+    let outcome = send(&RawHttp::start(flood), PATIENCE).await;
+    assert_is(&outcome, AttemptOutcome::Unknown, Category::AnswerLost, "head");
+}
+
+#[tokio::test]
+async fn what_fails_before_the_request_is_a_fault() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let plain = RawHttp::start(Act::WriteAndClose(answer(400, "", "")));
+    let not_tls = plain.url().replace("http://", "https://");
+    for (url, category) in [
+        (format!("http://{closed}"), Category::Connect),
+        ("https://no-such-host.invalid".to_owned(), Category::Connect),
+        (not_tls, Category::Tls),
+    ] {
+        let esp = SendGridEsp::new(&settings(&url, PATIENCE), clock()).unwrap();
+        let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await;
+        assert_is(&outcome, AttemptOutcome::Faulted, category, &url);
+    }
+}
+
+#[test]
+fn settings_show_no_secret_and_say_what_is_wrong() {
+    let good = settings("https://api.sendgrid.com", PATIENCE);
+    assert!(!format!("{good:?}").contains("secret"));
+    SendGridEsp::new(&good, clock()).unwrap();
+    let error = |change: fn(&mut SendGridSettings)| {
+        let mut settings = good.clone();
+        change(&mut settings);
+        let error = SendGridEsp::new(&settings, clock()).unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("secret"), "{text}");
+        error.to_string()
+    };
+    assert!(error(|it| it.timeout = Duration::ZERO).contains("timeout"));
+    assert!(error(|it| it.api_key = " \n".into()).contains("api_key"));
+    assert!(error(|it| it.api_key = "secret\nX-Other: 1".into()).contains("api_key"));
+    assert!(error(|it| it.base_url = "http://api.sendgrid.com".to_owned()).contains("base_url"));
+}

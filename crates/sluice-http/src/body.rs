@@ -1,0 +1,125 @@
+//! Reads the body of a request: so long, so large, and with all others together within a bound.
+
+use axum::body::{Body, BodyDataStream, HttpBody};
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+use crate::state::Context;
+
+/// Of a body that is too large, so many bytes are still read and forgotten, because a client that is cut off while it
+/// writes never sees the answer.
+const DISCARD_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// And for so long.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A whole body, and its share of the bound over all bodies, which is given back with it.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: Bytes,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+/// Why a body was not read to its end.
+enum Stop {
+    TooLarge,
+    NoRoom,
+    Broken,
+}
+
+/// Reads the body.
+///
+/// # Errors
+/// The answer for the client: too large, too slow, broken off, or no room now.
+pub(crate) async fn receive(
+    context: &Context,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Received, ApiError> {
+    let max = context.limits.body_max_bytes;
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let waits_for_leave = headers.contains_key(header::EXPECT);
+    let mut stream = body.into_data_stream();
+    let read = if announced > max {
+        Err(Stop::TooLarge)
+    } else {
+        match timeout(context.limits.body_timeout, read(context, &mut stream)).await {
+            Ok(read) => read,
+            Err(_) => return Err(too_slow(context.limits.body_timeout)),
+        }
+    };
+    match read {
+        Ok(received) => Ok(received),
+        Err(Stop::TooLarge) => {
+            let hopeless = announced > max.saturating_add(DISCARD_MAX_BYTES);
+            if !waits_for_leave && !hopeless {
+                discard(&mut stream).await;
+            }
+            Err(too_large(max))
+        }
+        Err(Stop::NoRoom) => {
+            discard(&mut stream).await;
+            Err(ApiError::unavailable("busy", "too many bodies are being read; try again"))
+        }
+        Err(Stop::Broken) => Err(broken()),
+    }
+}
+
+async fn read(context: &Context, stream: &mut BodyDataStream) -> Result<Received, Stop> {
+    let mut bytes = BytesMut::new();
+    let mut share: Option<OwnedSemaphorePermit> = None;
+    while let Some(chunk) = stream.next().await {
+        let Ok(chunk) = chunk else { return Err(Stop::Broken) };
+        if chunk.len() > context.limits.body_max_bytes - bytes.len() {
+            return Err(Stop::TooLarge);
+        }
+        let permits = u32::try_from(chunk.len()).map_err(|_| Stop::TooLarge)?;
+        let Ok(more) = Arc::clone(&context.body_bytes).try_acquire_many_owned(permits) else {
+            return Err(Stop::NoRoom);
+        };
+        match &mut share {
+            Some(share) => share.merge(more),
+            None => share = Some(more),
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Received { bytes: bytes.freeze(), _share: share })
+}
+
+async fn discard(stream: &mut BodyDataStream) {
+    let all = async {
+        let mut left = DISCARD_MAX_BYTES;
+        while let Some(Ok(chunk)) = stream.next().await {
+            let Some(rest) = left.checked_sub(chunk.len()) else { return };
+            left = rest;
+        }
+    };
+    if timeout(DISCARD_TIMEOUT, all).await.is_err() {
+        tracing::debug!("gave up on the rest of a body that is refused");
+    }
+}
+
+fn too_large(max: usize) -> ApiError {
+    let message =
+        format!("the body is larger than {max} bytes (`http.body_max_bytes`); send fewer jobs at once");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+}
+
+fn too_slow(within: Duration) -> ApiError {
+    let message = format!("the body was not complete within {} s", within.as_secs_f32());
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "too_slow", message).header(header::CONNECTION, "close")
+}
+
+fn broken() -> ApiError {
+    ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "broken_body",
+        "the body broke off or is not encoded as its headers say",
+    )
+    .header(header::CONNECTION, "close")
+}

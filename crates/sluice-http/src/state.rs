@@ -1,0 +1,80 @@
+//! The handles that the routes ask.
+
+use std::sync::Arc;
+
+use sluice_engine::{Breakers, Clock, Console, Health, Intake};
+use sluice_telemetry::Metrics;
+use sluice_types::Tick;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Access;
+use crate::limits::Limits;
+
+/// Everything that the routes ask.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    /// The door for jobs.
+    pub intake: Intake,
+    /// Questions to the store.
+    pub console: Arc<dyn Console>,
+    /// Which outside systems answer.
+    pub health: Arc<Health>,
+    /// The metrics of this process.
+    pub metrics: Arc<Metrics>,
+    /// The breakers of this process; `None` when it does not work lanes.
+    pub breakers: Option<Arc<Breakers>>,
+    /// Jobs in work in this process.
+    pub in_flight: InFlight,
+    /// Cancelled when the process begins to drain: `/ready` says so, while everything else still answers.
+    pub draining: CancellationToken,
+    /// Who may call.
+    pub access: Access,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// When the process started, on `clock`.
+    pub started: Tick,
+    /// The version of this build.
+    pub version: &'static str,
+}
+
+/// Asks how many jobs are in work. The default answers 0.
+#[derive(Clone, Default)]
+pub struct InFlight(Option<Arc<dyn Fn() -> usize + Send + Sync>>);
+
+impl InFlight {
+    /// Asks `count` each time.
+    #[must_use]
+    pub fn new(count: impl Fn() -> usize + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(count)))
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.as_ref().map_or(0, |count| count())
+    }
+}
+
+impl std::fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("InFlight").field(&self.count()).finish()
+    }
+}
+
+/// What every request shares.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) app: AppState,
+    pub(crate) limits: Limits,
+    /// One permit per byte of a body that is held.
+    pub(crate) body_bytes: Arc<Semaphore>,
+    /// Requests in work.
+    pub(crate) requests: TaskTracker,
+}
+
+impl Context {
+    pub(crate) fn new(app: AppState, limits: Limits) -> Self {
+        let bytes = limits.bodies_max_bytes.max(limits.body_max_bytes).min(Semaphore::MAX_PERMITS);
+        Self { app, limits, body_bytes: Arc::new(Semaphore::new(bytes)), requests: TaskTracker::new() }
+    }
+}

@@ -1,0 +1,234 @@
+//! Claims: one statement puts a batch of rows, or says what stands in the way.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use sluice_engine::{Claim, ClaimVerdict, Intent};
+use sluice_types::JobState;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::convert::{Standing, column, int4, uint4, verdict_of_put, verdict_of_standing, wait_us, word};
+use crate::{Postgres, StoreError};
+
+const STEP: &str = "claim jobs";
+
+/// How often a claim is tried whose row changes under it.
+const ROUNDS: u32 = 4;
+/// What a claim is told whose row still changes then: others are at it.
+const CONTENDED: Duration = Duration::from_secs(1);
+
+/// `put` inserts new jobs and takes over rows that the claim may have; a `sending` row whose claim has lapsed becomes
+/// `unknown` and gets its attempt (`lost`). `excluded.attempts` is the claimed attempt for a send and the one before it
+/// for a close, `excluded.resent` carries the wish to resend.
+///
+/// A pending row that a relay holds is left: its copy will find the job done.
+const CLAIM: &str = "
+WITH input AS MATERIALIZED (
+    SELECT i.*,
+        CASE WHEN i.wish = 'sending' AND EXISTS (
+                SELECT FROM sluice.suppression s
+                WHERE s.recipient = lower(i.recipient COLLATE \"C\") AND s.tenant IN ('', i.tenant))
+             THEN 'suppressed' ELSE i.wish END AS state
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[],
+                $10::boolean[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::bigint[])
+        AS i (id, tenant, campaign, class, pool, recipient, fingerprint, attempt,
+              resend, token, wish, category, esp, ttl_us)
+), put AS (
+    INSERT INTO sluice.job AS j
+        (id, tenant, campaign, class, pool, recipient, state, attempts,
+         esp, category, worker, claim_token, deadline, fingerprint, resent)
+    SELECT i.id, i.tenant, i.campaign, i.class, i.pool, i.recipient, i.state,
+        CASE i.state WHEN 'sending' THEN i.attempt ELSE i.attempt - 1 END,
+        CASE i.state WHEN 'sending' THEN i.esp END,
+        CASE i.state WHEN 'suppressed' THEN coalesce(i.category, 'suppressed') ELSE i.category END,
+        $1, i.token,
+        CASE i.state WHEN 'sending' THEN clock_timestamp() + i.ttl_us * interval '1 microsecond' END,
+        i.fingerprint, i.resend
+    FROM input i
+    ORDER BY i.id COLLATE \"C\"
+    ON CONFLICT (id) DO UPDATE SET
+        (state, attempts, esp, category, detail, provider_message_id,
+         worker, claim_token, deadline, resent, updated_at) = (
+            SELECT CASE WHEN lost THEN 'unknown' ELSE excluded.state END,
+                CASE WHEN lost THEN j.attempts ELSE excluded.attempts END,
+                CASE WHEN lost THEN j.esp ELSE coalesce(excluded.esp, j.esp) END,
+                CASE WHEN lost THEN 'worker_lost' ELSE excluded.category END,
+                CASE WHEN lost THEN j.detail END,
+                CASE WHEN lost THEN j.provider_message_id END,
+                CASE WHEN lost THEN j.worker ELSE excluded.worker END,
+                CASE WHEN lost THEN j.claim_token ELSE excluded.claim_token END,
+                CASE WHEN lost THEN j.deadline ELSE excluded.deadline END,
+                j.resent OR (j.state = 'unknown' AND excluded.state = 'sending'),
+                clock_timestamp()
+            FROM (SELECT j.state = 'sending'
+                    AND (j.worker, j.claim_token) IS DISTINCT FROM (excluded.worker, excluded.claim_token) AS lost) o
+        )
+    WHERE j.tenant = excluded.tenant
+      AND (excluded.resent OR excluded.attempts > CASE excluded.state WHEN 'sending' THEN 1 ELSE 0 END
+           OR coalesce(j.fingerprint, excluded.fingerprint) = excluded.fingerprint)
+      AND CASE j.state
+            WHEN 'deferred' THEN
+                j.attempts = excluded.attempts - CASE excluded.state WHEN 'sending' THEN 1 ELSE 0 END
+            WHEN 'unknown' THEN
+                excluded.resent
+                AND j.attempts = excluded.attempts - CASE excluded.state WHEN 'sending' THEN 1 ELSE 0 END
+            WHEN 'sending' THEN
+                CASE WHEN (j.worker, j.claim_token) IS DISTINCT FROM (excluded.worker, excluded.claim_token)
+                     THEN coalesce(j.deadline <= clock_timestamp(), true)
+                        AND j.attempts <= excluded.attempts + CASE excluded.state WHEN 'sending' THEN 0 ELSE 1 END
+                     ELSE excluded.state = 'sending' AND j.attempts = excluded.attempts END
+            ELSE false END
+    RETURNING j.id, j.tenant, j.state, j.attempts, j.esp, j.deadline, j.worker
+), lost AS (
+    INSERT INTO sluice.attempt
+        (job_id, tenant, attempt, esp, outcome, category, started_at, finished_at, worker)
+    SELECT p.id, p.tenant, p.attempts, coalesce(p.esp, ''), 'unknown', 'worker_lost',
+        coalesce(p.deadline, now()), coalesce(p.deadline, now()), p.worker
+    FROM put p
+    WHERE p.state = 'unknown'
+    ON CONFLICT DO NOTHING
+), gone AS (
+    DELETE FROM sluice.pending
+    WHERE job_id = ANY (ARRAY(
+        SELECT q.job_id FROM sluice.pending q
+        WHERE q.job_id = ANY (ARRAY(SELECT p.id FROM put p WHERE p.state NOT IN ('sending', 'unknown')))
+        FOR UPDATE SKIP LOCKED))
+)
+SELECT p.id, true AS put, p.tenant, p.state, p.attempts, NULL::bigint AS fingerprint,
+    NULL::text AS worker, NULL::bigint AS claim_token, NULL::bigint AS remaining_us
+FROM put p
+UNION ALL
+SELECT j.id, false, j.tenant, j.state, j.attempts, j.fingerprint, j.worker, j.claim_token,
+    (extract(epoch FROM j.deadline - clock_timestamp()) * 1000000)::bigint
+FROM input i
+CROSS JOIN LATERAL (SELECT * FROM sluice.job j WHERE j.id = i.id OFFSET 0) j
+WHERE i.id NOT IN (SELECT p.id FROM put p)
+";
+
+impl Postgres {
+    /// Claims a batch; a row that changes between the look and the decision is claimed again.
+    pub(crate) async fn claim_jobs(&self, claims: &[Claim]) -> Result<Vec<ClaimVerdict>, StoreError> {
+        let mut open: HashMap<&str, &Claim> = claims.iter().map(|claim| (claim.id.as_str(), claim)).collect();
+        let mut verdicts: HashMap<&str, ClaimVerdict> = HashMap::with_capacity(claims.len());
+        for _ in 0..ROUNDS {
+            if open.is_empty() {
+                break;
+            }
+            for row in self.claim_once(open.values().copied()).await? {
+                let id: &str = column(&row, STEP, "id")?;
+                let Some(claim) = open.get(id).copied() else {
+                    continue;
+                };
+                if let Some(verdict) = verdict_of_row(claim, &self.worker, &row)? {
+                    open.remove(id);
+                    verdicts.insert(claim.id.as_str(), verdict);
+                }
+            }
+        }
+        let contended = ClaimVerdict::InFlight { remaining: CONTENDED };
+        let verdict = |claim: &Claim| verdicts.get(claim.id.as_str()).copied().unwrap_or(contended);
+        Ok(claims.iter().map(verdict).collect())
+    }
+
+    async fn claim_once<'a>(&self, claims: impl Iterator<Item = &'a Claim>) -> Result<Vec<Row>, StoreError> {
+        let c = ClaimColumns::of(claims);
+        let worker: &str = &self.worker;
+        let params: [&(dyn ToSql + Sync); 15] = [
+            &worker,
+            &c.ids,
+            &c.tenants,
+            &c.campaigns,
+            &c.classes,
+            &c.pools,
+            &c.recipients,
+            &c.fingerprints,
+            &c.attempts,
+            &c.resends,
+            &c.tokens,
+            &c.wishes,
+            &c.categories,
+            &c.esps,
+            &c.ttls_us,
+        ];
+        self.writers.query(STEP, CLAIM, &params).await
+    }
+}
+
+/// Claims as columns.
+#[derive(Default)]
+struct ClaimColumns<'a> {
+    ids: Vec<&'a str>,
+    tenants: Vec<&'a str>,
+    campaigns: Vec<Option<&'a str>>,
+    classes: Vec<&'static str>,
+    pools: Vec<&'a str>,
+    recipients: Vec<&'a str>,
+    fingerprints: Vec<i64>,
+    attempts: Vec<i32>,
+    resends: Vec<bool>,
+    tokens: Vec<i64>,
+    wishes: Vec<&'static str>,
+    categories: Vec<Option<&'static str>>,
+    esps: Vec<Option<&'a str>>,
+    ttls_us: Vec<Option<i64>>,
+}
+
+impl<'a> ClaimColumns<'a> {
+    fn of(claims: impl Iterator<Item = &'a Claim>) -> Self {
+        let mut columns = Self::default();
+        for claim in claims {
+            columns.push(claim);
+        }
+        columns
+    }
+
+    fn push(&mut self, claim: &'a Claim) {
+        self.ids.push(claim.id.as_str());
+        self.tenants.push(claim.tenant.as_str());
+        self.campaigns.push(claim.campaign.as_ref().map(|campaign| campaign.as_str()));
+        self.classes.push(claim.class.as_str());
+        self.pools.push(claim.pool.as_str());
+        self.recipients.push(claim.recipient.as_str());
+        self.fingerprints.push(claim.fingerprint);
+        self.attempts.push(int4(claim.attempt));
+        self.resends.push(claim.resend);
+        self.tokens.push(claim.token);
+        match &claim.intent {
+            Intent::Send { ttl, esp } => {
+                self.wishes.push(JobState::Sending.as_str());
+                self.categories.push(None);
+                self.esps.push(Some(esp.as_str()));
+                self.ttls_us.push(Some(wait_us(*ttl)));
+            }
+            Intent::Close { state, category } => {
+                self.wishes.push(state.as_str());
+                self.categories.push(Some(category.as_str()));
+                self.esps.push(None);
+                self.ttls_us.push(None);
+            }
+        }
+    }
+}
+
+fn verdict_of_row(claim: &Claim, worker: &str, row: &Row) -> Result<Option<ClaimVerdict>, StoreError> {
+    let state = word(row, STEP, "state", JobState::from_word)?;
+    let attempts = uint4(column(row, STEP, "attempts")?);
+    if column(row, STEP, "put")? {
+        return Ok(Some(verdict_of_put(claim, state, attempts)));
+    }
+    let remaining_us: Option<i64> = column(row, STEP, "remaining_us")?;
+    let standing = Standing {
+        tenant: column(row, STEP, "tenant")?,
+        state,
+        attempts,
+        fingerprint: column(row, STEP, "fingerprint")?,
+        worker: column(row, STEP, "worker")?,
+        claim_token: column(row, STEP, "claim_token")?,
+        remaining: remaining_us
+            .and_then(|left| u64::try_from(left).ok())
+            .filter(|left| *left > 0)
+            .map(Duration::from_micros),
+    };
+    Ok(verdict_of_standing(claim, worker, &standing))
+}

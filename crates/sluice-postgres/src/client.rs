@@ -1,0 +1,219 @@
+//! The client: settings, and one line of connections for each purpose.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::line::Line;
+use crate::{ConnectError, tls};
+
+/// How much longer than the server we wait, so that its own word on a timeout arrives first.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+/// Idle time before the kernel asks whether the peer still lives.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// Connections for slot leases and pings: one works, one takes over when it hangs.
+const CONTROL_CONNECTIONS: usize = 2;
+/// Connections for relays, each with its transaction open while it publishes.
+const RELAY_CONNECTIONS: usize = 2;
+/// Longest time that a relay may publish before the server takes its rows back.
+const RELAY_IDLE_MAX: Duration = Duration::from_secs(60);
+/// Longest question of an operator.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Small lookups by key on statistics that may be stale or missing: nested loops over indexes are the plan at any
+/// size, and a plan made while the tables were empty must not survive as a scan.
+const WRITER_PLANS: &str = "-c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
+
+/// Guards re-read a row after they have waited for its lock, which the stricter levels refuse to do.
+const ISOLATION: &str = "-c default_transaction_isolation=read\\ committed";
+
+/// How to reach the store.
+#[derive(Clone, Debug)]
+pub struct PostgresSettings {
+    /// `postgres://user:secret@host:port/database?sslmode=require`; several hosts may be named, the one that takes
+    /// writes is used.
+    ///
+    /// TLS is always verified (`verify-full`); without `sslmode` it is used where the server offers it, except to
+    /// this machine itself.
+    pub url: SecretString,
+    /// PEM file of the certificates to trust in place of the machine's.
+    pub tls_ca_file: Option<PathBuf>,
+    /// This worker's name in claims: unique among all processes that ever claim.
+    pub worker: String,
+    /// Connections for claims, records and parking. More let batches overlap (group commit), each costs the server a
+    /// process.
+    pub writers: usize,
+    /// Connections for operators' questions and housekeeping.
+    pub pool_size: usize,
+    /// Longest wait for a new connection.
+    pub connect_timeout: Duration,
+    /// Longest statement on the way of a job; the server gives up then, and we a little later.
+    pub statement_timeout: Duration,
+}
+
+impl PostgresSettings {
+    /// Settings with the defaults: 4 writers, 4 connections for questions, 5 s to connect, 10 s for a statement.
+    #[must_use]
+    pub fn new(url: SecretString, worker: impl Into<String>) -> Self {
+        Self {
+            url,
+            tls_ca_file: None,
+            worker: worker.into(),
+            writers: 4,
+            pool_size: 4,
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The store on Postgres: ledger, slots and console. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    pub(crate) worker: Arc<str>,
+    /// Claims, records, parking and refusals.
+    pub(crate) writers: Line,
+    /// Slot leases and pings.
+    pub(crate) control: Line,
+    /// Due batches.
+    pub(crate) relay: Line,
+    /// Operators' questions, housekeeping and migrations.
+    pub(crate) readers: Line,
+}
+
+impl Postgres {
+    /// Makes the client. Connections are made when a call needs one, and made again when they break: a store that is
+    /// away shows in the calls, not here.
+    ///
+    /// # Errors
+    /// When the url or the certificate file is no good.
+    pub fn connect(settings: PostgresSettings) -> Result<Self, ConnectError> {
+        let config = base_config(&settings)?;
+        let tls = tls::connector(&config, settings.tls_ca_file.as_deref())?;
+        let connect_timeout = settings.connect_timeout;
+        let line = |size: usize, statement_timeout: Duration, options: &str| {
+            let config = with_options(&config, statement_timeout, options);
+            let call_timeout = statement_timeout + ANSWER_GRACE;
+            let pool = pool(config, tls.clone(), size, connect_timeout, call_timeout)?;
+            Ok(Line::new(pool, call_timeout))
+        };
+        let relay_options =
+            format!("{WRITER_PLANS} -c idle_in_transaction_session_timeout={}", RELAY_IDLE_MAX.as_millis());
+        Ok(Self {
+            worker: Arc::from(settings.worker.as_str()),
+            writers: line(settings.writers, settings.statement_timeout, WRITER_PLANS)?,
+            control: line(CONTROL_CONNECTIONS, settings.statement_timeout, WRITER_PLANS)?,
+            relay: line(RELAY_CONNECTIONS, settings.statement_timeout, &relay_options)?,
+            readers: line(settings.pool_size, READ_TIMEOUT, "")?,
+        })
+    }
+
+    /// Closes every connection; calls fail from here on.
+    pub fn close(&self) {
+        for line in [&self.writers, &self.control, &self.relay, &self.readers] {
+            line.close();
+        }
+    }
+}
+
+/// What all connections share.
+fn base_config(settings: &PostgresSettings) -> Result<tokio_postgres::Config, ConnectError> {
+    // We verify in full whenever there is TLS; the driver only has no words for it.
+    let url = settings
+        .url
+        .expose_secret()
+        .replace("sslmode=verify-full", "sslmode=require")
+        .replace("sslmode=verify-ca", "sslmode=require");
+    let mut config: tokio_postgres::Config = url.parse().map_err(ConnectError::Url)?;
+    config
+        .application_name("sluice")
+        .connect_timeout(settings.connect_timeout)
+        .keepalives(true)
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_RETRIES)
+        .tcp_user_timeout(settings.statement_timeout + ANSWER_GRACE)
+        .target_session_attrs(TargetSessionAttrs::ReadWrite);
+    if config.get_ssl_mode() == SslMode::Prefer && settings.tls_ca_file.is_none() && tls::is_local(&config) {
+        config.ssl_mode(SslMode::Disable);
+    }
+    Ok(config)
+}
+
+/// `config` with server settings; those that the url asks for come last and win.
+fn with_options(
+    config: &tokio_postgres::Config,
+    statement_timeout: Duration,
+    options: &str,
+) -> tokio_postgres::Config {
+    let mut config = config.clone();
+    let timeout_ms = statement_timeout.as_millis();
+    let of_url = config.get_options().unwrap_or_default().to_owned();
+    config.options(format!("-c statement_timeout={timeout_ms} {ISOLATION} {options} {of_url}"));
+    config
+}
+
+fn pool(
+    config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
+    size: usize,
+    connect_timeout: Duration,
+    wait_timeout: Duration,
+) -> Result<Pool, ConnectError> {
+    // `Fast` asks only whether the connection is closed; a borrowed one that may be unfit is never given back.
+    let manager =
+        Manager::from_config(config, tls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    Pool::builder(manager)
+        .max_size(size.max(1))
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(wait_timeout))
+        .create_timeout(Some(connect_timeout))
+        .recycle_timeout(Some(connect_timeout))
+        .build()
+        .map_err(ConnectError::Pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(url: &str) -> PostgresSettings {
+        PostgresSettings::new(SecretString::from(url), "w1")
+    }
+
+    #[test]
+    fn a_bad_url_is_told_at_once() {
+        assert!(matches!(Postgres::connect(settings("http://x")), Err(ConnectError::Url(_))));
+    }
+
+    #[test]
+    fn tls_is_left_out_only_to_this_machine() {
+        for (url, mode) in [
+            ("postgres://a@127.0.0.1/x", SslMode::Disable),
+            ("postgres://a@db.example/x", SslMode::Prefer),
+            ("postgres://a@127.0.0.1/x?sslmode=require", SslMode::Require),
+            ("postgres://a@db.example/x?sslmode=verify-full", SslMode::Require),
+        ] {
+            assert_eq!(base_config(&settings(url)).unwrap().get_ssl_mode(), mode, "{url}");
+        }
+    }
+
+    #[test]
+    fn options_of_the_url_win() {
+        let config = base_config(&settings("postgres://a@db.example/x?options=-c%20jit%3Don")).unwrap();
+        let options = with_options(&config, Duration::from_secs(1), WRITER_PLANS);
+        assert!(options.get_options().unwrap().ends_with(" -c jit=on"));
+    }
+
+    #[test]
+    fn debug_hides_the_password() {
+        let text = format!("{:?}", settings("postgres://a:hunter2@db.example/x"));
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

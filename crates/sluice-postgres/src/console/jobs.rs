@@ -1,0 +1,115 @@
+//! Questions about jobs.
+
+use std::time::SystemTime;
+
+use sluice_engine::{AttemptView, JobView, KnownJob, PendingView};
+use sluice_types::JobId;
+use tokio_postgres::Row;
+
+use crate::convert::{column, timestamp, uint4};
+use crate::{Postgres, StoreError};
+
+const KNOWN_STEP: &str = "look up ids";
+const KNOWN: &str = "
+SELECT j.tenant, j.fingerprint, coalesce(j.state, CASE WHEN p.job_id IS NOT NULL THEN 'pending' END) AS state
+FROM unnest($1::text[]) WITH ORDINALITY AS i (id, place)
+LEFT JOIN sluice.job j ON j.id = i.id
+LEFT JOIN sluice.pending p ON p.job_id = i.id
+ORDER BY i.place
+";
+
+const JOB_STEP: &str = "look up a job";
+const JOB: &str = "
+SELECT coalesce(j.id, p.job_id) AS id,
+    coalesce(j.tenant, p.tenant) AS tenant,
+    coalesce(j.campaign, p.campaign) AS campaign,
+    coalesce(j.class, p.class) AS class,
+    coalesce(j.state, 'pending') AS state,
+    coalesce(j.attempts, p.attempt - 1) AS attempts,
+    j.esp, j.provider_message_id, j.category, j.detail,
+    coalesce(j.updated_at, p.created_at) AS updated_at,
+    p.reason, p.limit_key, p.due_at
+FROM (SELECT $1::text AS id) i
+LEFT JOIN sluice.job j ON j.id = i.id
+LEFT JOIN sluice.pending p ON p.job_id = i.id
+WHERE j.id IS NOT NULL OR p.job_id IS NOT NULL
+";
+
+const ATTEMPTS_STEP: &str = "look up a job's attempts";
+const ATTEMPTS: &str = "
+SELECT tenant, attempt, esp, outcome, category, detail, started_at, finished_at
+FROM sluice.attempt
+WHERE job_id = $1
+ORDER BY attempt, finished_at
+";
+
+impl Postgres {
+    /// What the store knows of each of `ids`, in order.
+    pub(super) async fn known_jobs(&self, ids: &[JobId]) -> Result<Vec<Option<KnownJob>>, StoreError> {
+        let ids: Vec<&str> = ids.iter().map(JobId::as_str).collect();
+        let rows = self.readers.query(KNOWN_STEP, KNOWN, &[&ids]).await?;
+        rows.iter().map(known_of_row).collect()
+    }
+
+    /// One job with its parked copy, without its attempts.
+    pub(super) async fn one_job(&self, id: &JobId) -> Result<Option<JobView>, StoreError> {
+        let rows = self.readers.query(JOB_STEP, JOB, &[&id.as_str()]).await?;
+        rows.first().map(job_of_row).transpose()
+    }
+
+    /// The attempts of one job, in order.
+    pub(super) async fn attempts_of(&self, id: &JobId) -> Result<Vec<AttemptView>, StoreError> {
+        let rows = self.readers.query(ATTEMPTS_STEP, ATTEMPTS, &[&id.as_str()]).await?;
+        rows.iter().map(attempt_of_row).collect()
+    }
+}
+
+fn known_of_row(row: &Row) -> Result<Option<KnownJob>, StoreError> {
+    let state: Option<String> = column(row, KNOWN_STEP, "state")?;
+    let fingerprint = column(row, KNOWN_STEP, "fingerprint")?;
+    Ok(state.map(|state| KnownJob { fingerprint, state }))
+}
+
+fn job_of_row(row: &Row) -> Result<JobView, StoreError> {
+    let reason: Option<String> = column(row, JOB_STEP, "reason")?;
+    let pending = match reason {
+        Some(reason) => Some(PendingView {
+            reason,
+            limit_key: column(row, JOB_STEP, "limit_key")?,
+            due_at: column::<Option<SystemTime>>(row, JOB_STEP, "due_at")?.map(rfc3339),
+        }),
+        None => None,
+    };
+    Ok(JobView {
+        id: column(row, JOB_STEP, "id")?,
+        tenant: column(row, JOB_STEP, "tenant")?,
+        campaign: column(row, JOB_STEP, "campaign")?,
+        class: column(row, JOB_STEP, "class")?,
+        state: column(row, JOB_STEP, "state")?,
+        attempts: uint4(column(row, JOB_STEP, "attempts")?),
+        esp: column(row, JOB_STEP, "esp")?,
+        provider_message_id: column(row, JOB_STEP, "provider_message_id")?,
+        category: column(row, JOB_STEP, "category")?,
+        detail: column(row, JOB_STEP, "detail")?,
+        updated_at: column::<Option<SystemTime>>(row, JOB_STEP, "updated_at")?.map(rfc3339),
+        attempt_list: Vec::new(),
+        pending,
+    })
+}
+
+fn attempt_of_row(row: &Row) -> Result<AttemptView, StoreError> {
+    Ok(AttemptView {
+        attempt: uint4(column(row, ATTEMPTS_STEP, "attempt")?),
+        esp: column(row, ATTEMPTS_STEP, "esp")?,
+        outcome: column(row, ATTEMPTS_STEP, "outcome")?,
+        category: column(row, ATTEMPTS_STEP, "category")?,
+        detail: column(row, ATTEMPTS_STEP, "detail")?,
+        started_at: rfc3339(column(row, ATTEMPTS_STEP, "started_at")?),
+        finished_at: rfc3339(column(row, ATTEMPTS_STEP, "finished_at")?),
+    })
+}
+
+/// RFC 3339 in UTC.
+pub(super) fn rfc3339(at: SystemTime) -> String {
+    timestamp(at).to_string()
+}

@@ -1,0 +1,172 @@
+//! What can go wrong, and whether trying again may help.
+
+use std::path::PathBuf;
+
+use sluice_engine::{LedgerError, SlotError};
+use tokio_postgres::error::{Severity, SqlState};
+
+/// The settings do not make a client. Nothing was connected yet.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The url is not one.
+    #[error("cannot read the store's url")]
+    Url(#[source] tokio_postgres::Error),
+    /// The file of trusted certificates cannot be read.
+    #[error("cannot read the certificates in {}", .path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The file of trusted certificates holds none that can be used.
+    #[error("no usable certificate in {}", .0.display())]
+    NoCertificates(PathBuf),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS for the store")]
+    Tls(#[source] rustls::Error),
+    /// The pool cannot be built.
+    #[error("cannot build the store's connection pool")]
+    Pool(#[source] deadpool_postgres::BuildError),
+}
+
+/// The schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// No connection, or a statement around the migrations failed.
+    #[error("cannot prepare the migration")]
+    Prepare(#[from] StoreError),
+    /// A migration failed; those before it are kept.
+    #[error("migration failed")]
+    Run(#[source] Box<refinery::Error>),
+    /// The schema is up to date, but the coming days' partitions could not be made.
+    #[error("cannot make partitions")]
+    Partitions(#[source] LedgerError),
+    /// It took too long, most likely waiting for a lock.
+    #[error("migration did not finish in time")]
+    Timeout,
+}
+
+/// A call to the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There was no connection to be had.
+    #[error("no connection to the store for {step}")]
+    Connection {
+        /// What was tried.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: deadpool_postgres::PoolError,
+    },
+    /// The answer did not come in time.
+    #[error("no answer from the store in time for {step}")]
+    Timeout {
+        /// What was tried.
+        step: &'static str,
+    },
+    /// The store or the line to it failed.
+    #[error("store failed to {step}")]
+    Query {
+        /// What was tried.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// A row holds what this build cannot read.
+    #[error("cannot read column {column} of a row after {step}")]
+    Row {
+        /// What was tried.
+        step: &'static str,
+        /// The column.
+        column: &'static str,
+    },
+}
+
+impl StoreError {
+    /// Whether the fault lies in the rows of this call, so that the same call will fail again.
+    ///
+    /// A store that is away, busy, read-only, not migrated yet or not granted to us is not the rows' fault.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Query { source, .. } => source.code().is_some_and(is_refusal),
+            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } => false,
+        }
+    }
+}
+
+impl From<StoreError> for LedgerError {
+    fn from(error: StoreError) -> Self {
+        if error.is_refusal() { Self::Refused(Box::new(error)) } else { Self::Unavailable(Box::new(error)) }
+    }
+}
+
+impl From<StoreError> for SlotError {
+    fn from(error: StoreError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// Whether a connection that answered with `error` is fit for the next call.
+pub(crate) fn leaves_connection_fit(error: &tokio_postgres::Error) -> bool {
+    let Some(refusal) = error.as_db_error() else {
+        return false;
+    };
+    if matches!(refusal.parsed_severity(), None | Some(Severity::Fatal | Severity::Panic)) {
+        return false;
+    }
+    // A read-only server has become a standby; the other two are prepared statements that no longer hold.
+    let unfit = [
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+        SqlState::INVALID_SQL_STATEMENT_NAME,
+        SqlState::FEATURE_NOT_SUPPORTED,
+    ];
+    !unfit.contains(refusal.code())
+}
+
+/// Classes of <https://www.postgresql.org/docs/15/errcodes-appendix.html> that blame the data.
+fn is_refusal(code: &SqlState) -> bool {
+    const DATA_CLASSES: [&str; 6] = ["21", "22", "23", "42", "44", "54"];
+    const NOT_THE_DATA: [SqlState; 6] = [
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::UNDEFINED_FUNCTION,
+        SqlState::UNDEFINED_OBJECT,
+        SqlState::UNDEFINED_PARAMETER,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+    ];
+    code.code().get(..2).is_some_and(|class| DATA_CLASSES.contains(&class)) && !NOT_THE_DATA.contains(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_faults_of_the_data_are_refusals() {
+        for (code, refusal) in [
+            ("08006", false),
+            ("40001", false),
+            ("40P01", false),
+            ("53300", false),
+            ("55P03", false),
+            ("57014", false),
+            ("57P01", false),
+            ("25006", false),
+            ("42P01", false),
+            ("42501", false),
+            ("3F000", false),
+            ("XX000", false),
+            ("21000", true),
+            ("22021", true),
+            ("23502", true),
+            ("42804", true),
+            ("54000", true),
+        ] {
+            assert_eq!(is_refusal(&SqlState::from_code(code)), refusal, "{code}");
+        }
+    }
+}

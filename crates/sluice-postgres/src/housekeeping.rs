@@ -1,0 +1,75 @@
+//! Housekeeping: partitions ahead, partitions and finished jobs that are old enough to go.
+
+use std::time::Duration;
+
+use sluice_engine::LedgerError;
+
+use crate::convert::{column, uint4, wait_us};
+use crate::{Postgres, StoreError};
+
+const MAKE_STEP: &str = "make partitions";
+const MAKE: &str = "SELECT sluice.make_partitions($1) AS made";
+
+const DROP_STEP: &str = "drop old partitions";
+const DROP: &str = "SELECT sluice.drop_partitions($1) AS dropped";
+
+const AGE_STEP: &str = "remove old jobs";
+
+/// `created_at` only helps to find the old pages. A row that somebody holds is left for the next time.
+const AGE: &str = "
+WITH old AS (
+    SELECT j.id FROM sluice.job j
+    WHERE j.created_at < now() - $1::bigint * interval '1 microsecond'
+      AND j.updated_at < now() - $1::bigint * interval '1 microsecond'
+      AND j.state NOT IN ('sending', 'deferred', 'unknown')
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM sluice.job j USING old WHERE j.id = old.id RETURNING j.id
+)
+SELECT count(*) AS gone FROM gone
+";
+
+impl Postgres {
+    /// Makes the daily partitions of today and of `days_ahead` days after it; answers how many are new.
+    ///
+    /// # Errors
+    /// When the store could not be asked, or a lock did not come within 3 s; the call may be repeated.
+    pub async fn make_partitions(&self, days_ahead: u32) -> Result<u32, LedgerError> {
+        let days = i32::try_from(days_ahead).unwrap_or(i32::MAX).min(400);
+        Ok(self.one_number(MAKE_STEP, MAKE, "made", days).await?)
+    }
+
+    /// Drops the daily partitions of attempts and events that ended more than `keep_days` days ago; answers how many
+    /// there were.
+    ///
+    /// # Errors
+    /// When the store could not be asked, or a lock did not come within 3 s; the call may be repeated.
+    pub async fn drop_partitions(&self, keep_days: u32) -> Result<u32, LedgerError> {
+        let days = i32::try_from(keep_days).unwrap_or(i32::MAX).min(100_000);
+        Ok(self.one_number(DROP_STEP, DROP, "dropped", days).await?)
+    }
+
+    /// Removes up to `max` rows of final jobs that have not changed for `older_than`; answers how many there were.
+    /// Their ids can be sent again from then on. Call again while it answers `max`.
+    ///
+    /// # Errors
+    /// When the store could not be asked; the call may be repeated.
+    pub async fn age_out(&self, older_than: Duration, max: u32) -> Result<u64, LedgerError> {
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&wait_us(older_than), &i64::from(max)];
+        let rows = self.readers.query(AGE_STEP, AGE, &params).await?;
+        let gone: i64 = rows.first().map_or(Ok(0), |row| column(row, AGE_STEP, "gone"))?;
+        Ok(u64::try_from(gone).unwrap_or(0))
+    }
+
+    async fn one_number(
+        &self,
+        step: &'static str,
+        sql: &'static str,
+        name: &'static str,
+        days: i32,
+    ) -> Result<u32, StoreError> {
+        let rows = self.readers.query(step, sql, &[&days]).await?;
+        rows.first().map_or(Ok(0), |row| column(row, step, name)).map(uint4)
+    }
+}

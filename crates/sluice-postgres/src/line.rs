@@ -1,0 +1,133 @@
+//! A line to the store: a pool of connections for one purpose, and calls that always end.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Object, Pool};
+use tokio::time::timeout;
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
+
+use crate::StoreError;
+use crate::error::leaves_connection_fit;
+
+/// Parameters of a statement.
+pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// Connections for one purpose, so that one kind of call cannot starve another.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pool: Pool,
+    call_timeout: Duration,
+}
+
+impl Line {
+    /// A line over `pool`; a call that takes longer than `call_timeout` fails and gives its connection up.
+    pub(crate) fn new(pool: Pool, call_timeout: Duration) -> Self {
+        Self { pool, call_timeout }
+    }
+
+    /// Runs one prepared statement by itself: one round trip, once the connection knows it.
+    pub(crate) async fn query(
+        &self,
+        step: &'static str,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let lent = self.borrow(step).await?;
+        let rows = lent.query(step, sql, params).await;
+        if rows.as_ref().map_or_else(StoreError::leaves_connection_fit, |_| true) {
+            lent.give_back();
+        }
+        rows
+    }
+
+    /// Borrows a connection; the pool's own timeouts bound the wait.
+    pub(crate) async fn borrow(&self, step: &'static str) -> Result<Lent, StoreError> {
+        let object = self.pool.get().await.map_err(|source| StoreError::Connection { step, source })?;
+        Ok(Lent { object: Some(object), call_timeout: self.call_timeout })
+    }
+
+    /// Closes every connection; calls fail from here on.
+    pub(crate) fn close(&self) {
+        self.pool.close();
+    }
+}
+
+/// A borrowed connection. Dropped without [`Lent::give_back`] (an error, a cancelled call) it is closed, so that no
+/// open transaction and no half-read answer ever goes back to the pool.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    object: Option<Object>,
+    call_timeout: Duration,
+}
+
+impl Lent {
+    /// Runs one prepared statement.
+    pub(crate) async fn query(
+        &self,
+        step: &'static str,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let Some(client) = &self.object else {
+            return Err(StoreError::Timeout { step });
+        };
+        let call = async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, params).await
+        };
+        within(self.call_timeout, step, call).await
+    }
+
+    /// Runs statements that take no parameters and answer nothing.
+    pub(crate) async fn run(&self, step: &'static str, sql: &'static str) -> Result<(), StoreError> {
+        let Some(client) = &self.object else {
+            return Err(StoreError::Timeout { step });
+        };
+        within(self.call_timeout, step, client.batch_execute(sql)).await
+    }
+
+    /// Back to the pool: idle, in no transaction.
+    pub(crate) fn give_back(mut self) {
+        drop(self.object.take());
+    }
+
+    /// The same connection with another bound on its calls.
+    pub(crate) fn bounded_by(mut self, call_timeout: Duration) -> Self {
+        self.call_timeout = call_timeout;
+        self
+    }
+
+    /// The client itself; never none before the connection is given back.
+    pub(crate) fn client_mut(&mut self) -> Option<&mut Client> {
+        self.object.as_mut().map(|object| &mut ***object)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // Dropping the wrapper ends its connection task, and the server rolls back.
+        drop(self.object.take().map(Object::take));
+    }
+}
+
+impl StoreError {
+    fn leaves_connection_fit(&self) -> bool {
+        match self {
+            Self::Query { source, .. } => leaves_connection_fit(source),
+            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } => false,
+        }
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    step: &'static str,
+    call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, StoreError> {
+    match timeout(limit, call).await {
+        Ok(answer) => answer.map_err(|source| StoreError::Query { step, source }),
+        Err(_) => Err(StoreError::Timeout { step }),
+    }
+}

@@ -1,0 +1,166 @@
+//! Parking: jobs put aside with their bodies.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use sluice_engine::{Due, Parked};
+use tokio_postgres::types::ToSql;
+
+use crate::convert::{clean, clean_some, instant, int4, wait_us};
+use crate::{Postgres, StoreError};
+
+const STEP: &str = "park jobs";
+
+/// Bodies that go into one statement, in bytes; a message of the protocol holds 1 GiB.
+const STATEMENT_BODY_BYTES: usize = 32 * 1024 * 1024;
+
+/// A job that is parked already keeps its row. `DO UPDATE .. WHERE false` changes nothing, but waits where a relay
+/// holds the row: `DO NOTHING` would let us ack a job whose only row that relay is about to delete.
+const PARK: &str = "
+INSERT INTO sluice.pending
+    (job_id, tenant, campaign, pool, class, domain, due_at, reason, limit_key,
+     attempt, resend, first_seen, faulted, traceparent, body)
+SELECT p.job_id, p.tenant, p.campaign, p.pool, p.class, p.domain,
+    coalesce(p.due_at, clock_timestamp() + p.due_in_us * interval '1 microsecond'), p.reason, p.limit_key,
+    p.attempt, p.resend, p.first_seen, string_to_array(p.faulted, ','), p.traceparent, p.body
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::bigint[],
+            $9::text[], $10::text[], $11::int[], $12::boolean[], $13::timestamptz[], $14::text[], $15::text[],
+            $16::bytea[])
+    AS p (job_id, tenant, campaign, pool, class, domain, due_at, due_in_us, reason, limit_key,
+          attempt, resend, first_seen, faulted, traceparent, body)
+ORDER BY p.job_id COLLATE \"C\"
+ON CONFLICT (job_id) DO UPDATE SET due_at = sluice.pending.due_at WHERE false
+";
+
+impl Postgres {
+    /// Parks a batch, in several statements when the bodies are large.
+    pub(crate) async fn park_jobs(&self, jobs: &[Parked]) -> Result<(), StoreError> {
+        let mut seen = HashSet::with_capacity(jobs.len());
+        let first: Vec<&Parked> = jobs.iter().filter(|job| seen.insert(job.id.as_str())).collect();
+        for chunk in chunks(&first, |job| job.body.len()) {
+            self.park_once(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn park_once(&self, jobs: &[&Parked]) -> Result<(), StoreError> {
+        let mut columns = ParkedColumns::default();
+        let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
+        let tenants: Vec<&str> = jobs.iter().map(|job| job.tenant.as_str()).collect();
+        for job in jobs {
+            columns.push(Some(job));
+        }
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&ids, &tenants];
+        params.extend(columns.params());
+        self.writers.query(STEP, PARK, &params).await?;
+        Ok(())
+    }
+}
+
+/// Parked jobs as columns, without id and tenant; a row of nulls where a record parks nothing.
+#[derive(Default)]
+pub(crate) struct ParkedColumns<'a> {
+    campaigns: Vec<Option<&'a str>>,
+    pools: Vec<Option<&'a str>>,
+    classes: Vec<Option<&'static str>>,
+    domains: Vec<Option<Cow<'a, str>>>,
+    due_ats: Vec<Option<SystemTime>>,
+    due_ins_us: Vec<Option<i64>>,
+    reasons: Vec<Option<&'static str>>,
+    limit_keys: Vec<Option<Cow<'a, str>>>,
+    attempts: Vec<Option<i32>>,
+    resends: Vec<Option<bool>>,
+    first_seens: Vec<Option<SystemTime>>,
+    faulted: Vec<Option<String>>,
+    traceparents: Vec<Option<Cow<'a, str>>>,
+    bodies: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> ParkedColumns<'a> {
+    pub(crate) fn push(&mut self, parked: Option<&'a Parked>) {
+        let (due_at, due_in) = match parked.map(|job| job.due) {
+            Some(Due::At(at)) => (Some(instant(at)), None),
+            Some(Due::In(wait)) => (None, Some(wait_us(wait))),
+            Some(Due::Held) | None => (None, None),
+        };
+        let passport = parked.map(|job| &job.passport);
+        self.campaigns.push(parked.and_then(|job| job.campaign.as_ref()).map(|campaign| campaign.as_str()));
+        self.pools.push(parked.map(|job| job.pool.as_str()));
+        self.classes.push(parked.map(|job| job.class.as_str()));
+        self.domains.push(parked.map(|job| clean(&job.domain)));
+        self.due_ats.push(due_at);
+        self.due_ins_us.push(due_in);
+        self.reasons.push(parked.map(|job| job.reason.as_str()));
+        self.limit_keys.push(parked.and_then(|job| job.limit_key.as_deref()).and_then(clean_some));
+        self.attempts.push(passport.map(|passport| int4(passport.attempt)));
+        self.resends.push(passport.map(|passport| passport.resend));
+        self.first_seens.push(passport.and_then(|passport| passport.first_seen).map(instant));
+        // An ESP's id has no comma, and an array of arrays would have to be rectangular.
+        self.faulted.push(
+            passport.map(|passport| {
+                passport.faulted.iter().map(|esp| esp.as_str()).collect::<Vec<_>>().join(",")
+            }),
+        );
+        self.traceparents.push(passport.and_then(|it| it.traceparent.as_deref()).and_then(clean_some));
+        self.bodies.push(parked.map(|job| job.body.as_ref()));
+    }
+
+    pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+        [
+            &self.campaigns,
+            &self.pools,
+            &self.classes,
+            &self.domains,
+            &self.due_ats,
+            &self.due_ins_us,
+            &self.reasons,
+            &self.limit_keys,
+            &self.attempts,
+            &self.resends,
+            &self.first_seens,
+            &self.faulted,
+            &self.traceparents,
+            &self.bodies,
+        ]
+    }
+}
+
+/// `items` in runs whose bodies fit one statement; a body that does not fit goes alone.
+pub(crate) fn chunks<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut chunks = Vec::new();
+    let mut rest = items;
+    while !rest.is_empty() {
+        let mut total = 0_usize;
+        let fits = rest
+            .iter()
+            .take_while(|item| {
+                total = total.saturating_add(bytes(item));
+                total <= STATEMENT_BODY_BYTES
+            })
+            .count();
+        let (chunk, after) = rest.split_at(fits.max(1));
+        chunks.push(chunk);
+        rest = after;
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_are_spread_over_statements() {
+        let half = STATEMENT_BODY_BYTES / 2;
+        for (sizes, lengths) in [
+            (vec![], vec![]),
+            (vec![1, 2, 3], vec![3]),
+            (vec![half, half, 1], vec![2, 1]),
+            (vec![3 * half, 1], vec![1, 1]),
+        ] {
+            let made: Vec<usize> = chunks(&sizes, |size| *size).iter().map(|chunk| chunk.len()).collect();
+            assert_eq!(made, lengths, "{sizes:?}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Records: results of attempts, guarded by "still mine".
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use sluice_engine::{NextStep, Parked, Record, RecordVerdict};
+use sluice_types::{Category, JobState, Outcome};
+use tokio_postgres::types::ToSql;
+
+use crate::convert::{clean_some, column, instant, int4, uint4};
+use crate::park::{ParkedColumns, chunks};
+use crate::{Postgres, StoreError};
+
+const STEP: &str = "record results";
+
+/// One statement, so one transaction and one round trip: the attempt is kept in any case, the job moves where the claim
+/// is still ours, and what moved is parked or loses its parked copies. The last branch of the guard recognises a
+/// repeated call.
+///
+/// A pending row that a relay holds is left: its copy will find the job done.
+const RECORD: &str = "
+WITH input AS MATERIALIZED (
+    SELECT *
+    FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::timestamptz[], $7::timestamptz[], $8::text[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::int[], $14::text[], $15::boolean[],
+                $16::text[], $17::text[], $18::text[], $19::text[], $20::timestamptz[], $21::bigint[], $22::text[],
+                $23::text[], $24::int[], $25::boolean[], $26::timestamptz[], $27::text[], $28::text[], $29::bytea[])
+        AS i (id, tenant, attempt, esp, started_at, finished_at, outcome,
+              category, detail, provider_message_id, state, attempts, job_category, final,
+              campaign, pool, class, domain, due_at, due_in_us, reason,
+              limit_key, next_attempt, resend, first_seen, faulted, traceparent, body)
+), tried AS (
+    INSERT INTO sluice.attempt
+        (job_id, tenant, attempt, esp, outcome, category, detail,
+         provider_message_id, started_at, finished_at, worker)
+    SELECT i.id, i.tenant, i.attempt, i.esp, i.outcome, i.category, i.detail,
+        i.provider_message_id, i.started_at, i.finished_at, $1
+    FROM input i
+    WHERE i.outcome IS NOT NULL
+    ON CONFLICT DO NOTHING
+), mine AS (
+    UPDATE sluice.job j
+    SET state = i.state,
+        attempts = i.attempts,
+        esp = i.esp,
+        provider_message_id = coalesce(i.provider_message_id, j.provider_message_id),
+        category = i.job_category,
+        detail = i.detail,
+        updated_at = clock_timestamp()
+    FROM input i
+    WHERE j.id = i.id
+      AND j.tenant = i.tenant
+      AND (   (j.state = 'sending' AND j.worker = $1 AND j.attempts = i.attempt)
+           OR (j.state = 'unknown' AND j.attempts = i.attempt AND i.final)
+           OR (j.state = i.state AND j.worker = $1 AND j.attempts = i.attempts
+               AND j.category IS NOT DISTINCT FROM i.job_category))
+    RETURNING i.*
+), gone AS (
+    DELETE FROM sluice.pending
+    WHERE job_id = ANY (ARRAY(
+        SELECT q.job_id FROM sluice.pending q
+        WHERE q.job_id = ANY (ARRAY(SELECT m.id FROM mine m WHERE m.final))
+        FOR UPDATE SKIP LOCKED))
+), kept AS (
+    INSERT INTO sluice.pending
+        (job_id, tenant, campaign, pool, class, domain, due_at, reason, limit_key,
+         attempt, resend, first_seen, faulted, traceparent, body)
+    SELECT m.id, m.tenant, m.campaign, m.pool, m.class, m.domain,
+        coalesce(m.due_at, clock_timestamp() + m.due_in_us * interval '1 microsecond'), m.reason, m.limit_key,
+        m.next_attempt, m.resend, m.first_seen, string_to_array(m.faulted, ','), m.traceparent, m.body
+    FROM mine m
+    WHERE NOT m.final
+    ORDER BY m.id COLLATE \"C\"
+    ON CONFLICT (job_id) DO UPDATE SET
+        (tenant, campaign, pool, class, domain, due_at, reason, limit_key,
+         attempt, resend, first_seen, faulted, traceparent, body)
+        = (excluded.tenant, excluded.campaign, excluded.pool, excluded.class, excluded.domain,
+           excluded.due_at, excluded.reason, excluded.limit_key,
+           excluded.attempt, excluded.resend, excluded.first_seen, excluded.faulted, excluded.traceparent,
+           excluded.body)
+)
+SELECT m.id, m.attempt FROM mine m
+";
+
+impl Postgres {
+    /// Records a batch, in several statements when the parked bodies are large.
+    pub(crate) async fn record_results(&self, records: &[Record]) -> Result<Vec<RecordVerdict>, StoreError> {
+        let mut sorted: Vec<&Record> = records.iter().collect();
+        sorted.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut recorded: HashSet<(String, u32)> = HashSet::with_capacity(records.len());
+        for chunk in chunks(&sorted, |record| parked(&record.next).map_or(0, |job| job.body.len())) {
+            recorded.extend(self.record_once(chunk).await?);
+        }
+        let verdict = |record: &Record| {
+            // The owned key costs a copy an id; a borrowed one would tie the set to the rows.
+            if recorded.contains(&(record.id.as_str().to_owned(), record.attempt)) {
+                RecordVerdict::Recorded
+            } else {
+                RecordVerdict::NotOurs
+            }
+        };
+        Ok(records.iter().map(verdict).collect())
+    }
+
+    async fn record_once(&self, records: &[&Record]) -> Result<Vec<(String, u32)>, StoreError> {
+        let mut columns = RecordColumns::default();
+        for record in records {
+            columns.push(record);
+        }
+        let worker: &str = &self.worker;
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
+        params.extend(columns.params());
+        params.extend(columns.parked.params());
+        let rows = self.writers.query(STEP, RECORD, &params).await?;
+        rows.iter().map(|row| Ok((column(row, STEP, "id")?, uint4(column(row, STEP, "attempt")?)))).collect()
+    }
+}
+
+fn parked(next: &NextStep) -> Option<&Parked> {
+    match next {
+        NextStep::Final { .. } => None,
+        NextStep::Retry(parked) | NextStep::Unknown(parked) | NextStep::Unsent(parked) => Some(parked),
+    }
+}
+
+/// Records as columns.
+#[derive(Default)]
+struct RecordColumns<'a> {
+    ids: Vec<&'a str>,
+    tenants: Vec<&'a str>,
+    attempts: Vec<i32>,
+    esps: Vec<&'a str>,
+    started_ats: Vec<SystemTime>,
+    finished_ats: Vec<SystemTime>,
+    outcomes: Vec<Option<&'static str>>,
+    categories: Vec<Option<&'static str>>,
+    details: Vec<Option<Cow<'a, str>>>,
+    provider_message_ids: Vec<Option<Cow<'a, str>>>,
+    states: Vec<&'static str>,
+    attempts_after: Vec<i32>,
+    job_categories: Vec<Option<&'static str>>,
+    finals: Vec<bool>,
+    parked: ParkedColumns<'a>,
+}
+
+impl<'a> RecordColumns<'a> {
+    fn push(&mut self, record: &'a Record) {
+        let outcome = record.outcome.as_ref();
+        let category = outcome.and_then(Outcome::category);
+        let (state, job_category, attempts) = match &record.next {
+            NextStep::Final { state, category } => (*state, *category, record.attempt),
+            NextStep::Retry(_) => (JobState::Deferred, category, record.attempt),
+            NextStep::Unknown(_) => (JobState::Unknown, category, record.attempt),
+            NextStep::Unsent(_) => (JobState::Deferred, None, record.attempt.saturating_sub(1)),
+        };
+        self.ids.push(record.id.as_str());
+        self.tenants.push(record.tenant.as_str());
+        self.attempts.push(int4(record.attempt));
+        self.esps.push(record.esp.as_str());
+        self.started_ats.push(instant(record.started_at));
+        self.finished_ats.push(instant(record.finished_at));
+        self.outcomes.push(outcome.map(|outcome| outcome.kind().as_str()));
+        self.categories.push(category.map(Category::as_str));
+        self.details.push(outcome.and_then(|outcome| clean_some(outcome.detail())));
+        self.provider_message_ids.push(outcome.and_then(provider_message_id));
+        self.states.push(state.as_str());
+        self.attempts_after.push(int4(attempts));
+        self.job_categories.push(job_category.map(Category::as_str));
+        self.finals.push(parked(&record.next).is_none());
+        self.parked.push(parked(&record.next));
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+        [
+            &self.ids,
+            &self.tenants,
+            &self.attempts,
+            &self.esps,
+            &self.started_ats,
+            &self.finished_ats,
+            &self.outcomes,
+            &self.categories,
+            &self.details,
+            &self.provider_message_ids,
+            &self.states,
+            &self.attempts_after,
+            &self.job_categories,
+            &self.finals,
+        ]
+    }
+}
+
+fn provider_message_id(outcome: &Outcome) -> Option<Cow<'_, str>> {
+    match outcome {
+        Outcome::Accepted { provider_message_id } => provider_message_id.as_deref().and_then(clean_some),
+        Outcome::Deferred { .. }
+        | Outcome::Rejected { .. }
+        | Outcome::Faulted { .. }
+        | Outcome::Unknown { .. } => None,
+    }
+}

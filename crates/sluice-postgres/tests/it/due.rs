@@ -1,0 +1,105 @@
+//! Due batches.
+
+use std::time::Duration;
+
+use sluice_engine::{Due, DueBatch, Ledger, NextStep};
+use sluice_types::{JobId, JobState, WaitReason};
+
+use crate::fixture::{Fixture, MINUTE, claim, claim_one, id, parked, record, record_one};
+
+const NOW: Due = Due::In(Duration::ZERO);
+
+fn ids(batch: &dyn DueBatch) -> Vec<&str> {
+    batch.jobs().iter().map(|job| job.id.as_str()).collect()
+}
+
+/// Waits until the relay's rows show again; a dropped connection takes the server a moment.
+async fn next_due(worker: &sluice_postgres::Postgres) -> Box<dyn DueBatch> {
+    let look = async {
+        loop {
+            if let Some(batch) = worker.due(10).await.unwrap() {
+                return batch;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), look).await.unwrap()
+}
+
+#[tokio::test]
+async fn due_jobs_come_oldest_first_and_hide_from_other_relays() {
+    let fixture = Fixture::new().await;
+    let (a, b) = (fixture.worker("a"), fixture.worker("b"));
+    assert!(a.due(10).await.unwrap().is_none());
+    for job in ["first", "second", "third"] {
+        a.park(&[parked(job, 1, NOW, WaitReason::Retry)]).await.unwrap();
+    }
+    a.park(&[parked("later", 1, Due::In(MINUTE), WaitReason::Retry)]).await.unwrap();
+    a.park(&[parked("held", 1, Due::Held, WaitReason::Unknown)]).await.unwrap();
+
+    let two = a.due(2).await.unwrap().unwrap();
+    assert_eq!(ids(&*two), ["first", "second"]);
+    let rest = b.due(10).await.unwrap().unwrap();
+    assert_eq!(ids(&*rest), ["third"]);
+    assert!(b.due(10).await.unwrap().is_none());
+
+    drop(two);
+    let again = next_due(&b).await;
+    assert_eq!(ids(&*again), ["first", "second"]);
+    again.published(&[id("first")]).await.unwrap();
+    rest.published(&[id("third")]).await.unwrap();
+    let unconfirmed = a.due(10).await.unwrap().unwrap();
+    assert_eq!(ids(&*unconfirmed), ["second"]);
+    unconfirmed.published(&[id("second")]).await.unwrap();
+    assert!(a.due(10).await.unwrap().is_none());
+    assert_eq!(fixture.text("select count(*)::text from sluice.pending").await, "2");
+}
+
+#[tokio::test]
+async fn no_relay_connection_is_left_in_a_transaction() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    a.park(&[parked("j", 1, NOW, WaitReason::Retry)]).await.unwrap();
+    for _ in 0..10 {
+        drop(next_due(&a).await);
+    }
+    let batch = next_due(&a).await;
+    let none: [JobId; 0] = [];
+    batch.published(&none).await.unwrap();
+    assert_eq!(ids(&*next_due(&a).await), ["j"]);
+    let open = "select count(*)::text from pg_stat_activity \
+                where datname = current_database() and state like 'idle in transaction%' and query not like 'ROLL%'";
+    let gone = async {
+        while fixture.text(open).await != "0" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_final_record_does_not_wait_for_a_relay() {
+    let fixture = Fixture::new().await;
+    let (relay, worker) = (fixture.worker("relay"), fixture.worker("worker"));
+    claim_one(&worker, claim("j", 1)).await;
+    worker.park(&[parked("j", 1, NOW, WaitReason::InFlightElsewhere)]).await.unwrap();
+    let batch = relay.due(10).await.unwrap().unwrap();
+    let done = record("j", 1, None, NextStep::Final { state: JobState::Cancelled, category: None });
+    let recorded = tokio::time::timeout(Duration::from_secs(5), record_one(&worker, done)).await;
+    assert!(recorded.is_ok());
+    batch.published(&[id("j")]).await.unwrap();
+    assert_eq!(fixture.pending("j").await, "");
+}
+
+#[tokio::test]
+async fn a_row_that_is_no_job_is_held_and_the_rest_go() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    let bad = "insert into sluice.pending (job_id, tenant, pool, class, domain, due_at, reason, attempt, body) \
+               values ('bad', 'default', 'default', 'slow', 'x.example', '2020-01-01Z', 'retry', 1, '')";
+    fixture.sql().await.batch_execute(bad).await.unwrap();
+    assert!(a.due(1).await.unwrap().is_none());
+    a.park(&[parked("good", 1, NOW, WaitReason::Retry)]).await.unwrap();
+    assert_eq!(ids(&*a.due(1).await.unwrap().unwrap()), ["good"]);
+    assert_eq!(fixture.text("select due_at::text from sluice.pending where job_id = 'bad'").await, "");
+}

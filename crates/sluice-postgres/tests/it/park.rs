@@ -1,0 +1,99 @@
+//! Parking.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sluice_engine::{Due, Ledger, Parked, Passport};
+use sluice_types::{Campaign, EspId, WaitReason};
+use tokio::time::timeout;
+
+use crate::fixture::{Fixture, MINUTE, NOON, id, parked};
+
+#[tokio::test]
+async fn a_parked_job_keeps_its_first_row() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    let twice = [
+        parked("j", 1, Due::In(MINUTE), WaitReason::GroupLimit),
+        parked("j", 1, Due::Held, WaitReason::Unknown),
+    ];
+    a.park(&twice).await.unwrap();
+    a.park(&[parked("j", 2, Due::In(Duration::ZERO), WaitReason::Retry)]).await.unwrap();
+    assert_eq!(fixture.pending("j").await, "group_limit/1/{}");
+    assert!(a.due(10).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn everything_parked_comes_back() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    let passport = Passport {
+        attempt: 3,
+        first_seen: Some(NOON),
+        faulted: vec![EspId::new("main").unwrap(), EspId::new("spare-1").unwrap()],
+        resend: true,
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+    };
+    let job = Parked {
+        campaign: Some(Campaign::new("spring").unwrap()),
+        limit_key: Some("group:gmail gcra s".to_owned()),
+        body: Bytes::from_static(b"\0\xff{}"),
+        passport: passport.clone(),
+        ..parked("j", 3, Due::At(NOON), WaitReason::GroupLimit)
+    };
+    a.park(&[job]).await.unwrap();
+    // It is due at noon of a day that may lie ahead.
+    fixture.sql().await.batch_execute("update sluice.pending set due_at = now()").await.unwrap();
+    let batch = a.due(10).await.unwrap().unwrap();
+    let [back] = batch.jobs() else { panic!("one job") };
+    assert_eq!((back.id.clone(), back.domain.as_str()), (id("j"), "gmail.com"));
+    assert_eq!(back.body.as_ref(), b"\0\xff{}");
+    assert_eq!(back.passport, passport);
+}
+
+#[tokio::test]
+async fn the_due_time_is_the_stores() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    let jobs = [
+        parked("in", 1, Due::In(MINUTE), WaitReason::Retry),
+        parked("at", 1, Due::At(NOON), WaitReason::Scheduled),
+        parked("held", 1, Due::Held, WaitReason::Unknown),
+        parked("ever", 1, Due::In(Duration::MAX), WaitReason::Retry),
+    ];
+    a.park(&jobs).await.unwrap();
+    for (job, due) in [
+        ("in", "due_at between now() + interval '50 s' and now() + interval '60 s'"),
+        ("at", "due_at = '2026-11-24T12:00:00Z'"),
+        ("held", "due_at is null"),
+        ("ever", "due_at > now() + interval '90 years'"),
+    ] {
+        let query = format!("select ({due})::text from sluice.pending where job_id = '{job}'");
+        assert_eq!(fixture.text(&query).await, "true", "{job}");
+    }
+}
+
+/// A relay has published a job and is about to delete its row when the worker that got the copy parks it again.
+#[tokio::test]
+async fn a_job_parked_again_while_its_relay_still_holds_the_row_is_not_lost() {
+    let fixture = Fixture::new().await;
+    let (relay, worker) = (fixture.worker("relay"), fixture.worker("worker"));
+    relay.park(&[parked("j", 1, Due::In(Duration::ZERO), WaitReason::GroupLimit)]).await.unwrap();
+    let batch = relay.due(10).await.unwrap().unwrap();
+    let again =
+        tokio::spawn(
+            async move { worker.park(&[parked("j", 1, Due::In(MINUTE), WaitReason::EspLimit)]).await },
+        );
+    assert!(
+        timeout(Duration::from_millis(300), async {
+            while !again.is_finished() {
+                tokio::task::yield_now().await
+            }
+        })
+        .await
+        .is_err()
+    );
+    batch.published(&[id("j")]).await.unwrap();
+    again.await.unwrap().unwrap();
+    assert_eq!(fixture.pending("j").await, "esp_limit/1/{}");
+}
