@@ -1,1 +1,16 @@
-//! The whole worker against private services.
+//! The whole worker against private services, one scenario a file, named for the event.
+
+#![expect(clippy::disallowed_methods, reason = "tests wait for other processes and so for real time")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
+
+mod a_foreign_client_publishes_five_thousand_jobs;
+mod a_replica_is_killed_mid_batch;
+mod a_replica_is_told_to_stop_mid_batch;
+mod broker_restarts_mid_batch;
+mod deferred_jobs_are_tried_again;
+mod deploy_files_fit_the_code;
+mod malformed_messages_arrive;
+mod postgres_restarts_mid_batch;
+mod several_replicas_start_at_once;
+mod support;
+mod the_embedded_default_is_killed;

@@ -10,6 +10,7 @@ use sluice_telemetry::Metrics;
 use sluice_types::{EspId, Outcome, Tick};
 use tokio::sync::Notify;
 
+use crate::plan::Plan;
 use crate::ports::Clock;
 
 /// The breakers of this process.
@@ -44,13 +45,12 @@ pub struct BreakerView {
 }
 
 impl Breakers {
-    pub(crate) fn new(
-        esps: impl Iterator<Item = EspId>,
-        terms: BreakerTerms,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let by_esp: BTreeMap<_, _> = esps.map(|esp| (esp, Mutex::new(Breaker::new(terms)))).collect();
+    /// A breaker, closed, for each ESP of `plan`.
+    #[must_use]
+    pub fn new(plan: &Plan, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        let terms = *plan.breaker_terms();
+        let by_esp: BTreeMap<_, _> =
+            plan.esps().map(|(esp, _)| (esp.clone(), Mutex::new(Breaker::new(terms)))).collect();
         for esp in by_esp.keys() {
             metrics.breaker_state(esp, 0);
         }

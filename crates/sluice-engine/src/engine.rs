@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sluice_telemetry::Metrics;
+use sluice_telemetry::{Dependency, Metrics};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::batcher::Surroundings;
 use crate::breakers::Breakers;
 use crate::drain::{DrainReport, drain};
-use crate::health::{Health, chain};
+use crate::health::Health;
 use crate::lane::{LaneLoop, Shared, run_lane};
 use crate::plan::Plan;
 use crate::poison::run_poison;
@@ -52,6 +52,8 @@ pub struct Parts {
     pub slot_source: Arc<dyn SlotSource>,
     /// The ESPs, one per account of the plan.
     pub esps: Vec<Arc<dyn Esp>>,
+    /// Their breakers.
+    pub breakers: Arc<Breakers>,
     /// The metrics of this process.
     pub metrics: Arc<Metrics>,
     /// Which outside systems answer.
@@ -74,16 +76,10 @@ impl Engine {
     /// Starts the roles. Must be called within a tokio runtime; ends with [`Engine::drain`].
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let Parts { plan, roles, clock, inbox, outbox, ledger, slot_source, esps, metrics, health } = parts;
+        let Parts { plan, roles, clock, inbox, outbox, ledger, slot_source, esps, breakers, metrics, health } = parts;
         let (stop, stop_services) = (CancellationToken::new(), CancellationToken::new());
         let (jobs, lane_tasks, services) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let slots = Arc::new(Slots::new(Arc::clone(&clock), Arc::clone(&metrics)));
-        let breakers = Arc::new(Breakers::new(
-            plan.esps().map(|(id, _)| id.clone()),
-            *plan.breaker_terms(),
-            Arc::clone(&clock),
-            Arc::clone(&metrics),
-        ));
         // The batchers end when the worker is dropped, so they belong to no tracker that a drain waits for.
         let around = Surroundings { clock, metrics, health, tasks: TaskTracker::new() };
         let lanes = plan.lanes();
@@ -123,16 +119,10 @@ impl Engine {
             for lane in &lanes {
                 lane_tasks.spawn(run_lane(Arc::clone(lane), shared.clone()));
             }
-            let (it, counted) = (Arc::clone(&worker), lanes.clone());
-            service(Box::pin(async move { set_gauges(&it, &counted).await }));
         }
+        let (it, counted) = (Arc::clone(&worker), lanes.clone());
+        service(Box::pin(async move { set_gauges(&it, &counted).await }));
         Self { worker, lanes, jobs, lane_tasks, services, stop, stop_services }
-    }
-
-    /// The breakers, for status and metrics.
-    #[must_use]
-    pub fn breakers(&self) -> &Arc<Breakers> {
-        &self.worker.breakers
     }
 
     /// Jobs in work in this process.
@@ -149,18 +139,19 @@ impl Engine {
 
 /// Sets the gauges of all lanes, again and again.
 async fn set_gauges(worker: &Worker, lanes: &[Arc<LaneLoop>]) {
-    let names: Vec<_> = lanes.iter().map(|it| it.lane.clone()).collect();
+    let names = worker.plan.lanes();
     loop {
         for it in lanes {
             worker.metrics.lane_in_flight(&it.lane.to_string(), it.in_flight.load(Ordering::Relaxed));
         }
         match worker.inbox.depths(&names).await {
             Ok(depths) => {
+                worker.health.up(Dependency::Queue);
                 for depth in depths {
                     worker.metrics.lane_ready(&depth.lane, depth.ready);
                 }
             }
-            Err(error) => tracing::debug!(error = %chain(&error), "could not read the depths of the lanes"),
+            Err(error) => worker.health.down(Dependency::Queue, &error),
         }
         tokio::time::sleep(GAUGES_EVERY).await;
     }

@@ -48,6 +48,20 @@ pub enum MigrateError {
     Timeout,
 }
 
+impl MigrateError {
+    /// Whether waiting may mend it: the store is away, busy or locked by another replica.
+    ///
+    /// Wrong credentials, a database that is not there and a migration that the server refuses are for a person.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Prepare(error) => !error.is_misconfiguration(),
+            Self::Run(_) => false,
+            Self::Partitions(_) | Self::Timeout => true,
+        }
+    }
+}
+
 /// A call to the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -88,6 +102,16 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the fault lies in the rows of this call, so that the same call will fail again.
     ///
+    /// Whether the server is there and will not have us: wrong credentials, or no such database.
+    pub(crate) fn is_misconfiguration(&self) -> bool {
+        let code = match self {
+            Self::Connection { source: deadpool_postgres::PoolError::Backend(error), .. } => error.code(),
+            Self::Query { source, .. } => source.code(),
+            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } => None,
+        };
+        code.is_some_and(|code| code.code().starts_with("28") || *code == SqlState::INVALID_CATALOG_NAME)
+    }
+
     /// A store that is away, busy, read-only, not migrated yet or not granted to us is not the rows' fault.
     #[must_use]
     pub fn is_refusal(&self) -> bool {

@@ -1,6 +1,9 @@
 //! Structured logs, as text for people or JSON for machines, on stderr.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, fmt};
 
 /// Form of the log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,19 +23,47 @@ pub enum LoggingError {
     Filter(#[source] tracing_subscriber::filter::ParseError),
     /// It was started before.
     #[error("logging was started before")]
-    Started(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Started(#[source] TryInitError),
 }
 
 /// Starts to write log lines that pass `filter` (such as `info` or `sluice_engine=debug,info`) to stderr.
+///
+/// Whatever the filter says, client libraries that log bodies, addresses or URLs with passwords are kept quiet.
 ///
 /// # Errors
 /// When the filter does not parse, or logging runs already.
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
     let filter = EnvFilter::try_new(filter).map_err(LoggingError::Filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => builder.with_ansi(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    let filter = filter.and(filter_fn(|metadata| !tells_too_much(metadata.target(), *metadata.level())));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().map_err(LoggingError::Started)
+}
+
+/// lapin logs each returned message with its whole body, and at the lower levels its URL with the password and all
+/// frames; the HTTP, SMTP and Postgres clients log requests, envelopes and statements there.
+fn tells_too_much(target: &str, level: tracing::Level) -> bool {
+    const CLIENTS: [&str; 9] =
+        ["lapin", "amq_protocol", "tokio_postgres", "hyper", "hyper_util", "reqwest", "h2", "lettre", "rustls"];
+    let of = |name: &str| target == name || target.strip_prefix(name).is_some_and(|rest| rest.starts_with("::"));
+    of("lapin::returned_messages") || (level > tracing::Level::INFO && CLIENTS.into_iter().any(of))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn clients_are_kept_from_logging_bodies_and_passwords() {
+        assert!(tells_too_much("lapin::returned_messages", Level::WARN));
+        assert!(tells_too_much("lapin::connection", Level::DEBUG));
+        assert!(tells_too_much("hyper_util::client", Level::TRACE));
+        assert!(!tells_too_much("lapin::connection", Level::WARN));
+        assert!(!tells_too_much("sluice_engine::lane", Level::TRACE));
     }
-    .map_err(LoggingError::Started)
 }

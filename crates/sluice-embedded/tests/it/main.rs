@@ -1,6 +1,7 @@
 //! The embedded store on a real file.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+mod conformance;
 mod claims;
 mod console;
 mod feeds;

@@ -252,11 +252,11 @@ impl Book {
         wants
     }
 
-    /// Takes a lease in; its times count from `received_at`.
-    pub(super) fn stock(&mut self, limit: &Limit, leased: &Leased, received_at: Tick) {
+    /// Takes in a lease that was asked for and received at these instants.
+    pub(super) fn stock(&mut self, limit: &Limit, leased: &Leased, asked_at: Tick, received_at: Tick) {
         let Some(key) = self.keys.get_mut(limit) else { return };
         for run in &leased.runs {
-            key.runs.push_back(LocalRun::place(run, received_at));
+            key.runs.push_back(LocalRun::place(run, asked_at, received_at));
         }
         key.next_open = leased.next_in.map(|wait| received_at + wait);
     }

@@ -35,7 +35,7 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
         }
         match source.lease(&wants).await {
             Ok(leases) => {
-                slots.stock(&wants, &leases);
+                slots.stock(&wants, &leases, now);
                 tokio::time::sleep(LEAST_PAUSE).await;
             }
             Err(error) => {

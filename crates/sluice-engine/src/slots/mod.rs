@@ -105,12 +105,12 @@ impl Slots {
         self.book().serve(now)
     }
 
-    /// Takes leases in; their times count from now.
-    fn stock(&self, wants: &[Want], leases: &[Leased]) {
+    /// Takes in leases that were asked for at `asked_at`.
+    fn stock(&self, wants: &[Want], leases: &[Leased], asked_at: Tick) {
         let received_at = self.clock.tick();
         let mut book = self.book();
         for (want, leased) in wants.iter().zip(leases) {
-            book.stock(&want.limit, leased, received_at);
+            book.stock(&want.limit, leased, asked_at, received_at);
             let count = leased.runs.iter().map(|run| u64::from(run.count)).sum();
             self.metrics.slots_leased(&want.limit.scope, count);
         }

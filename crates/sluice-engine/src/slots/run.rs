@@ -10,18 +10,20 @@ use sluice_types::Tick;
 pub(super) struct LocalRun {
     first: Tick,
     spacing_ns: u64,
+    /// From a slot's opening to its closing, less what the lease may have been on its way.
     grace: Duration,
     next: u32,
     count: u32,
 }
 
 impl LocalRun {
-    /// Places a leased run on the local clock: its times count from the receipt of the lease.
-    pub(super) fn place(run: &SlotRun, received_at: Tick) -> Self {
+    /// Places a leased run on the local clock. The store answered at some instant between the asking and the receipt:
+    /// openings count from the receipt and closings from the asking, so that a slot is neither early nor late.
+    pub(super) fn place(run: &SlotRun, asked_at: Tick, received_at: Tick) -> Self {
         Self {
             first: received_at + run.opens_in,
             spacing_ns: u64::try_from(run.spacing.as_nanos()).unwrap_or(u64::MAX),
-            grace: run.grace,
+            grace: run.grace.saturating_sub(received_at.since(asked_at)),
             next: 0,
             count: run.count,
         }
@@ -93,6 +95,7 @@ mod tests {
                 count,
                 grace: Duration::from_millis(grace_ms),
             },
+            Tick::ZERO,
             Tick::ZERO,
         )
     }

@@ -5,6 +5,7 @@
 )]
 #![expect(clippy::unwrap_used, reason = "what a helper cannot do fails its test")]
 
+mod conformance;
 mod claim;
 mod console;
 mod due;

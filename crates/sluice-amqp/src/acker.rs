@@ -1,0 +1,227 @@
+//! Sends acks and releases for the deliveries of one channel, in batches, and only over that channel.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions};
+use lapin::{Channel, Consumer};
+use sluice_types::Tick;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::ack_tracker::{AckOp, AckTracker};
+use crate::connect::{call, within};
+
+/// How long acks are collected before they are sent. More: fewer frames, and prefetch that stays used up for longer.
+const BATCH: Duration = Duration::from_millis(2);
+/// How long a finished delivery above an unfinished one waits for it. More: fewer single acks, and more prefetch used up.
+const STRAGGLER: Duration = Duration::from_millis(20);
+/// A share of the prefetch: as many finished deliveries do not wait at all.
+const URGENT_SHARE: usize = 4;
+
+/// The engine's way back to one channel.
+#[derive(Debug)]
+pub(crate) struct LaneAcker {
+    state: Mutex<State>,
+    wake: Notify,
+    start: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    tracker: AckTracker,
+    handles: BTreeMap<u64, lapin::Acker>,
+    feed: FeedState,
+    /// The channel is gone, and with it the right to ack: the broker delivers again.
+    over: bool,
+}
+
+#[derive(Debug)]
+enum FeedState {
+    Open,
+    /// Dropped, with deliveries that nobody took.
+    Abandoned(Consumer),
+    Gone,
+}
+
+/// The channel and the signals of a [`LaneAcker`]'s loop.
+#[derive(Debug)]
+pub(crate) struct AckLoop {
+    pub(crate) channel: Channel,
+    /// The connection is lost.
+    pub(crate) over: CancellationToken,
+    /// The client closes: send what is done, return the rest.
+    pub(crate) closing: CancellationToken,
+    pub(crate) timeout: Duration,
+}
+
+impl LaneAcker {
+    pub(crate) fn new(prefetch: u16) -> Self {
+        let urgent = (usize::from(prefetch) / URGENT_SHARE).max(1);
+        Self {
+            state: Mutex::new(State {
+                tracker: AckTracker::new(STRAGGLER, urgent),
+                handles: BTreeMap::new(),
+                feed: FeedState::Open,
+                over: false,
+            }),
+            wake: Notify::new(),
+            start: Instant::now(),
+        }
+    }
+
+    /// A delivery goes to the engine. `false` when the channel is gone, so that the delivery is void.
+    pub(crate) fn lend(&self, tag: u64, handle: lapin::Acker) -> bool {
+        let mut state = self.state();
+        if !state.over {
+            state.tracker.delivered(tag);
+            state.handles.insert(tag, handle);
+        }
+        !state.over
+    }
+
+    /// The channel is gone: acks and releases do nothing any more.
+    pub(crate) fn end(&self) {
+        let mut state = self.state();
+        state.over = true;
+        state.tracker = AckTracker::new(STRAGGLER, 0);
+        state.handles.clear();
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Nobody will take deliveries from the feed any more. `consumer` may hold some, which go back to the lane.
+    pub(crate) fn feed_gone(&self, consumer: Option<Consumer>) {
+        self.state().feed = consumer.map_or(FeedState::Gone, FeedState::Abandoned);
+        self.wake.notify_one();
+    }
+
+    /// Sends until the feed is gone and everything it lent has come back, or the channel is gone.
+    pub(crate) async fn run(self: Arc<Self>, on: AckLoop) {
+        loop {
+            tokio::select! {
+                () = on.over.cancelled() => break,
+                () = on.closing.cancelled() => {
+                    self.flush(true, on.timeout).await;
+                    break;
+                }
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(STRAGGLER), if self.has_unsent() => {}
+            }
+            if let Some(consumer) = self.take_abandoned() {
+                return_buffered(&on, consumer).await;
+            }
+            tokio::time::sleep(BATCH).await;
+            if !self.flush(false, on.timeout).await || self.finished() {
+                break;
+            }
+        }
+        self.end();
+        if on.channel.status().connected()
+            && let Err(error) = call(on.timeout, "channel.close", on.channel.close(200, "OK".into())).await
+        {
+            tracing::debug!(error = &error as &dyn std::error::Error, "lane channel not closed in order");
+        }
+    }
+
+    /// Tells the broker what is ready. `false` when the channel is gone.
+    async fn flush(&self, everything: bool, timeout: Duration) -> bool {
+        let (releases, acks) = self.take(everything);
+        // An ack with `multiple` covers released tags below it: the releases must be with the broker before.
+        let released = join_all(releases.into_iter().map(|handle| async move {
+            handle.nack(BasicNackOptions { multiple: false, requeue: true }).await
+        }));
+        let acked = join_all(
+            acks.into_iter()
+                .map(|(handle, multiple)| async move { handle.ack(BasicAckOptions { multiple }).await }),
+        );
+        let sent = within(timeout, "basic.ack", async { Ok(taken(&released.await) && taken(&acked.await)) });
+        sent.await.unwrap_or(false)
+    }
+
+    fn take(&self, everything: bool) -> (Vec<lapin::Acker>, Vec<(lapin::Acker, bool)>) {
+        let now = Tick::ZERO + self.start.elapsed();
+        let mut state = self.state();
+        let ops = if everything { state.tracker.take_all(now) } else { state.tracker.take_ready(now) };
+        let (mut releases, mut acks) = (Vec::new(), Vec::new());
+        for op in ops {
+            match op {
+                AckOp::Release { tag } => releases.extend(state.handles.remove(&tag)),
+                AckOp::Ack { tag, multiple } => {
+                    acks.extend(state.handles.remove(&tag).map(|handle| (handle, multiple)));
+                    if multiple {
+                        state.handles = state.handles.split_off(&tag);
+                    }
+                }
+            }
+        }
+        (releases, acks)
+    }
+
+    fn take_abandoned(&self) -> Option<Consumer> {
+        let mut state = self.state();
+        match std::mem::replace(&mut state.feed, FeedState::Gone) {
+            FeedState::Abandoned(consumer) => Some(consumer),
+            other @ (FeedState::Open | FeedState::Gone) => {
+                state.feed = other;
+                None
+            }
+        }
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.state().tracker.has_unsent()
+    }
+
+    fn finished(&self) -> bool {
+        let state = self.state();
+        state.over
+            || matches!(state.feed, FeedState::Gone)
+                && state.tracker.lent() == 0
+                && !state.tracker.has_unsent()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl sluice_engine::Acker for LaneAcker {
+    fn ack(&self, tag: u64) {
+        self.state().tracker.done(tag);
+        self.wake.notify_one();
+    }
+
+    fn release(&self, tag: u64) {
+        self.state().tracker.release(tag);
+        self.wake.notify_one();
+    }
+}
+
+/// Whether the connection took all of them. `Ok(false)` means that it was not sent, which is no ack.
+fn taken(answers: &[lapin::Result<bool>]) -> bool {
+    answers.iter().all(|answer| matches!(answer, Ok(true)))
+}
+
+/// Ends the consumer of a dropped feed, and gives back what it had buffered.
+async fn return_buffered(on: &AckLoop, mut consumer: Consumer) {
+    let cancel = on.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+    let returned = within(on.timeout, "basic.cancel", async {
+        call(on.timeout, "basic.cancel", cancel).await?;
+        while let Some(Ok(delivery)) = consumer.next().await {
+            let nack = delivery.nack(BasicNackOptions { multiple: false, requeue: true });
+            call(on.timeout, "basic.nack", nack).await?;
+        }
+        Ok(())
+    });
+    if let Err(error) = returned.await {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "buffered deliveries go back with the channel"
+        );
+    }
+}

@@ -1,0 +1,104 @@
+use std::error::Error as _;
+use std::time::Duration;
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use sluice_amqp::{Rabbit, RabbitError};
+use sluice_engine::{Inbox, InboxError};
+use sluice_testkit::services::shared_rabbitmq;
+
+use crate::rig::{PATIENCE, Producer, client, client_with, lane, metrics, open, plan, settings};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clients_declare_the_same_at_once_and_again() {
+    let url = shared_rabbitmq().create_vhost();
+    let (one, two) = tokio::join!(client(&url), client(&url));
+    let three = client(&url).await;
+    let depths = three.depths(&plan().lanes()).await.unwrap();
+    assert_eq!(depths.len(), 8);
+    for rabbit in [one, two, three] {
+        assert!(rabbit.is_up());
+        rabbit.close().await;
+        assert!(!rabbit.is_up());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_with_other_arguments_is_named() {
+    let url = shared_rabbitmq().create_vhost();
+    let producer = Producer::new(&url).await;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let name = "sluice.lane.shop.bulk.gmail";
+    producer.channel.queue_declare(name.into(), options, arguments).await.unwrap();
+
+    let rabbit = Rabbit::start(settings(&url), metrics()).unwrap();
+    let error = rabbit.ready(PATIENCE).await.unwrap_err();
+    assert!(matches!(&error, RabbitError::Mismatch { kind: "queue", name: named, .. } if named == name));
+    assert_eq!(error.to_string(), "queue sluice.lane.shop.bulk.gmail exists with other arguments");
+    assert!(error.source().unwrap().to_string().contains("PRECONDITION"), "{:?}", error.source());
+    assert!(matches!(rabbit.open(&lane("shop.bulk.gmail"), 1).await, Err(InboxError::Refused(_))));
+    rabbit.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_declaring_a_missing_queue_is_named_and_a_complete_topology_is_enough() {
+    let url = shared_rabbitmq().create_vhost();
+    let mut bare = settings(&url);
+    bare.declare = false;
+    let rabbit = Rabbit::start(bare.clone(), metrics()).unwrap();
+    let error = rabbit.ready(PATIENCE).await.unwrap_err();
+    assert!(matches!(error, RabbitError::Entity { verb: "found", .. }), "{error:?}");
+
+    // The same client goes on once somebody has declared it.
+    let other = client(&url).await;
+    tokio::time::timeout(PATIENCE, async {
+        while rabbit.ready(PATIENCE).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .unwrap();
+    for rabbit in [rabbit, other, client_with(bare).await] {
+        rabbit.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_not_there_is_unavailable_and_not_refused() {
+    let mut nowhere = settings("amqp://guest:guest@127.0.0.1:1/%2f");
+    nowhere.timeout = Duration::from_millis(300);
+    let rabbit = Rabbit::start(nowhere, metrics()).unwrap();
+    assert!(matches!(rabbit.open(&lane("default.bulk.other"), 1).await, Err(InboxError::Unavailable(_))));
+    assert!(rabbit.ready(Duration::from_millis(300)).await.is_err());
+    rabbit.close().await;
+    assert!(matches!(rabbit.open(&lane("default.bulk.other"), 1).await, Err(InboxError::Unavailable(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_a_refusal() {
+    let url = shared_rabbitmq().create_vhost().replace("guest:guest", "guest:wrong");
+    let rabbit = Rabbit::start(settings(&url), metrics()).unwrap();
+    let error = rabbit.ready(PATIENCE).await.unwrap_err();
+    assert!(error.is_refusal(), "{error:?}");
+    assert!(!format!("{error:?}").contains("wrong"));
+    rabbit.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_moves_to_another_group_is_not_copied_into_both_lanes() {
+    let url = shared_rabbitmq().create_vhost();
+    let rabbit = client(&url).await;
+    let mut moved = plan();
+    moved.groups[0].1.retain(|domain| domain != "googlemail.com");
+    moved.groups.push(("google".parse().unwrap(), vec!["googlemail.com".into()]));
+    rabbit.redeclare(&moved).await.unwrap();
+
+    let producer = Producer::new(&url).await;
+    assert!(producer.publish("shop.bulk.googlemail.com", "{}", Default::default()).await);
+    let mut feed = open(&rabbit, &lane("shop.bulk.google"), 1).await;
+    crate::rig::next(&mut *feed).await.receipt.ack();
+    assert_eq!(crate::rig::ready(&rabbit, &lane("shop.bulk.gmail")).await, 0);
+    rabbit.close().await;
+}

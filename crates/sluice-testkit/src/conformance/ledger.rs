@@ -1,0 +1,344 @@
+//! Cases of `Ledger` and `Console`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sluice_engine::{
+    ClaimVerdict, Console, DeadLetter, Due, Intent, Ledger, NextStep, RecordVerdict, SuppressionEntry,
+};
+use sluice_types::{Category, JobId, JobState, Outcome, Refusal, RefusalReason, WaitReason};
+
+use super::jobs::{accepted, claim, deferred, fresh_id, parked, record, send_for};
+
+/// A fresh store under test. The handles may share one worker.
+#[derive(Debug)]
+pub struct Store {
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// Its console.
+    pub console: Arc<dyn Console>,
+    /// Whatever must live as long as the store.
+    pub keep: Box<dyn std::fmt::Debug + Send + Sync>,
+}
+
+impl Store {
+    async fn claim_one(&self, claim: sluice_engine::Claim) -> ClaimVerdict {
+        self.ledger.claim(&[claim]).await.unwrap()[0]
+    }
+
+    async fn record_one(&self, record: sluice_engine::Record) -> RecordVerdict {
+        self.ledger.record(&[record]).await.unwrap()[0]
+    }
+
+    async fn state(&self, id: &JobId) -> String {
+        self.console.job(id).await.unwrap().unwrap().state
+    }
+
+    async fn due_ids(&self) -> Vec<JobId> {
+        match self.ledger.due(100).await.unwrap() {
+            None => Vec::new(),
+            Some(batch) => batch.jobs().iter().map(|job| job.id.clone()).collect(),
+        }
+    }
+}
+
+const SOON: Due = Due::In(Duration::ZERO);
+const LATER: Due = Due::In(Duration::from_secs(600));
+
+/// Only the first of two claims goes.
+pub async fn a_new_job_is_claimed_once(store: Store) {
+    let id = fresh_id("job");
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Go);
+    let ClaimVerdict::InFlight { remaining } = store.claim_one(claim(&id)).await else {
+        panic!("the second claim must see the first");
+    };
+    assert!(remaining > Duration::from_secs(8) && remaining <= Duration::from_secs(10), "{remaining:?}");
+    assert_eq!(store.state(&id).await, "sending");
+}
+
+/// A call whose answer was lost may be repeated.
+pub async fn a_repeated_call_finds_its_own_claim(store: Store) {
+    let it = claim(&fresh_id("job"));
+    assert_eq!(store.claim_one(it.clone()).await, ClaimVerdict::Go);
+    assert_eq!(store.claim_one(it).await, ClaimVerdict::Go);
+}
+
+/// After a final result every claim is done, and the result can be repeated.
+pub async fn a_final_job_is_done(store: Store) {
+    let id = fresh_id("job");
+    store.claim_one(claim(&id)).await;
+    assert_eq!(store.record_one(accepted(&id, 1)).await, RecordVerdict::Recorded);
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Done);
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.attempts, job.esp.as_deref()), ("accepted", 1, Some("main")));
+    assert_eq!(job.provider_message_id.as_deref(), Some("abc"));
+}
+
+/// The first body stands.
+pub async fn another_body_under_the_same_id_is_a_conflict(store: Store) {
+    let id = fresh_id("job");
+    store.claim_one(claim(&id)).await;
+    let mut other = claim(&id);
+    other.fingerprint = 8;
+    assert_eq!(store.claim_one(other.clone()).await, ClaimVerdict::Conflict);
+    store.record_one(accepted(&id, 1)).await;
+    assert_eq!(store.claim_one(other).await, ClaimVerdict::Conflict);
+}
+
+fn suppression(tenant: Option<&str>, recipient: &str) -> SuppressionEntry {
+    SuppressionEntry {
+        tenant: tenant.map(|name| name.parse().unwrap()),
+        recipient: recipient.to_owned(),
+        reason: "manual".to_owned(),
+        source: "test".to_owned(),
+        created_at: None,
+    }
+}
+
+/// Case does not matter, and nothing is sent.
+pub async fn a_suppressed_recipient_closes_the_job(store: Store) {
+    assert_eq!(store.console.suppress(&[suppression(None, "ada@gmail.com")]).await.unwrap(), 1);
+    let id = fresh_id("job");
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Suppressed);
+    assert_eq!(store.state(&id).await, "suppressed");
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Done);
+}
+
+/// One tenant's suppressions are its own.
+pub async fn a_suppression_of_one_tenant_concerns_no_other(store: Store) {
+    store.console.suppress(&[suppression(Some("acme"), "ada@gmail.com")]).await.unwrap();
+    assert_eq!(store.claim_one(claim(&fresh_id("job"))).await, ClaimVerdict::Go);
+    let mut theirs = claim(&fresh_id("job"));
+    theirs.tenant = "acme".parse().unwrap();
+    assert_eq!(store.claim_one(theirs).await, ClaimVerdict::Suppressed);
+}
+
+/// A retry has the next number; a second copy of the first publication is a no-op meanwhile.
+pub async fn a_deferred_job_waits_and_is_claimed_with_its_next_number(store: Store) {
+    let id = fresh_id("job");
+    store.claim_one(claim(&id)).await;
+    assert_eq!(store.record_one(deferred(&id, 1, SOON)).await, RecordVerdict::Recorded);
+    assert_eq!(store.state(&id).await, "deferred");
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Done);
+    let batch = store.ledger.due(100).await.unwrap().expect("the retry is due");
+    assert_eq!(batch.jobs()[0].passport.attempt, 2);
+    batch.published(std::slice::from_ref(&id)).await.unwrap();
+    assert!(store.due_ids().await.is_empty());
+    let mut second = claim(&id);
+    second.attempt = 2;
+    assert_eq!(store.claim_one(second.clone()).await, ClaimVerdict::Go);
+    assert_eq!(store.record_one(accepted(&id, 2)).await, RecordVerdict::Recorded);
+    second.token += 1;
+    assert_eq!(store.claim_one(second).await, ClaimVerdict::Done);
+    assert_eq!(store.console.job(&id).await.unwrap().unwrap().attempt_list.len(), 2);
+}
+
+async fn lapsed(store: &Store, id: &JobId) {
+    let mut short = claim(id);
+    short.intent = send_for(Duration::from_millis(40));
+    assert_eq!(store.claim_one(short).await, ClaimVerdict::Go);
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    assert_eq!(store.claim_one(claim(id)).await, ClaimVerdict::Unknown { attempt: 1 });
+}
+
+/// Nobody knows what a worker did that went away: flagged, recorded, and sent again only on request.
+pub async fn a_lapsed_claim_leaves_the_job_unknown(store: Store) {
+    let id = fresh_id("job");
+    lapsed(&store, &id).await;
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Unknown { attempt: 1 });
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.category.as_deref()), ("unknown", Some("worker_lost")));
+    assert_eq!(job.attempt_list.len(), 1);
+    assert_eq!(job.attempt_list[0].outcome, "unknown");
+    let mut again = claim(&id);
+    again.attempt = 2;
+    assert_eq!(store.claim_one(again.clone()).await, ClaimVerdict::Unknown { attempt: 1 });
+    again.resend = true;
+    assert_eq!(store.claim_one(again).await, ClaimVerdict::Go);
+}
+
+/// The answer came after all.
+pub async fn a_late_answer_settles_an_unknown_job(store: Store) {
+    let id = fresh_id("job");
+    lapsed(&store, &id).await;
+    store.ledger.park(&[parked(&id, LATER, WaitReason::Unknown, 2)]).await.unwrap();
+    assert_eq!(store.record_one(accepted(&id, 1)).await, RecordVerdict::Recorded);
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.pending), ("accepted", None));
+}
+
+/// A worker that was given up on may not overwrite what came later.
+pub async fn a_result_after_a_resend_is_not_ours(store: Store) {
+    let id = fresh_id("job");
+    lapsed(&store, &id).await;
+    let mut again = claim(&id);
+    (again.attempt, again.resend) = (2, true);
+    assert_eq!(store.claim_one(again).await, ClaimVerdict::Go);
+    assert_eq!(store.record_one(accepted(&id, 1)).await, RecordVerdict::NotOurs);
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.attempts), ("sending", 2));
+}
+
+/// A claim that led to no call does not count.
+pub async fn an_unsent_job_gets_its_number_back(store: Store) {
+    let id = fresh_id("job");
+    store.claim_one(claim(&id)).await;
+    let next = NextStep::Unsent(parked(&id, SOON, WaitReason::EspLimit, 1));
+    assert_eq!(store.record_one(record(&id, 1, None, next)).await, RecordVerdict::Recorded);
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.attempts, job.attempt_list.len()), ("deferred", 0, 0));
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Go);
+}
+
+/// Closed without a call.
+pub async fn a_closed_job_is_final(store: Store) {
+    let id = fresh_id("job");
+    let mut it = claim(&id);
+    it.intent = Intent::Close { state: JobState::Expired, category: Category::Expired };
+    assert_eq!(store.claim_one(it).await, ClaimVerdict::Closed);
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.attempts, job.category.as_deref()), ("expired", 0, Some("expired")));
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Done);
+}
+
+/// A redelivered job that parks again changes nothing.
+pub async fn parking_twice_keeps_the_first_row(store: Store) {
+    let id = fresh_id("job");
+    store.ledger.park(&[parked(&id, LATER, WaitReason::Scheduled, 1)]).await.unwrap();
+    store.ledger.park(&[parked(&id, SOON, WaitReason::Retry, 1)]).await.unwrap();
+    assert!(store.due_ids().await.is_empty());
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.pending.unwrap().reason.as_str()), ("pending", "scheduled"));
+}
+
+/// Two relays never publish the same row, and a crash between loses nothing.
+pub async fn what_is_due_is_hidden_until_it_is_published_or_dropped(store: Store) {
+    let (one, two) = (fresh_id("one"), fresh_id("two"));
+    store.ledger.park(&[parked(&one, SOON, WaitReason::Retry, 1)]).await.unwrap();
+    store.ledger.park(&[parked(&two, SOON, WaitReason::Retry, 3)]).await.unwrap();
+    let batch = store.ledger.due(100).await.unwrap().unwrap();
+    assert_eq!(batch.jobs().len(), 2);
+    assert!(store.due_ids().await.is_empty(), "hidden while it is held");
+    drop(batch);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let batch = store.ledger.due(100).await.unwrap().expect("visible again");
+    let job = batch.jobs().iter().find(|job| job.id == two).unwrap();
+    assert_eq!((job.passport.attempt, job.domain.as_str(), &job.body[..]), (3, "gmail.com", &b"{\"v\":1}"[..]));
+    assert_eq!(job.passport.first_seen, Some(sluice_types::Timestamp::from_micros(1_000_000)));
+    batch.published(std::slice::from_ref(&one)).await.unwrap();
+    assert_eq!(store.due_ids().await, vec![two]);
+}
+
+/// What is final needs no copy.
+pub async fn a_final_result_removes_the_parked_copy(store: Store) {
+    let id = fresh_id("job");
+    store.claim_one(claim(&id)).await;
+    store.ledger.park(&[parked(&id, LATER, WaitReason::InFlightElsewhere, 1)]).await.unwrap();
+    store.record_one(accepted(&id, 1)).await;
+    assert_eq!(store.console.job(&id).await.unwrap().unwrap().pending, None);
+}
+
+/// Until somebody says so.
+pub async fn a_held_job_is_never_due(store: Store) {
+    let id = fresh_id("job");
+    store.ledger.park(&[parked(&id, Due::Held, WaitReason::Unknown, 2)]).await.unwrap();
+    assert!(store.due_ids().await.is_empty());
+    assert_eq!(store.console.job(&id).await.unwrap().unwrap().pending.unwrap().due_at, None);
+    assert_eq!(store.console.status().await.unwrap().pending.get("unknown"), Some(&1));
+}
+
+/// Sorting inside must not show outside.
+pub async fn a_batch_of_claims_answers_in_order(store: Store) {
+    let ids: Vec<JobId> = (0..200).map(|_| fresh_id("job")).collect();
+    let first: Vec<_> = ids.iter().step_by(2).map(claim).collect();
+    assert!(store.ledger.claim(&first).await.unwrap().iter().all(|verdict| *verdict == ClaimVerdict::Go));
+    let all: Vec<_> = ids.iter().map(claim).collect();
+    for (i, verdict) in store.ledger.claim(&all).await.unwrap().into_iter().enumerate() {
+        if i % 2 == 0 {
+            assert!(matches!(verdict, ClaimVerdict::InFlight { .. }), "{i}: {verdict:?}");
+        } else {
+            assert_eq!(verdict, ClaimVerdict::Go, "{i}");
+        }
+    }
+    let records: Vec<_> = ids.iter().rev().map(|id| accepted(id, 1)).collect();
+    assert!(store.ledger.record(&records).await.unwrap().iter().all(|verdict| *verdict == RecordVerdict::Recorded));
+    assert_eq!(store.console.status().await.unwrap().jobs.get("accepted"), Some(&200));
+}
+
+fn dead_letter(body: &'static [u8]) -> DeadLetter {
+    DeadLetter {
+        job_id: Some("job-1".to_owned()),
+        lane: "default.bulk.gmail".parse().unwrap(),
+        refusal: Refusal::new(RefusalReason::MissingField, "to", "is required"),
+        body: Bytes::from_static(body),
+    }
+}
+
+/// For a person to look at.
+pub async fn dead_letters_are_kept_shown_and_dropped(store: Store) {
+    store.ledger.refuse(&[dead_letter(b"\xff\x00 not text"), dead_letter(b"")]).await.unwrap();
+    let letters = store.console.dead_list(None, 10).await.unwrap();
+    assert_eq!(letters.len(), 2);
+    assert_eq!((letters[0].reason.as_str(), letters[0].field.as_str()), ("missing_field", "to"));
+    assert!(store.console.dead_list(Some("template"), 10).await.unwrap().is_empty());
+    let binary = letters.iter().find(|letter| letter.body_bytes > 0).unwrap();
+    let (_, body) = store.console.dead_show(binary.id).await.unwrap().unwrap();
+    assert_eq!(&body[..], b"\xff\x00 not text");
+    assert_eq!(store.console.dead_drop(&[binary.id, -5]).await.unwrap(), 1);
+    assert!(store.console.dead_show(binary.id).await.unwrap().is_none());
+    assert_eq!(store.console.status().await.unwrap().dead.get("missing_field"), Some(&1));
+}
+
+/// Adding twice adds once.
+pub async fn suppressions_are_listed_and_removed(store: Store) {
+    let (all, acme) = (suppression(None, "ada@gmail.com"), suppression(Some("acme"), "bob@gmail.com"));
+    assert_eq!(store.console.suppress(&[all.clone(), acme.clone()]).await.unwrap(), 2);
+    assert_eq!(store.console.suppress(&[all]).await.unwrap(), 0);
+    assert_eq!(store.console.suppressions(10).await.unwrap().len(), 2);
+    let bob = ["bob@gmail.com".to_owned()];
+    assert_eq!(store.console.unsuppress(None, &bob).await.unwrap(), 0);
+    assert_eq!(store.console.unsuppress(acme.tenant.as_ref(), &bob).await.unwrap(), 1);
+    let left = store.console.suppressions(10).await.unwrap();
+    assert_eq!((left.len(), left[0].recipient.as_str(), &left[0].tenant), (1, "ada@gmail.com", &None));
+    assert!(left[0].created_at.is_some());
+}
+
+/// For answering `duplicate` at the door.
+pub async fn known_jobs_are_told_apart(store: Store) {
+    let (sent, waiting, new) = (fresh_id("sent"), fresh_id("waiting"), fresh_id("new"));
+    store.claim_one(claim(&sent)).await;
+    store.ledger.park(&[parked(&waiting, LATER, WaitReason::Scheduled, 1)]).await.unwrap();
+    let known = store.console.known(&[new, sent, waiting]).await.unwrap();
+    assert_eq!(known[0], None);
+    assert_eq!(known[1].as_ref().unwrap().fingerprint, Some(7));
+    assert_eq!(known[2].as_ref().unwrap().state, "pending");
+}
+
+/// What `sluice why` tells.
+pub async fn a_job_is_shown_with_its_attempts(store: Store) {
+    let id = fresh_id("job");
+    assert_eq!(store.console.job(&id).await.unwrap(), None);
+    store.claim_one(claim(&id)).await;
+    store.record_one(deferred(&id, 1, LATER)).await;
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.attempts, job.class.as_str()), ("deferred", 1, "bulk"));
+    let attempt = &job.attempt_list[0];
+    assert_eq!((attempt.outcome.as_str(), attempt.category.as_deref()), ("deferred", Some("temporary")));
+    assert!(attempt.started_at.starts_with("2026-11-24T12:00:00"), "{}", attempt.started_at);
+    let pending = job.pending.unwrap();
+    assert_eq!(pending.reason, "retry");
+    assert!(pending.due_at.unwrap().starts_with("20"));
+}
+
+/// SQL is parameterised; what a database cannot keep does not poison the batch.
+pub async fn hostile_text_is_kept_as_it_is(store: Store) {
+    let (bad, good) = (fresh_id("bad"), fresh_id("good"));
+    store.ledger.claim(&[claim(&bad), claim(&good)]).await.unwrap();
+    let detail = "'; drop table sluice.job; -- {} \\ \u{1F600} \" NULL".to_owned();
+    let outcome = Outcome::Rejected { category: Category::Content, detail: detail.clone() };
+    let next = NextStep::Final { state: JobState::Rejected, category: Some(Category::Content) };
+    let verdicts = store.ledger.record(&[record(&bad, 1, Some(outcome), next), accepted(&good, 1)]).await.unwrap();
+    assert_eq!(verdicts, vec![RecordVerdict::Recorded; 2]);
+    assert_eq!(store.console.job(&bad).await.unwrap().unwrap().detail, Some(detail));
+}

@@ -1,0 +1,101 @@
+//! `rabbitmqctl` on a private broker.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// `rabbitmqctl` itself gives up after this many seconds, so a paused broker fails a test instead of hanging it.
+const CALL_TIMEOUT_SECONDS: &str = "60";
+/// A quorum queue has no counts while it elects its leader.
+const COUNTS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The way to call `rabbitmqctl`: same HOME, cookie and port mapper as the broker.
+#[derive(Debug)]
+pub(crate) struct RabbitMqControl {
+    rabbitmqctl: PathBuf,
+    env: Vec<(OsString, OsString)>,
+    node: String,
+}
+
+impl RabbitMqControl {
+    pub(crate) fn new(rabbitmqctl: PathBuf, env: Vec<(OsString, OsString)>, node: String) -> Self {
+        Self { rabbitmqctl, env, node }
+    }
+
+    pub(crate) fn await_startup(&self) {
+        self.run(&["await_startup"]);
+    }
+
+    pub(crate) fn shutdown(&self) {
+        self.run(&["shutdown", "--no-wait"]);
+    }
+
+    pub(crate) fn add_vhost(&self, name: &str) {
+        self.run(&["add_vhost", name]);
+        self.run(&["set_permissions", "--vhost", name, "guest", ".*", ".*", ".*"]);
+    }
+
+    pub(crate) fn delete_queue(&self, vhost: &str, name: &str) {
+        self.run(&["delete_queue", "--vhost", vhost, name]);
+    }
+
+    pub(crate) fn queue_depths(&self, vhost: &str) -> BTreeMap<String, (u64, u64)> {
+        let deadline = Instant::now() + COUNTS_TIMEOUT;
+        let columns = ["name", "messages_ready", "messages_unacknowledged"];
+        loop {
+            let mut args = vec!["list_queues", "--quiet", "--formatter", "json", "--vhost", vhost];
+            args.extend(columns);
+            let printed = self.run(&args);
+            match depths_in(&printed) {
+                Some(depths) => return depths,
+                None => assert!(Instant::now() < deadline, "queues of {vhost} without counts: {printed}"),
+            }
+        }
+    }
+
+    /// Runs `rabbitmqctl` and answers its standard output.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub(crate) fn run(&self, args: &[&str]) -> String {
+        let output = Command::new(&self.rabbitmqctl)
+            .args(["--node", &self.node, "--timeout", CALL_TIMEOUT_SECONDS])
+            .args(args)
+            .env_clear()
+            .envs(self.env.iter().cloned())
+            .output()
+            .unwrap_or_else(|error| panic!("cannot run {}: {error}", self.rabbitmqctl.display()));
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "rabbitmqctl {args:?}: {}\n{printed}{complaint}", output.status);
+        printed
+    }
+}
+
+/// `None` if a queue has a name and no counts.
+fn depths_in(printed: &str) -> Option<BTreeMap<String, (u64, u64)>> {
+    let queues: Vec<Value> = serde_json::from_str(printed).ok()?;
+    let depth = |queue: &Value| {
+        let name = queue.get("name")?.as_str()?.to_owned();
+        let ready = queue.get("messages_ready")?.as_u64()?;
+        Some((name, (ready, queue.get("messages_unacknowledged")?.as_u64()?)))
+    };
+    queues.iter().map(depth).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depths_are_read_and_a_queue_without_counts_is_not_an_empty_one() {
+        let whole = r#"[ {"name":"a","messages_ready":3,"messages_unacknowledged":1} ]"#;
+        assert_eq!(depths_in(whole), Some(BTreeMap::from([("a".to_owned(), (3, 1))])));
+        assert_eq!(depths_in("[\n]\n"), Some(BTreeMap::new()));
+        assert_eq!(depths_in(r#"[{"name":"a","messages_ready":"","messages_unacknowledged":0}]"#), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! Opens the store and the queue for a command that works beside a running worker.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use sluice_config::{Config, QueueKind};
+
+use crate::wiring::{Opener, Outside};
+
+/// How long a command waits for the broker to be reached.
+pub(crate) const BROKER_WAIT: Duration = Duration::from_secs(15);
+/// How long a command takes to close its connections at most.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Opens what the configuration names; an embedded store is made if there is none.
+pub(crate) fn open(config: &Config) -> anyhow::Result<Outside> {
+    Outside::open(config, Opener::Client)
+}
+
+/// Opens what the configuration names. A question makes no store: asked in the wrong folder it would answer "nothing".
+pub(crate) fn open_existing(config: &Config) -> anyhow::Result<Outside> {
+    let path = &config.store.path;
+    if config.queue.kind == QueueKind::Embedded && !path.exists() {
+        bail!(
+            "there is no store at {}: `sluice run` and `sluice enqueue` make one; \
+             is this the right folder, or is --config missing?",
+            path.display()
+        );
+    }
+    open(config)
+}
+
+/// Closes the connections; a server that does not answer is left behind.
+pub(crate) async fn close(outside: &Outside) {
+    if tokio::time::timeout(CLOSE_WAIT, outside.close()).await.is_err() {
+        tracing::warn!("the connections did not close in time");
+    }
+}

@@ -1,0 +1,210 @@
+//! Runs a scenario: starts the engine, enqueues, watches until everything is settled, drains.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use sluice_config::Config;
+use sluice_engine::{BreakerView, Breakers, Engine, Health, Intake, Parts, Roles, SuppressionEntry};
+use sluice_types::{Tick, Timestamp, WaitReason};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::counters::Counters;
+use super::evidence::left_in_lanes;
+use super::message;
+use super::progress::{Progress, Snapshot};
+use super::publisher::{Counts, Publisher};
+use super::scenario::Scenario;
+use crate::output::note;
+use crate::wiring::{Opener, Outside, esps};
+
+/// How often the run is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often what waits is counted, which asks the store.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
+/// The demo gives up when nothing has happened for so long.
+const STUCK_AFTER: Duration = Duration::from_secs(120);
+/// What is in work at the end may take so long.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The ESP that fails for a while.
+const FAILING: &str = "flaky";
+
+/// The engine with everything around it.
+#[derive(Debug)]
+pub(super) struct Stage {
+    outside: Outside,
+    engine: Engine,
+    breakers: Arc<Breakers>,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub(super) struct Played {
+    /// When each message was enqueued, in the order of the scenario.
+    pub(super) enqueued_at: Vec<Timestamp>,
+    pub(super) took: Duration,
+    /// By Ctrl-C, or because nothing went on any more.
+    pub(super) interrupted: bool,
+    pub(super) counters: Counters,
+    pub(super) breakers: Vec<BreakerView>,
+}
+
+/// How the watch ended.
+struct Watched {
+    settled_at: Tick,
+    interrupted: bool,
+}
+
+impl Stage {
+    /// Opens the store, suppresses some recipients and starts the engine.
+    pub(super) async fn set(config: &Config) -> anyhow::Result<Self> {
+        let outside = Outside::open(config, Opener::Worker)?;
+        let entries: Vec<_> = message::suppressed_recipients().map(suppression).into();
+        outside.console.suppress(&entries).await.context("cannot suppress recipients")?;
+        let breakers =
+            Arc::new(Breakers::new(&outside.plan, Arc::clone(&outside.clock), Arc::clone(&outside.metrics)));
+        let engine = Engine::start(Parts {
+            plan: Arc::clone(&outside.plan),
+            roles: Roles { worker: true, relay: true },
+            clock: Arc::clone(&outside.clock),
+            inbox: Arc::clone(&outside.inbox),
+            outbox: Arc::clone(&outside.outbox),
+            ledger: Arc::clone(&outside.ledger),
+            slot_source: Arc::clone(&outside.slot_source),
+            esps: esps(config, &outside.clock)?,
+            breakers: Arc::clone(&breakers),
+            metrics: Arc::clone(&outside.metrics),
+            health: Arc::new(Health::new(Arc::clone(&outside.metrics))),
+        });
+        Ok(Self {
+            outside,
+            engine,
+            breakers,
+            stop: CancellationToken::new(),
+            hurry: CancellationToken::new(),
+        })
+    }
+
+    /// The store and the clock, for looking at what was left behind.
+    pub(super) const fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// Closes the store.
+    pub(super) async fn close(self) {
+        drop(self.engine);
+        self.outside.close().await;
+    }
+
+    /// Plays the scenario to its end.
+    pub(super) async fn play(&self, scenario: &Scenario) -> anyhow::Result<Played> {
+        let outside = &self.outside;
+        let counts = Arc::new(Counts::default());
+        let publisher = Publisher {
+            plan: Arc::clone(&outside.plan),
+            outbox: Arc::clone(&outside.outbox),
+            intake: Intake::new(
+                Arc::clone(&outside.plan),
+                Arc::clone(&outside.outbox),
+                Arc::clone(&outside.console),
+            ),
+            clock: Arc::clone(&outside.clock),
+            stop: self.stop.clone(),
+            hurry: self.hurry.clone(),
+            counts: Arc::clone(&counts),
+        };
+        let jobs = u64::try_from(scenario.samples.len()).unwrap_or(u64::MAX);
+        let start = outside.clock.tick();
+        let (enqueued_at, watched) =
+            tokio::try_join!(publisher.run(scenario), self.watch(jobs, start, &counts))?;
+        let drained = self.engine.drain(DRAIN).await;
+        if !drained.is_clean() {
+            note(format_args!("left in work: {:?}", drained.left));
+        }
+        Ok(Played {
+            enqueued_at,
+            took: watched.settled_at.since(start),
+            interrupted: watched.interrupted,
+            counters: Counters::read(&outside.metrics)?,
+            breakers: self.breakers.view(),
+        })
+    }
+
+    /// Shows the progress until everything is settled, nothing goes on any more, or somebody has had enough.
+    async fn watch(&self, jobs: u64, start: Tick, counts: &Counts) -> anyhow::Result<Watched> {
+        let clock = &self.outside.clock;
+        let mut progress = Progress::new(jobs)?;
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut now = Snapshot { jobs, ..Snapshot::default() };
+        let (mut last_motion, mut moved_at, mut counted_at) = (0, start, Tick::ZERO);
+        let mut settled_at = None;
+        let interrupted = loop {
+            tokio::select! {
+                signal = tokio::signal::ctrl_c() => {
+                    signal.context("cannot listen for Ctrl-C")?;
+                    note("interrupted: finishing what is in work");
+                    break true;
+                }
+                _ = ticks.tick() => {}
+            }
+            let tick = clock.tick();
+            now.counters = Counters::read(&self.outside.metrics)?;
+            now.since_start = tick.since(start);
+            now.ended = (now.counters.ended() + counts.known_at_once()).min(jobs);
+            now.in_work = self.engine.in_flight();
+            now.breakers = self.breakers.view();
+            if tick.since(counted_at) >= COUNT_EVERY {
+                counted_at = tick;
+                now.waiting = self.outside.console.status().await.context("cannot count what waits")?.pending;
+            }
+            progress.show(&now);
+            if now.counters.transitions(FAILING, "closed") > 0 {
+                self.hurry.cancel();
+            }
+            // Twice in a row: a message may be between two places for a moment.
+            if counts.enqueued() == jobs && self.is_settled().await? {
+                if settled_at.is_some() {
+                    break false;
+                }
+                settled_at = Some(tick);
+            } else {
+                settled_at = None;
+            }
+            let motion = now.counters.motion() + counts.enqueued();
+            if motion != last_motion {
+                (last_motion, moved_at) = (motion, tick);
+            } else if tick.since(moved_at) >= STUCK_AFTER {
+                note(format_args!("nothing has happened for {} s: giving up", STUCK_AFTER.as_secs()));
+                break true;
+            }
+        };
+        self.stop.cancel();
+        progress.end();
+        Ok(Watched { settled_at: settled_at.unwrap_or_else(|| clock.tick()), interrupted })
+    }
+
+    /// Whether nothing is in work, nothing waits in a lane, and nothing is parked but what an operator must decide.
+    async fn is_settled(&self) -> anyhow::Result<bool> {
+        if self.engine.in_flight() > 0 || left_in_lanes(&self.outside).await? > 0 {
+            return Ok(false);
+        }
+        let pending = self.outside.console.status().await.context("cannot count what waits")?.pending;
+        let waits =
+            pending.iter().any(|(reason, count)| *count > 0 && reason != WaitReason::Unknown.as_str());
+        Ok(!waits && self.engine.in_flight() == 0)
+    }
+}
+
+fn suppression(recipient: &str) -> SuppressionEntry {
+    SuppressionEntry {
+        tenant: None,
+        recipient: recipient.to_owned(),
+        reason: "unsubscribe".to_owned(),
+        source: "demo".to_owned(),
+        created_at: None,
+    }
+}

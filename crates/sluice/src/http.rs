@@ -1,0 +1,94 @@
+//! The HTTP side of `sluice run`: bound before anything else, so that probes have an answer from the first moment.
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Context;
+use sluice_config::{Config, Scope};
+use sluice_engine::{Breakers, Engine, Health, Intake};
+use sluice_http::{Access, AppState, HttpServer, InFlight, Limits, Token};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::wiring::Outside;
+
+/// The server while it runs.
+#[derive(Debug)]
+pub(crate) struct Http {
+    draining: CancellationToken,
+    stop: CancellationToken,
+    engine: Arc<OnceLock<Engine>>,
+    served: JoinHandle<()>,
+}
+
+impl Http {
+    /// Binds and serves, if the configuration says where; `engine` may be set later.
+    pub(crate) async fn start(
+        config: &Config,
+        outside: &Outside,
+        health: &Arc<Health>,
+        breakers: Option<Arc<Breakers>>,
+        engine: &Arc<OnceLock<Engine>>,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(addr) = config.http.listen else { return Ok(None) };
+        let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
+        let counted = Arc::clone(engine);
+        let state = AppState {
+            intake: Intake::new(
+                Arc::clone(&outside.plan),
+                Arc::clone(&outside.outbox),
+                Arc::clone(&outside.console),
+            ),
+            console: Arc::clone(&outside.console),
+            health: Arc::clone(health),
+            metrics: Arc::clone(&outside.metrics),
+            breakers,
+            in_flight: InFlight::new(move || counted.get().map_or(0, Engine::in_flight)),
+            draining: draining.clone(),
+            access: access(config),
+            clock: Arc::clone(&outside.clock),
+            started: outside.clock.tick(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let limits = Limits { body_max_bytes: config.http.body_max_bytes, ..Limits::default() };
+        let bound = HttpServer::bind(addr, state, limits).await.context("http.listen")?;
+        tracing::info!(addr = %bound.local_addr(), "HTTP listens");
+        let served = TaskTracker::new().spawn(bound.serve(stop.clone()));
+        Ok(Some(Self { draining, stop, engine: Arc::clone(engine), served }))
+    }
+
+    /// From now on `/ready` says that this process drains.
+    pub(crate) fn draining(&self) {
+        self.draining.cancel();
+    }
+
+    /// Answers what is under way and ends.
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        if let Err(error) = self.served.await {
+            tracing::warn!(%error, "the HTTP server ended badly");
+        }
+        drop(self.engine);
+    }
+}
+
+/// On the loopback, or when the configuration says so, no token is needed.
+fn access(config: &Config) -> Access {
+    if config.http.tokens.is_empty() {
+        return Access::Open;
+    }
+    let tokens = config.http.tokens.iter().map(|token| Token {
+        name: token.name.clone(),
+        sha256: *token.sha256.as_bytes(),
+        scopes: token
+            .scopes
+            .iter()
+            .map(|scope| match scope {
+                Scope::Publish => sluice_http::Scope::Publish,
+                Scope::Read => sluice_http::Scope::Read,
+                Scope::Operate => sluice_http::Scope::Operate,
+            })
+            .collect(),
+    });
+    Access::Tokens(tokens.collect())
+}

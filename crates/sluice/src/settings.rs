@@ -1,0 +1,40 @@
+//! Finds and reads the configuration: `--config FILE`, else `SLUICE_CONFIG`, else the embedded default.
+
+use std::path::{Path, PathBuf};
+
+use sluice_config::{Config, ConfigFaults};
+
+use crate::environment;
+
+/// A configuration that does not stand: exit code 78.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// It has faults; all of them are told.
+    #[error("{}{}:\n{faults}", .source_name, if .faults.0.len() == 1 { " has a fault" } else { " has faults" })]
+    Faulty { source_name: String, faults: ConfigFaults },
+}
+
+/// Reads and checks the configuration.
+pub(crate) fn load(config_file: Option<&Path>) -> Result<Config, SettingsError> {
+    let file = config_file.map(Path::to_owned).or_else(|| environment::variable("SLUICE_CONFIG").map(PathBuf::from));
+    let text = match &file {
+        None => String::new(),
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|source| SettingsError::Unreadable { path: path.clone(), source })?,
+    };
+    let source_name = file.map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
+    Config::load(&text, &environment::variables(), &read_secret)
+        .map_err(|faults| SettingsError::Faulty { source_name, faults })
+}
+
+/// Reads a secret's file; the line break at its end is not part of it.
+fn read_secret(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).map_err(|e| e.to_string())
+}

@@ -1,0 +1,202 @@
+//! From a configuration to ports: which adapter stands behind each.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use secrecy::SecretString;
+use sluice_amqp::{Rabbit, RabbitSettings, TopologyPlan};
+use sluice_config::{Config, EspConfig, EspKind, QueueKind, StoreKind};
+use sluice_embedded::{Embedded, EmbeddedSettings};
+use sluice_engine::{Clock, Console, Esp, Inbox, Ledger, Outbox, Plan, SlotSource, SystemClock};
+use sluice_esp::{SandboxEsp, SandboxSettings, SendGridEsp, SendGridSettings, SmtpEsp, SmtpSettings};
+use sluice_postgres::{Postgres, PostgresSettings};
+use sluice_telemetry::Metrics;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Timeout of one exchange with the broker.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The outside systems behind the ports.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) outbox: Arc<dyn Outbox>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) slot_source: Arc<dyn SlotSource>,
+    pub(crate) console: Arc<dyn Console>,
+    behind: Behind,
+}
+
+#[derive(Debug)]
+enum Behind {
+    Embedded(Arc<Embedded>),
+    Servers { rabbit: Arc<Rabbit>, postgres: Postgres },
+}
+
+/// Who opens the systems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opener {
+    /// A worker: on the embedded default there is one.
+    Worker,
+    /// A command that asks or publishes beside it.
+    Client,
+}
+
+impl Outside {
+    /// Opens the queue and the store. Servers that are away are tried again in the background.
+    pub(crate) fn open(config: &Config, opener: Opener) -> anyhow::Result<Self> {
+        let plan = Arc::new(Plan::of(config));
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).context("metrics")?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        match (config.queue.kind, config.store.kind) {
+            (QueueKind::Embedded, _) | (_, StoreKind::Embedded) => {
+                let embedded = open_embedded(&config.store.path, opener, &clock)?;
+                Ok(Self {
+                    inbox: embedded.clone(),
+                    outbox: embedded.clone(),
+                    ledger: embedded.clone(),
+                    slot_source: embedded.clone(),
+                    console: embedded.clone(),
+                    behind: Behind::Embedded(embedded),
+                    clock,
+                    metrics,
+                    plan,
+                })
+            }
+            (QueueKind::Rabbitmq, StoreKind::Postgres) => {
+                let rabbit = Arc::new(open_rabbit(config, &plan, &metrics)?);
+                let postgres = open_postgres(config)?;
+                Ok(Self {
+                    inbox: rabbit.clone(),
+                    outbox: rabbit.clone(),
+                    ledger: Arc::new(postgres.clone()),
+                    slot_source: Arc::new(postgres.clone()),
+                    console: Arc::new(postgres.clone()),
+                    behind: Behind::Servers { rabbit, postgres },
+                    clock,
+                    metrics,
+                    plan,
+                })
+            }
+        }
+    }
+
+    /// The Postgres store, where it is one.
+    pub(crate) const fn postgres(&self) -> Option<&Postgres> {
+        match &self.behind {
+            Behind::Embedded(_) => None,
+            Behind::Servers { postgres, .. } => Some(postgres),
+        }
+    }
+
+    /// Waits until the broker can be published to.
+    pub(crate) async fn broker_ready(&self, timeout: Duration) -> anyhow::Result<()> {
+        match &self.behind {
+            Behind::Embedded(_) => Ok(()),
+            Behind::Servers { rabbit, .. } => rabbit.ready(timeout).await.context("RabbitMQ"),
+        }
+    }
+
+    /// Flushes acks and confirms, then closes the connections.
+    pub(crate) async fn close(&self) {
+        match &self.behind {
+            Behind::Embedded(embedded) => embedded.close().await,
+            Behind::Servers { rabbit, postgres } => {
+                rabbit.close().await;
+                postgres.close();
+            }
+        }
+    }
+}
+
+/// A name that no other process has, now or later: the host for people, a UUID for the ledger.
+fn process_name() -> String {
+    let host = crate::environment::variable("HOSTNAME").unwrap_or_else(|| "worker".to_owned());
+    format!("{host}-{}", uuid::Uuid::now_v7().simple())
+}
+
+fn open_embedded(path: &Path, opener: Opener, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Embedded>> {
+    let opened = match opener {
+        Opener::Worker => Embedded::open(EmbeddedSettings {
+            path: path.to_owned(),
+            worker: process_name(),
+            clock: Arc::clone(clock),
+        }),
+        Opener::Client => Embedded::open_client(path),
+    };
+    opened.with_context(|| format!("cannot open {}", path.display()))
+}
+
+fn open_rabbit(config: &Config, plan: &Plan, metrics: &Arc<Metrics>) -> anyhow::Result<Rabbit> {
+    let settings = RabbitSettings {
+        url: secret(config.queue.url.as_ref(), "queue.url")?,
+        tls_ca_file: config.queue.tls_ca_file.clone(),
+        heartbeat: config.queue.heartbeat,
+        timeout: BROKER_TIMEOUT,
+        delivery_limit: config.queue.delivery_limit,
+        topology: TopologyPlan { pools: plan.pools().cloned().collect(), groups: plan.groups() },
+        declare: config.queue.declare,
+        name: process_name(),
+        tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    };
+    Rabbit::start(settings, Arc::clone(metrics)).context("queue.url")
+}
+
+fn open_postgres(config: &Config) -> anyhow::Result<Postgres> {
+    let mut settings = PostgresSettings::new(secret(config.store.url.as_ref(), "store.url")?, process_name());
+    settings.tls_ca_file.clone_from(&config.store.tls_ca_file);
+    // Claims and records have as many tasks each as the configuration names writers.
+    settings.writers = usize::from(config.store.writers) * 2 + 1;
+    settings.pool_size = usize::from(config.store.pool_size);
+    Postgres::connect(settings).context("store.url")
+}
+
+fn secret(url: Option<&SecretString>, key: &str) -> anyhow::Result<SecretString> {
+    url.cloned().with_context(|| format!("{key} is missing"))
+}
+
+/// The ESP clients of a configuration.
+pub(crate) fn esps(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Vec<Arc<dyn Esp>>> {
+    config.esps.iter().map(|esp| open_esp(esp, Arc::clone(clock)).with_context(|| format!("esp {}", esp.name))).collect()
+}
+
+fn open_esp(esp: &EspConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Esp>> {
+    let id = esp.name.clone();
+    Ok(match esp.kind {
+        EspKind::Smtp => Arc::new(SmtpEsp::new(&SmtpSettings {
+            id,
+            url: secret(esp.url.as_ref(), "url")?,
+            tls_ca_file: esp.tls_ca_file.clone(),
+            hello_name: esp.hello_name.clone(),
+            timeout: esp.timeout,
+            max_connections: esp.max_in_flight,
+        }, clock)?),
+        EspKind::Sendgrid => Arc::new(SendGridEsp::new(&SendGridSettings {
+            id,
+            base_url: esp.base_url.clone().unwrap_or_else(|| sluice_esp::SENDGRID_BASE_URL.to_owned()),
+            api_key: secret(esp.api_key.as_ref(), "api_key")?,
+            timeout: esp.timeout,
+        }, clock)?),
+        EspKind::Sandbox => Arc::new(SandboxEsp::new(&SandboxSettings {
+            id,
+            latency: esp.sandbox.latency,
+            journal: esp.sandbox.journal.clone(),
+            fail_from: esp.sandbox.fail_from,
+            fail_count: esp.sandbox.fail_count,
+        }, clock)?),
+        EspKind::Ses
+        | EspKind::Mailgun
+        | EspKind::Postmark
+        | EspKind::Resend
+        | EspKind::Sparkpost
+        | EspKind::Brevo
+        | EspKind::Mailjet => anyhow::bail!("kind `{}` is not available in this version", esp.kind.as_str()),
+    })
+}

@@ -1,0 +1,86 @@
+//! Deferrals, faults, schedules and expiry: everything that waits in `pending`.
+
+use std::time::Duration;
+
+use sluice_testkit::peers::SendGridAnswer;
+
+use crate::support::{Options, Rig, job, line};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deferred_job_goes_through_pending_and_is_accepted_later() {
+    let rig = Rig::new(Options::default());
+    let replicas = rig.start(1);
+    rig.sendgrid.script(|_| Some(SendGridAnswer::TooManyRequests(Duration::from_secs(2))));
+    let jobs: Vec<_> = (0..20).map(|i| job(&format!("later-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
+    rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
+    crate::support::until("all are deferred", Duration::from_secs(30), async || {
+        rig.count("select count(*) from sluice.pending where reason = 'retry'").await == 20
+    })
+    .await;
+    rig.sendgrid.script(|_| None);
+    let verdict = rig.judge(&jobs, false, Duration::from_secs(60)).await;
+    assert_eq!(verdict.states.get("accepted"), Some(&20));
+    let tries = rig.count("select count(*) from sluice.attempt where outcome = 'deferred'").await;
+    assert!(tries >= 20, "{tries}");
+    drop(replicas);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn send_at_is_waited_for_and_expires_at_ends_a_job() {
+    let rig = Rig::new(Options::default());
+    let replicas = rig.start(1);
+    let mut scheduled = job("scheduled", "default", "ada@gmail.com");
+    let in_three_seconds = std::time::SystemTime::now() + Duration::from_secs(3);
+    let since = in_three_seconds.duration_since(std::time::UNIX_EPOCH).unwrap();
+    scheduled["send_at"] = rfc3339(since.as_secs()).into();
+    let mut expired = job("expired", "default", "bob@gmail.com");
+    expired["expires_at"] = "2020-01-01T00:00:00Z".into();
+    rig.publish(&[line(&scheduled), line(&expired)]);
+    crate::support::until("it is parked", Duration::from_secs(20), async || {
+        rig.count("select count(*) from sluice.pending where reason = 'scheduled'").await == 1
+            || rig.sendgrid.accepted() == 1
+    })
+    .await;
+    let verdict = rig.judge(&[scheduled, expired], false, Duration::from_secs(60)).await;
+    assert_eq!(verdict.states.get("expired"), Some(&1));
+    assert_eq!(rig.sendgrid.accepted(), 1);
+    let at = std::time::SystemTime::now();
+    assert!(at >= std::time::UNIX_EPOCH + Duration::from_secs(since.as_secs()), "sent before its time");
+    drop(replicas);
+}
+
+/// Seconds since the epoch as RFC 3339, by the calendar of Howard Hinnant's `civil_from_days`.
+fn rfc3339(seconds: u64) -> String {
+    let (days, rest) = (i64::try_from(seconds / 86_400).unwrap(), seconds % 86_400);
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let doe = z - era * 146_097;
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_esp_that_fails_is_failed_over() {
+    let more = r#"
+        [[pool]]
+        name = "both"
+        members = [{ esp = "grid" }]
+        failover = ["post"]
+        [breaker]
+        min_calls = 5
+    "#;
+    let rig = Rig::new(Options { more: more.to_owned(), ..Options::default() });
+    let replicas = rig.start(1);
+    rig.sendgrid.answer_all(Some(SendGridAnswer::Status(500)));
+    let jobs: Vec<_> = (0..200).map(|i| job(&format!("over-{i}"), "both", &format!("u{i}@gmail.com"))).collect();
+    rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
+    let verdict = rig.judge(&jobs, false, Duration::from_secs(90)).await;
+    assert_eq!(verdict.states.get("accepted"), Some(&200));
+    assert_eq!(rig.smtp.accepted_by_job().len(), 200);
+    let (_, metrics) = replicas[0].get("/metrics").unwrap();
+    assert!(metrics.contains("sluice_breaker_transitions_total{esp=\"grid\",to=\"open\"}"), "{metrics}");
+}

@@ -1,0 +1,18 @@
+//! Four replicas start on an empty database and an empty vhost at the same moment.
+
+use std::time::Duration;
+
+use crate::support::{Options, Rig, mixed_jobs};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_schema_and_the_topology_are_made_once() {
+    let rig = Rig::new(Options::default());
+    let replicas = rig.start(4);
+    let mix = mixed_jobs("start", 200);
+    rig.publish(&mix.lines);
+    rig.judge(&mix.jobs, false, Duration::from_secs(60)).await;
+    for replica in &replicas {
+        let (status, body) = replica.get("/ready").unwrap();
+        assert_eq!(status, 200, "{body}");
+    }
+}

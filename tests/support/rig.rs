@@ -1,0 +1,215 @@
+//! Servers, stand-ins and replicas of one scenario.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sluice_testkit::peers::{PikaSummary, SendGridStandIn, SmtpStandIn, publish_jobs_with_pika};
+use sluice_testkit::services::{
+    PrivatePostgres, PrivateRabbitMq, SluiceProcess, shared_postgres, shared_rabbitmq,
+};
+
+/// A server of all scenarios, or one that a scenario may kill.
+#[derive(Debug)]
+enum Server<T: 'static> {
+    Shared(&'static T),
+    Own(Box<T>),
+}
+
+impl<T> Server<T> {
+    fn get(&self) -> &T {
+        match self {
+            Self::Shared(server) => server,
+            Self::Own(server) => server,
+        }
+    }
+}
+
+/// What a scenario wants to be different.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// A broker and a database of its own, to be killed.
+    pub(crate) own_servers: bool,
+    /// More TOML, after everything else.
+    pub(crate) more: String,
+    /// How long a claim stands.
+    pub(crate) claim_ttl: &'static str,
+    /// The timeout of both ESPs.
+    pub(crate) timeout: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { own_servers: false, more: String::new(), claim_ttl: "20s", timeout: "5s" }
+    }
+}
+
+/// Servers and stand-ins of one scenario; replicas are started from it.
+#[derive(Debug)]
+pub(crate) struct Rig {
+    broker: Server<PrivateRabbitMq>,
+    database: Server<PrivatePostgres>,
+    pub(crate) amqp_url: String,
+    pub(crate) db_url: String,
+    pub(crate) sendgrid: SendGridStandIn,
+    pub(crate) smtp: SmtpStandIn,
+    options: Options,
+}
+
+impl Rig {
+    pub(crate) fn new(options: Options) -> Self {
+        let (broker, database) = if options.own_servers {
+            (
+                Server::Own(Box::new(PrivateRabbitMq::start())),
+                Server::Own(Box::new(PrivatePostgres::start())),
+            )
+        } else {
+            (Server::Shared(shared_rabbitmq()), Server::Shared(shared_postgres()))
+        };
+        Self {
+            amqp_url: broker.get().create_vhost(),
+            db_url: database.get().create_database(),
+            broker,
+            database,
+            sendgrid: SendGridStandIn::start(),
+            smtp: SmtpStandIn::start(),
+            options,
+        }
+    }
+
+    pub(crate) fn broker(&self) -> &PrivateRabbitMq {
+        self.broker.get()
+    }
+
+    pub(crate) fn database(&self) -> &PrivatePostgres {
+        self.database.get()
+    }
+
+    /// The configuration of every replica.
+    pub(crate) fn config(&self) -> String {
+        format!(
+            r#"
+            [queue]
+            kind = "rabbitmq"
+            url = "{amqp}"
+
+            [store]
+            kind = "postgres"
+            url = "{db}"
+
+            [log]
+            filter = "info,sluice=debug"
+
+            [worker]
+            claim_ttl = "{claim_ttl}"
+            lane_hold_max = "5s"
+            drain_timeout = "20s"
+
+            [retry.bulk]
+            initial = "1s"
+            max = "2s"
+            give_up_after = "10min"
+
+            [unknown]
+            window = "2s"
+
+            [[esp]]
+            name = "grid"
+            kind = "sendgrid"
+            base_url = "{sendgrid}"
+            api_key = "{key}"
+            timeout = "{timeout}"
+            limits = ["2000/s burst 200"]
+
+            [[esp]]
+            name = "post"
+            kind = "smtp"
+            url = "smtp://{smtp}?tls=none"
+            timeout = "{timeout}"
+            max_in_flight = 32
+
+            [[pool]]
+            name = "default"
+            members = [{{ esp = "grid" }}]
+
+            [[pool]]
+            name = "mail"
+            members = [{{ esp = "post" }}]
+
+            [[domain_group]]
+            name = "gmail"
+            domains = ["gmail.com", "googlemail.com"]
+            limits = ["1000/s"]
+
+            [[domain_group]]
+            name = "microsoft"
+            domains = ["outlook.com"]
+            {more}
+            "#,
+            amqp = self.amqp_url,
+            db = self.db_url,
+            sendgrid = self.sendgrid.url(),
+            key = self.sendgrid.api_key(),
+            smtp = self.smtp.addr(),
+            claim_ttl = self.options.claim_ttl,
+            timeout = self.options.timeout,
+            more = self.options.more,
+        )
+    }
+
+    /// Starts replicas and waits until each is ready.
+    pub(crate) fn start(&self, count: usize) -> Vec<SluiceProcess> {
+        let replicas: Vec<_> = (0..count).map(|_| SluiceProcess::start(&self.config())).collect();
+        for replica in &replicas {
+            replica.wait_ready(Duration::from_secs(60));
+        }
+        replicas
+    }
+
+    /// Publishes with the foreign client; every message must be confirmed and routed.
+    pub(crate) fn publish(&self, lines: &[Value]) -> PikaSummary {
+        let summary = publish_jobs_with_pika(&self.amqp_url, lines);
+        assert_eq!((summary.returned, summary.nacked), (0, 0));
+        assert_eq!(summary.confirmed, u64::try_from(lines.len()).unwrap());
+        summary
+    }
+
+    /// The vhost's name.
+    pub(crate) fn vhost(&self) -> &str {
+        self.amqp_url.rsplit('/').next().unwrap()
+    }
+
+    /// Messages in the lanes, ready and lent.
+    pub(crate) fn in_lanes(&self) -> u64 {
+        let depths = self.broker().queue_depths(self.vhost());
+        depths.iter().filter(|(name, _)| name.starts_with("sluice.lane.")).map(|(_, (ready, lent))| ready + lent).sum()
+    }
+
+    /// A connection to the scenario's database.
+    pub(crate) async fn sql(&self) -> tokio_postgres::Client {
+        let (client, connection) = tokio_postgres::connect(&self.db_url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(async move {
+            // It ends when the client is dropped, or with a server that was killed.
+            connection.await.ok();
+        });
+        client
+    }
+
+    /// One number from the database; -1 while it is away.
+    pub(crate) async fn count(&self, query: &str) -> i64 {
+        let connected = tokio_postgres::connect(&self.db_url, tokio_postgres::NoTls).await;
+        let Ok((client, connection)) = connected else { return -1 };
+        tokio::spawn(async move {
+            connection.await.ok();
+        });
+        client.query_one(query, &[]).await.map_or(-1, |row| row.get(0))
+    }
+}
+
+/// Waits until `check` holds; says what was waited for when it does not in time.
+pub(crate) async fn until(what: &str, timeout: Duration, mut check: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !check().await {
+        assert!(start.elapsed() < timeout, "not within {timeout:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
