@@ -46,7 +46,7 @@ fn messages() -> Vec<(Value, &'static str, &'static str)> {
         (keyed(bad(|it| it["pool"] = "nosuch".into())), "unknown_pool", "pool"),
         (keyed(bad(|it| it["html"] = "{{ nosuch }}".into())), "template", "html"),
         (keyed(bad(|it| it["text"] = "{{ first_name".into())), "template", "text"),
-        (keyed(bad(|it| it["vars"] = json!({"first_name": "a\r\nb"}))), "template", "subject"),
+        (keyed(bad(|it| it["vars"] = json!({"first_name": "a\r\nb"}))), "invalid_value", "subject"),
         (
             keyed(bad(|it| {
                 it["html"] = runaway.into();

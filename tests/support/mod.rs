@@ -4,6 +4,5 @@ mod jobs;
 mod judge;
 mod rig;
 
-pub(crate) use jobs::{Mix, job, line, mixed_jobs};
-pub(crate) use judge::Verdict;
+pub(crate) use jobs::{job, line, mixed_jobs};
 pub(crate) use rig::{Options, Rig, until};

@@ -10,7 +10,7 @@ use crate::duration::{self, DurationText};
 use crate::reader::{self, Section};
 
 const WINDOW: Duration = Duration::from_secs(600);
-const WINDOW_MIN: Duration = Duration::from_secs(10);
+const WINDOW_MIN: Duration = Duration::from_secs(1);
 const WINDOW_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What to do when nothing settled an unknown send in time.
@@ -27,7 +27,7 @@ pub enum UnknownAction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
 pub struct UnknownPolicy {
-    /// How long an event of the ESP may still settle it, 10s to 7d, default 10min. More: a lost message goes out later.
+    /// How long an event of the ESP may still settle it, 1s to 7d, default 10min. More: a lost message goes out later.
     /// Less: more messages are sent twice whose event was on its way.
     #[schemars(with = "DurationText")]
     #[serde(serialize_with = "duration::serialize")]

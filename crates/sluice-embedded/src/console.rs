@@ -106,13 +106,18 @@ fn total(changed: impl Iterator<Item = rusqlite::Result<usize>>) -> rusqlite::Re
 fn known(connection: &Connection, id: &JobId) -> rusqlite::Result<Option<KnownJob>> {
     connection
         .prepare_cached(
-            "select fingerprint, state from job where id = ?1
+            "select fingerprint, state, null from job where id = ?1
              union all
-             select null, ?2 from pending where job_id = ?1
+             select null, ?2, body from pending where job_id = ?1
+             union all
+             select null, ?2, body from lane_message where job_id = ?1
              limit 1",
         )?
         .query_row((id.as_str(), PENDING), |row| {
-            Ok(KnownJob { fingerprint: row.get(0)?, state: row.get(1)? })
+            let body: Option<Vec<u8>> = row.get(2)?;
+            let claimed_with: Option<i64> = row.get(0)?;
+            let fingerprint = claimed_with.or_else(|| body.as_deref().map(sluice_types::fingerprint));
+            Ok(KnownJob { fingerprint, state: row.get(1)? })
         })
         .optional()
 }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// Enough for stand-ins that take tens of thousands of calls a second beside the system under test.
+/// One more than needed to go on, so that a script of a stand-in that blocks does not stop the others.
 const THREADS: usize = 2;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();

@@ -12,6 +12,5 @@ mod broker_loss;
 mod publishing;
 mod rig;
 mod routing;
-mod throughput;
 mod tls;
 mod topology;

@@ -10,4 +10,3 @@ mod processes;
 mod records;
 mod slots;
 mod support;
-mod throughput;

@@ -51,7 +51,11 @@ pub fn parked(id: &JobId, due: Due, reason: WaitReason, attempt: u32) -> Parked 
         reason,
         limit_key: None,
         body: Bytes::from_static(b"{\"v\":1}"),
-        passport: Passport { attempt, first_seen: Some(Timestamp::from_micros(1_000_000)), ..Passport::default() },
+        passport: Passport {
+            attempt,
+            first_seen: Some(Timestamp::from_micros(1_000_000)),
+            ..Passport::default()
+        },
     }
 }
 

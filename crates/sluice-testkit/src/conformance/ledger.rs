@@ -224,7 +224,10 @@ pub async fn what_is_due_is_hidden_until_it_is_published_or_dropped(store: Store
     tokio::time::sleep(Duration::from_millis(100)).await;
     let batch = store.ledger.due(100).await.unwrap().expect("visible again");
     let job = batch.jobs().iter().find(|job| job.id == two).unwrap();
-    assert_eq!((job.passport.attempt, job.domain.as_str(), &job.body[..]), (3, "gmail.com", &b"{\"v\":1}"[..]));
+    assert_eq!(
+        (job.passport.attempt, job.domain.as_str(), &job.body[..]),
+        (3, "gmail.com", &b"{\"v\":1}"[..])
+    );
     assert_eq!(job.passport.first_seen, Some(sluice_types::Timestamp::from_micros(1_000_000)));
     batch.published(std::slice::from_ref(&one)).await.unwrap();
     assert_eq!(store.due_ids().await, vec![two]);
@@ -262,7 +265,15 @@ pub async fn a_batch_of_claims_answers_in_order(store: Store) {
         }
     }
     let records: Vec<_> = ids.iter().rev().map(|id| accepted(id, 1)).collect();
-    assert!(store.ledger.record(&records).await.unwrap().iter().all(|verdict| *verdict == RecordVerdict::Recorded));
+    assert!(
+        store
+            .ledger
+            .record(&records)
+            .await
+            .unwrap()
+            .iter()
+            .all(|verdict| *verdict == RecordVerdict::Recorded)
+    );
     assert_eq!(store.console.status().await.unwrap().jobs.get("accepted"), Some(&200));
 }
 
@@ -338,7 +349,8 @@ pub async fn hostile_text_is_kept_as_it_is(store: Store) {
     let detail = "'; drop table sluice.job; -- {} \\ \u{1F600} \" NULL".to_owned();
     let outcome = Outcome::Rejected { category: Category::Content, detail: detail.clone() };
     let next = NextStep::Final { state: JobState::Rejected, category: Some(Category::Content) };
-    let verdicts = store.ledger.record(&[record(&bad, 1, Some(outcome), next), accepted(&good, 1)]).await.unwrap();
+    let verdicts =
+        store.ledger.record(&[record(&bad, 1, Some(outcome), next), accepted(&good, 1)]).await.unwrap();
     assert_eq!(verdicts, vec![RecordVerdict::Recorded; 2]);
     assert_eq!(store.console.job(&bad).await.unwrap().unwrap().detail, Some(detail));
 }

@@ -25,30 +25,34 @@ macro_rules! conformance_cases {
 #[macro_export]
 macro_rules! ledger_conformance {
     ($make:path) => {
-        $crate::conformance_cases!(ledger, $make, [
-            a_new_job_is_claimed_once,
-            a_repeated_call_finds_its_own_claim,
-            a_final_job_is_done,
-            another_body_under_the_same_id_is_a_conflict,
-            a_suppressed_recipient_closes_the_job,
-            a_suppression_of_one_tenant_concerns_no_other,
-            a_deferred_job_waits_and_is_claimed_with_its_next_number,
-            a_lapsed_claim_leaves_the_job_unknown,
-            a_late_answer_settles_an_unknown_job,
-            a_result_after_a_resend_is_not_ours,
-            an_unsent_job_gets_its_number_back,
-            a_closed_job_is_final,
-            parking_twice_keeps_the_first_row,
-            what_is_due_is_hidden_until_it_is_published_or_dropped,
-            a_final_result_removes_the_parked_copy,
-            a_held_job_is_never_due,
-            a_batch_of_claims_answers_in_order,
-            dead_letters_are_kept_shown_and_dropped,
-            suppressions_are_listed_and_removed,
-            known_jobs_are_told_apart,
-            a_job_is_shown_with_its_attempts,
-            hostile_text_is_kept_as_it_is,
-        ]);
+        $crate::conformance_cases!(
+            ledger,
+            $make,
+            [
+                a_new_job_is_claimed_once,
+                a_repeated_call_finds_its_own_claim,
+                a_final_job_is_done,
+                another_body_under_the_same_id_is_a_conflict,
+                a_suppressed_recipient_closes_the_job,
+                a_suppression_of_one_tenant_concerns_no_other,
+                a_deferred_job_waits_and_is_claimed_with_its_next_number,
+                a_lapsed_claim_leaves_the_job_unknown,
+                a_late_answer_settles_an_unknown_job,
+                a_result_after_a_resend_is_not_ours,
+                an_unsent_job_gets_its_number_back,
+                a_closed_job_is_final,
+                parking_twice_keeps_the_first_row,
+                what_is_due_is_hidden_until_it_is_published_or_dropped,
+                a_final_result_removes_the_parked_copy,
+                a_held_job_is_never_due,
+                a_batch_of_claims_answers_in_order,
+                dead_letters_are_kept_shown_and_dropped,
+                suppressions_are_listed_and_removed,
+                known_jobs_are_told_apart,
+                a_job_is_shown_with_its_attempts,
+                hostile_text_is_kept_as_it_is,
+            ]
+        );
     };
 }
 
@@ -56,17 +60,21 @@ macro_rules! ledger_conformance {
 #[macro_export]
 macro_rules! queue_conformance {
     ($make:path) => {
-        $crate::conformance_cases!(queue, $make, [
-            a_published_job_is_delivered_with_its_passport,
-            an_acked_job_is_gone,
-            a_released_job_comes_again,
-            a_dropped_receipt_releases,
-            no_more_than_the_prefetch_is_lent,
-            a_stopped_feed_runs_dry,
-            lanes_do_not_mix,
-            two_feeds_share_a_lane,
-            depths_count_what_waits,
-        ]);
+        $crate::conformance_cases!(
+            queue,
+            $make,
+            [
+                a_published_job_is_delivered_with_its_passport,
+                an_acked_job_is_gone,
+                a_released_job_comes_again,
+                a_dropped_receipt_releases,
+                no_more_than_the_prefetch_is_lent,
+                a_stopped_feed_runs_dry,
+                lanes_do_not_mix,
+                two_feeds_share_a_lane,
+                depths_count_what_waits,
+            ]
+        );
     };
 }
 
@@ -74,13 +82,17 @@ macro_rules! queue_conformance {
 #[macro_export]
 macro_rules! slots_conformance {
     ($make:path) => {
-        $crate::conformance_cases!(slots, $make, [
-            a_spaced_limit_is_spaced_over_lessees,
-            a_burst_is_lent_once,
-            a_counted_limit_is_used_up,
-            several_limits_are_leased_in_one_call,
-            an_edit_keeps_what_was_spent,
-            lessees_at_the_same_time_never_exceed,
-        ]);
+        $crate::conformance_cases!(
+            slots,
+            $make,
+            [
+                a_spaced_limit_is_spaced_over_lessees,
+                a_burst_is_lent_once,
+                a_counted_limit_is_used_up,
+                several_limits_are_leased_in_one_call,
+                an_edit_keeps_what_was_spent,
+                lessees_at_the_same_time_never_exceed,
+            ]
+        );
     };
 }

@@ -174,7 +174,8 @@ pub async fn lanes_do_not_mix(queue: Queue) {
 /// Each job goes to one of them.
 pub async fn two_feeds_share_a_lane(queue: Queue) {
     let ids = queue.publish("default.bulk.gmail", 40).await;
-    let (mut a, mut b) = (queue.open("default.bulk.gmail", 5).await, queue.open("default.bulk.gmail", 5).await);
+    let (mut a, mut b) =
+        (queue.open("default.bulk.gmail", 5).await, queue.open("default.bulk.gmail", 5).await);
     let mut seen = BTreeSet::new();
     while seen.len() < ids.len() {
         let delivery = tokio::time::timeout(PATIENCE, async {

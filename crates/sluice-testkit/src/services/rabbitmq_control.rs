@@ -10,6 +10,11 @@ use serde_json::Value;
 
 /// `rabbitmqctl` itself gives up after this many seconds, so a paused broker fails a test instead of hanging it.
 const CALL_TIMEOUT_SECONDS: &str = "60";
+const LEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// The leader of a quorum queue enters its counts into this table.
+const QUEUES_WITHOUT_COUNTS: &str = "[amqqueue:get_name(Q) || Q <- rabbit_amqqueue:list(), \
+    amqqueue:get_type(Q) =:= rabbit_quorum_queue, \
+    not ets:member(queue_coarse_metrics, amqqueue:get_name(Q))].";
 /// A quorum queue has no counts while it elects its leader.
 const COUNTS_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -28,6 +33,18 @@ impl RabbitMqControl {
 
     pub(crate) fn await_startup(&self) {
         self.run(&["await_startup"]);
+    }
+
+    /// Until its leader is elected, a quorum queue is listed as empty, whatever it holds.
+    pub(crate) fn await_leaders(&self) {
+        let deadline = Instant::now() + LEADERS_TIMEOUT;
+        loop {
+            let printed = self.run(&["eval", QUEUES_WITHOUT_COUNTS]);
+            if printed.trim() == "[]" {
+                return;
+            }
+            assert!(Instant::now() < deadline, "queues without a leader: {printed}");
+        }
     }
 
     pub(crate) fn shutdown(&self) {

@@ -53,7 +53,7 @@ fn confirmed_messages_outlive_a_crash_and_a_restart() {
     broker.kill9();
     assert!(TcpStream::connect(("127.0.0.1", broker.port())).is_err());
     broker.restart();
-    wait_for_depth(&broker, &url, 3);
+    assert_eq!(broker.queue_depths(&url).get("lane"), Some(&(3, 0)), "never listed as empty");
     publish(&url, 2);
     broker.restart();
     wait_for_depth(&broker, &url, 5);

@@ -7,6 +7,7 @@ mod parse;
 use std::collections::BTreeMap;
 
 pub use check::check_subject;
+pub use parse::fingerprint;
 pub use document::{JobDocument, MailboxDocument};
 
 use crate::{Address, Campaign, Class, JobId, PoolName, Tenant, Timestamp};

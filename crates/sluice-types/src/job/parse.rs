@@ -39,7 +39,8 @@ impl Job {
 }
 
 /// First 64 bits of the SHA-256 of a body.
-fn fingerprint(body: &[u8]) -> i64 {
+#[must_use]
+pub fn fingerprint(body: &[u8]) -> i64 {
     let digest = Sha256::digest(body);
     let mut first = [0_u8; 8];
     for (to, from) in first.iter_mut().zip(digest.iter()) {

@@ -21,7 +21,8 @@ Examples:
       everything in one process on ./sluice.db, HTTP on 127.0.0.1:8025; the one ESP is a sandbox
       that delivers nothing
   sluice run --smtp 'smtps://user:secret@mail.example:465'
-      the same, and mail is delivered; write / ? # @ : % in user and secret as %2F %3F %23 %40 %3A %25
+      the same, and mail is delivered; in user and secret write / ? # @ : and % as
+      %2F %3F %23 %40 %3A and %25
   sluice run --config sluice.toml --roles worker,relay
       a replica without HTTP; add and remove replicas at any moment
 

@@ -18,7 +18,7 @@ use sluice_engine::{Intake, Outbox};
 
 use super::ask;
 use super::progress::Progress;
-use crate::output::{self, Format, FormatArg};
+use crate::output::{self, Format, FormatArg, note};
 use crate::wiring::Outside;
 use defaults::DefaultArgs;
 use outbox::NoOutbox;
@@ -75,9 +75,9 @@ pub(crate) struct EnqueueArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    defaults: DefaultArgs,
-    #[command(flatten)]
     format: FormatArg,
+    #[command(flatten)]
+    defaults: DefaultArgs,
 }
 
 /// Queues the file; `false` when not every line is a job that is queued now.
@@ -97,6 +97,9 @@ pub(crate) async fn run(config: &Config, args: EnqueueArgs) -> anyhow::Result<bo
 
 async fn queue(outside: &Outside, source: &mut Source, dry_run: bool) -> anyhow::Result<Report> {
     let outbox: Arc<dyn Outbox> = if dry_run {
+        if outside.ledger.ping().await.is_err() {
+            note("the store cannot be asked, so jobs that are known already are not told apart");
+        }
         Arc::new(NoOutbox)
     } else {
         outside.broker_ready(ask::BROKER_WAIT).await?;

@@ -26,7 +26,8 @@ entry holds for every tenant. Case does not matter.";
 const ADD_EXAMPLES: &str = "\
 Examples:
   sluice suppress add ada@example.com
-  sluice suppress add --file unsubscribed.txt --reason unsubscribe    one address a line, # begins a comment
+  sluice suppress add --file unsubscribed.txt --reason unsubscribe
+      one address a line; a line that begins with # is left out
   psql -Atc 'select email from gone' | sluice suppress add --file -
 
 What is not an address is told with its line, and the rest goes on. Exit code 1: there were such.";

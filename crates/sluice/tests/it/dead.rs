@@ -1,9 +1,12 @@
 //! `sluice dead`. The dead letters are put where a worker would put them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
-use sluice_embedded::Embedded;
-use sluice_engine::{DeadLetter, Ledger};
-use sluice_types::{Refusal, RefusalReason};
+use sluice_embedded::{Embedded, EmbeddedSettings};
+use sluice_engine::{Claim, ClaimVerdict, DeadLetter, Intent, Ledger, SystemClock};
+use sluice_types::{Job, Refusal, RefusalReason};
 
 use crate::rig::{Rig, job_line};
 
@@ -97,6 +100,44 @@ fn a_job_that_is_queued_already_is_not_queued_again() {
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(said.json()[1]["status"], "duplicate");
     assert!(rig.json(&["dead", "list"]).as_array().unwrap().is_empty());
+}
+
+/// Claims the job of `body` as a worker that dies before it records a result.
+async fn claim_and_die(rig: &Rig, body: &str) {
+    let settings = EmbeddedSettings {
+        path: rig.store(),
+        worker: "lost".to_owned(),
+        clock: Arc::new(SystemClock::new()),
+    };
+    let store = Embedded::open(settings).unwrap();
+    let job = Job::parse(body.as_bytes()).unwrap();
+    let claim = Claim {
+        id: job.id,
+        tenant: job.tenant,
+        campaign: job.campaign,
+        pool: job.pool,
+        class: job.class,
+        recipient: job.to.email,
+        fingerprint: job.fingerprint,
+        attempt: 1,
+        resend: false,
+        token: 1,
+        intent: Intent::Send { ttl: Duration::from_secs(60), esp: "sandbox".parse().unwrap() },
+    };
+    assert_eq!(store.claim(&[claim]).await.unwrap(), [ClaimVerdict::Go]);
+    store.close().await;
+}
+
+#[test]
+fn a_job_whose_worker_was_lost_is_not_taken_for_done() {
+    let body = job_line("a", "ada@gmail.com");
+    let rig = rig(&[letter(RefusalReason::DeliveryLimit, body.clone())]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(claim_and_die(&rig, &body));
+    assert_eq!(rig.json(&["dead", "replay", "1"])[0]["status"], "queued");
+    let status = rig.json(&["status"]);
+    assert_eq!(status["jobs"]["sending"], 1);
+    assert_eq!(status["lanes"].as_array().unwrap().iter().filter(|it| it["ready"] == 1).count(), 1);
 }
 
 #[test]

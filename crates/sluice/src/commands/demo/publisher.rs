@@ -103,14 +103,15 @@ impl Publisher {
             };
             if straight { lane.push(letter) } else { door.push(letter) }
         }
-        self.through_the_door(door).await?;
-        self.into_the_lane(lane).await?;
+        self.submit(door).await?;
+        self.publish(lane).await?;
         enqueued_at.extend(samples.iter().map(|_| now));
         self.counts.enqueued.fetch_add(u64::try_from(samples.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         Ok(())
     }
 
-    async fn through_the_door(&self, mut letters: Vec<Letter>) -> anyhow::Result<()> {
+    /// Through the door.
+    async fn submit(&self, mut letters: Vec<Letter>) -> anyhow::Result<()> {
         for _ in 0..TRIES {
             if letters.is_empty() {
                 return Ok(());
@@ -134,7 +135,8 @@ impl Publisher {
         anyhow::bail!("the queue took no messages for {TRIES} tries")
     }
 
-    async fn into_the_lane(&self, mut letters: Vec<Letter>) -> anyhow::Result<()> {
+    /// Past the door, into a lane.
+    async fn publish(&self, mut letters: Vec<Letter>) -> anyhow::Result<()> {
         for _ in 0..TRIES {
             if letters.is_empty() {
                 return Ok(());

@@ -128,8 +128,8 @@ impl Report {
         self.groups().print()?;
         line("")?;
         line(format_args!(
-            "{} messages in {:.1} s, {:.0} a second with the limits on. Breakers opened {} and closed {} times; {} jobs went to \
-             a failover.",
+            "{} messages in {:.1} s, {:.0} a second with the limits on. \
+             Breakers opened {} and closed {} times; {} jobs were routed to a failover.",
             self.jobs,
             self.seconds,
             self.jobs_per_second,

@@ -1,5 +1,6 @@
 //! Runs a scenario: starts the engine, enqueues, watches until everything is settled, drains.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,7 +121,10 @@ impl Stage {
         let start = outside.clock.tick();
         let (enqueued_at, watched) =
             tokio::try_join!(publisher.run(scenario), self.watch(jobs, start, &counts))?;
-        let drained = self.engine.drain(DRAIN).await;
+        let drained = tokio::select! {
+            drained = self.engine.drain(DRAIN) => drained,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted while finishing what was in work"),
+        };
         if !drained.is_clean() {
             note(format_args!("left in work: {:?}", drained.left));
         }
@@ -135,56 +139,66 @@ impl Stage {
 
     /// Shows the progress until everything is settled, nothing goes on any more, or somebody has had enough.
     async fn watch(&self, jobs: u64, start: Tick, counts: &Counts) -> anyhow::Result<Watched> {
-        let clock = &self.outside.clock;
         let mut progress = Progress::new(jobs)?;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
         let mut now = Snapshot { jobs, ..Snapshot::default() };
-        let (mut last_motion, mut moved_at, mut counted_at) = (0, start, Tick::ZERO);
-        let mut settled_at = None;
-        let interrupted = loop {
+        let (mut counted_at, mut settled_at) = (Tick::ZERO, None);
+        let mut last_motion = (0, start);
+        let why_early = loop {
             tokio::select! {
-                signal = tokio::signal::ctrl_c() => {
+                signal = &mut interrupt => {
                     signal.context("cannot listen for Ctrl-C")?;
-                    note("interrupted: finishing what is in work");
-                    break true;
+                    break Some("interrupted");
                 }
                 _ = ticks.tick() => {}
             }
-            let tick = clock.tick();
-            now.counters = Counters::read(&self.outside.metrics)?;
+            let tick = self.outside.clock.tick();
             now.since_start = tick.since(start);
-            now.ended = (now.counters.ended() + counts.known_at_once()).min(jobs);
-            now.in_work = self.engine.in_flight();
-            now.breakers = self.breakers.view();
+            self.look(&mut now, counts)?;
             if tick.since(counted_at) >= COUNT_EVERY {
                 counted_at = tick;
-                now.waiting = self.outside.console.status().await.context("cannot count what waits")?.pending;
+                now.waiting = self.waiting().await?;
             }
             progress.show(&now);
-            if now.counters.transitions(FAILING, "closed") > 0 {
-                self.hurry.cancel();
-            }
             // Twice in a row: a message may be between two places for a moment.
-            if counts.enqueued() == jobs && self.is_settled().await? {
-                if settled_at.is_some() {
-                    break false;
-                }
-                settled_at = Some(tick);
-            } else {
-                settled_at = None;
+            let is_settled = counts.enqueued() == jobs && self.is_settled().await?;
+            if is_settled && settled_at.is_some() {
+                break None;
             }
+            settled_at = is_settled.then_some(tick);
             let motion = now.counters.motion() + counts.enqueued();
-            if motion != last_motion {
-                (last_motion, moved_at) = (motion, tick);
-            } else if tick.since(moved_at) >= STUCK_AFTER {
-                note(format_args!("nothing has happened for {} s: giving up", STUCK_AFTER.as_secs()));
-                break true;
+            if motion != last_motion.0 {
+                last_motion = (motion, tick);
+            } else if tick.since(last_motion.1) >= STUCK_AFTER {
+                break Some("nothing goes on any more");
             }
         };
         self.stop.cancel();
         progress.end();
-        Ok(Watched { settled_at: settled_at.unwrap_or_else(|| clock.tick()), interrupted })
+        if let Some(why) = why_early {
+            note(format_args!("{why}: finishing what is in work"));
+        }
+        let settled_at = settled_at.unwrap_or_else(|| self.outside.clock.tick());
+        Ok(Watched { settled_at, interrupted: why_early.is_some() })
+    }
+
+    /// Brings the snapshot up to now; hurries the late samples once they have served their purpose.
+    fn look(&self, now: &mut Snapshot, counts: &Counts) -> anyhow::Result<()> {
+        now.counters = Counters::read(&self.outside.metrics)?;
+        now.ended = (now.counters.ended() + counts.known_at_once()).min(now.jobs);
+        now.in_work = self.engine.in_flight();
+        now.breakers = self.breakers.view();
+        if now.counters.transitions(FAILING, "closed") > 0 {
+            self.hurry.cancel();
+        }
+        Ok(())
+    }
+
+    /// Jobs that are parked, by reason.
+    async fn waiting(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        Ok(self.outside.console.status().await.context("cannot count what waits")?.pending)
     }
 
     /// Whether nothing is in work, nothing waits in a lane, and nothing is parked but what an operator must decide.
@@ -192,7 +206,7 @@ impl Stage {
         if self.engine.in_flight() > 0 || left_in_lanes(&self.outside).await? > 0 {
             return Ok(false);
         }
-        let pending = self.outside.console.status().await.context("cannot count what waits")?.pending;
+        let pending = self.waiting().await?;
         let waits =
             pending.iter().any(|(reason, count)| *count > 0 && reason != WaitReason::Unknown.as_str());
         Ok(!waits && self.engine.in_flight() == 0)
