@@ -10,7 +10,8 @@ use tempfile::TempDir;
 fn open() -> (Arc<Embedded>, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(SystemClock::new());
-    let settings = EmbeddedSettings { path: dir.path().join("sluice.db"), worker: "worker".to_owned(), clock };
+    let settings =
+        EmbeddedSettings { path: dir.path().join("sluice.db"), worker: "worker".to_owned(), clock };
     (Embedded::open(settings).unwrap(), dir)
 }
 

@@ -1,8 +1,8 @@
 //! The embedded store on a real file.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-mod conformance;
 mod claims;
+mod conformance;
 mod console;
 mod feeds;
 mod parking;
