@@ -16,7 +16,8 @@ async fn every_job_ends_in_one_state_and_the_journals_agree() {
     assert_eq!(verdict.flagged_duplicates, 0);
 
     let client = rig.sql().await;
-    let workers: i64 = client.query_one("select count(distinct worker) from sluice.job", &[]).await.unwrap().get(0);
+    let workers: i64 =
+        client.query_one("select count(distinct worker) from sluice.job", &[]).await.unwrap().get(0);
     assert_eq!(workers, 2, "both replicas took part");
     let message = rig.sendgrid.journal().into_iter().find(|call| call.accepted).unwrap();
     assert_eq!(message.body["subject"], "Hello Ada");
@@ -28,7 +29,10 @@ async fn every_job_ends_in_one_state_and_the_journals_agree() {
         assert_eq!(status, 200);
         assert!(metrics.contains("sluice_attempts_total{esp=\"grid\",outcome=\"accepted\"}"), "{metrics}");
         let log = replica.log();
-        assert!(!log.contains("@gmail.com") && !log.contains(rig.sendgrid.api_key()), "an address or a key was logged");
+        assert!(
+            !log.contains("@gmail.com") && !log.contains(rig.sendgrid.api_key()),
+            "an address or a key was logged"
+        );
     }
     for replica in &replicas {
         replica.sigterm();

@@ -11,7 +11,8 @@ async fn a_deferred_job_goes_through_pending_and_is_accepted_later() {
     let rig = Rig::new(Options::default());
     let replicas = rig.start(1);
     rig.sendgrid.script(|_| Some(SendGridAnswer::TooManyRequests(Duration::from_secs(2))));
-    let jobs: Vec<_> = (0..20).map(|i| job(&format!("later-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
+    let jobs: Vec<_> =
+        (0..20).map(|i| job(&format!("later-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
     crate::support::until("all are deferred", Duration::from_secs(30), async || {
         rig.count("select count(*) from sluice.pending where reason = 'retry'").await == 20
@@ -76,7 +77,8 @@ async fn an_esp_that_fails_is_failed_over() {
     let rig = Rig::new(Options { more: more.to_owned(), ..Options::default() });
     let replicas = rig.start(1);
     rig.sendgrid.answer_all(Some(SendGridAnswer::Status(500)));
-    let jobs: Vec<_> = (0..200).map(|i| job(&format!("over-{i}"), "both", &format!("u{i}@gmail.com"))).collect();
+    let jobs: Vec<_> =
+        (0..200).map(|i| job(&format!("over-{i}"), "both", &format!("u{i}@gmail.com"))).collect();
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
     let verdict = rig.judge(&jobs, false, Duration::from_secs(90)).await;
     assert_eq!(verdict.states.get("accepted"), Some(&200));

@@ -60,10 +60,17 @@ fn the_replicas_configuration_stands() {
     let compose = yaml("docker-compose.yml");
     for (name, service) in replicas(&compose) {
         let mut command = Command::new(sluice_testkit::services::sluice_binary());
-        command.args(["check-config", "--format", "json", "--config"]).arg(root().join("deploy/compose/sluice.toml"));
+        command
+            .args(["check-config", "--format", "json", "--config"])
+            .arg(root().join("deploy/compose/sluice.toml"));
         for (key, value) in service["environment"].as_object().unwrap() {
             // Compose fills `${NAME:-default}` in; here the default.
-            let value = value.as_str().unwrap().replace("${SLUICE_MQ_PASSWORD:-", "").replace("${SLUICE_DB_PASSWORD:-", "").replace('}', "");
+            let value = value
+                .as_str()
+                .unwrap()
+                .replace("${SLUICE_MQ_PASSWORD:-", "")
+                .replace("${SLUICE_DB_PASSWORD:-", "")
+                .replace('}', "");
             assert!(key.starts_with("SLUICE__"), "{key}");
             command.env(key, value);
         }
@@ -83,7 +90,10 @@ fn ports_agree() {
     for (name, service) in replicas(&compose) {
         let ports = service["ports"][0].as_str().unwrap();
         assert!(ports.ends_with(&format!(":{port}")), "{name}: {ports}");
-        assert!(ports.starts_with("127.0.0.1:"), "{name} is published beyond this machine without a token: {ports}");
+        assert!(
+            ports.starts_with("127.0.0.1:"),
+            "{name} is published beyond this machine without a token: {ports}"
+        );
         assert!(published.insert(ports.to_owned()), "{ports} twice");
     }
     let prometheus = yaml("deploy/prometheus/prometheus.yml");
@@ -93,7 +103,8 @@ fn ports_agree() {
         .iter()
         .map(|target| target.as_str().unwrap())
         .collect();
-    let expected: BTreeSet<String> = replicas(&compose).iter().map(|(name, _)| format!("{name}:{port}")).collect();
+    let expected: BTreeSet<String> =
+        replicas(&compose).iter().map(|(name, _)| format!("{name}:{port}")).collect();
     assert_eq!(targets, expected.iter().map(String::as_str).collect());
 }
 
@@ -103,8 +114,10 @@ fn the_rules_name_metrics_that_exist() {
     let rules = yaml("deploy/prometheus/rules.yml");
     for rule in rules["groups"][0]["rules"].as_array().unwrap() {
         let expr = rule["expr"].as_str().unwrap();
-        let names: Vec<&str> =
-            expr.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("sluice_")).collect();
+        let names: Vec<&str> = expr
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .filter(|word| word.starts_with("sluice_"))
+            .collect();
         assert!(!names.is_empty(), "{expr}");
         for name in names {
             assert!(source.contains(&format!("\"{name}\"")), "{name} in {expr} is no metric of ours");
@@ -124,6 +137,10 @@ fn the_image_runs_as_nobody_special_and_copies_what_is_there() {
     }
     let toolchain = dockerfile.lines().find_map(|line| line.strip_prefix("FROM rust:")).unwrap();
     let minimum = read("Cargo.toml");
-    let minimum = minimum.lines().find_map(|line| line.strip_prefix("rust-version = \"")).unwrap().trim_end_matches('"');
+    let minimum = minimum
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = \""))
+        .unwrap()
+        .trim_end_matches('"');
     assert!(toolchain.starts_with(minimum), "{toolchain} is not {minimum}");
 }

@@ -37,8 +37,16 @@ fn messages() -> Vec<(Value, &'static str, &'static str)> {
         (keyed(bad(|it| drop(it.as_object_mut().unwrap().remove("to")))), "missing_field", "to"),
         (keyed(bad(|it| it["subject"] = 5.into())), "wrong_type", "subject"),
         (keyed(bad(|it| it["to"]["email"] = "ada".into())), "invalid_value", "to.email"),
-        (keyed(bad(|it| it["to"]["email"] = "a\r\nRCPT TO:<x@y.zz>@gmail.com".into())), "invalid_value", "to.email"),
-        (keyed(bad(|it| it["to"]["email"] = format!("{}@gmail.com", "x".repeat(65)).into())), "invalid_value", "to.email"),
+        (
+            keyed(bad(|it| it["to"]["email"] = "a\r\nRCPT TO:<x@y.zz>@gmail.com".into())),
+            "invalid_value",
+            "to.email",
+        ),
+        (
+            keyed(bad(|it| it["to"]["email"] = format!("{}@gmail.com", "x".repeat(65)).into())),
+            "invalid_value",
+            "to.email",
+        ),
         (keyed(bad(|it| it["subject"] = "a\r\nBcc: x@y.zz".into())), "invalid_value", "subject"),
         (keyed(bad(|it| it["from"]["name"] = "a\nb".into())), "invalid_value", "from.name"),
         (keyed(bad(|it| it["headers"] = json!({"X-A": "1\r\nBcc: x@y.zz"}))), "invalid_value", "headers.X-A"),
@@ -63,7 +71,8 @@ async fn each_becomes_a_dead_letter_and_the_lane_goes_on() {
     let rig = Rig::new(Options::default());
     let replicas = rig.start(1);
     let messages = messages();
-    let good: Vec<Value> = (0..50).map(|i| job(&format!("good-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
+    let good: Vec<Value> =
+        (0..50).map(|i| job(&format!("good-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
     let mut lines: Vec<Value> = messages.iter().map(|(line, _, _)| line.clone()).collect();
     lines.extend(good.iter().map(line));
     rig.publish(&lines);
@@ -93,7 +102,8 @@ async fn each_becomes_a_dead_letter_and_the_lane_goes_on() {
 async fn odd_properties_and_keys_do_not_matter_the_body_decides() {
     let rig = Rig::new(Options::default());
     let _replicas = rig.start(1);
-    let jobs: Vec<Value> = (0..6).map(|i| job(&format!("odd-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
+    let jobs: Vec<Value> =
+        (0..6).map(|i| job(&format!("odd-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
     let with = |i: usize, key: &str, properties: Value| json!({"routing_key": key, "body": jobs[i], "properties": properties});
     rig.publish(&[
         with(0, "default.bulk.outlook.com", json!({})),
@@ -101,7 +111,11 @@ async fn odd_properties_and_keys_do_not_matter_the_body_decides() {
         with(2, "odd", json!({})),
         with(3, "default.bulk.gmail.com", json!({"message_id": null, "delivery_mode": 1})),
         with(4, "default.bulk.gmail.com", json!({"message_id": "other", "content_type": "text/plain"})),
-        with(5, "default.bulk.gmail.com", json!({"headers": {"x-sluice-attempt": "many", "x-sluice-resend": 7}})),
+        with(
+            5,
+            "default.bulk.gmail.com",
+            json!({"headers": {"x-sluice-attempt": "many", "x-sluice-resend": 7}}),
+        ),
     ]);
     let verdict = rig.judge(&jobs, false, Duration::from_secs(60)).await;
     assert_eq!(verdict.states.get("accepted"), Some(&6));
@@ -118,7 +132,9 @@ async fn the_same_id_with_another_body_is_refused_and_the_first_stands() {
     rig.judge(std::slice::from_ref(&first), false, Duration::from_secs(60)).await;
     rig.publish(&[line(&first), line(&second)]);
     until("the conflict is kept", Duration::from_secs(30), async || {
-        rig.count("select count(*) from sluice.dead_letter where reason = 'id_conflict' and field = 'id'").await == 1
+        rig.count("select count(*) from sluice.dead_letter where reason = 'id_conflict' and field = 'id'")
+            .await
+            == 1
     })
     .await;
     rig.judge(std::slice::from_ref(&first), false, Duration::from_secs(60)).await;

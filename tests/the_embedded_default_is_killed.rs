@@ -39,7 +39,8 @@ async fn what_was_queued_is_sent_after_a_restart() {
     let sendgrid = SendGridStandIn::start();
     let replica = SluiceProcess::start(&config(&sendgrid, &file));
     replica.wait_ready(Duration::from_secs(30));
-    let mut jobs: Vec<Value> = (0..400).map(|i| job(&format!("kept-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
+    let mut jobs: Vec<Value> =
+        (0..400).map(|i| job(&format!("kept-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
     for job in &mut jobs {
         job["class"] = "transactional".into();
     }
@@ -49,7 +50,15 @@ async fn what_was_queued_is_sent_after_a_restart() {
     assert!(answer.iter().all(|it| it["status"] == "queued"), "{answer:?}");
     let again: Vec<Value> = http.post(&url).json(&jobs).send().await.unwrap().json().await.unwrap();
     assert!(again.iter().all(|it| it["status"] == "duplicate"), "{again:?}");
-    let wrong: Value = http.post(&url).json(&serde_json::json!({"v": 1, "id": "x"})).send().await.unwrap().json().await.unwrap();
+    let wrong: Value = http
+        .post(&url)
+        .json(&serde_json::json!({"v": 1, "id": "x"}))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!((&wrong["status"], &wrong["field"]), (&"error".into(), &"from".into()), "{wrong}");
 
     until("a part is sent", Duration::from_secs(30), async || sendgrid.accepted() > 60).await;
@@ -58,18 +67,28 @@ async fn what_was_queued_is_sent_after_a_restart() {
     assert!(before < 400, "killed too late to tell");
     let replica = SluiceProcess::start(&config(&sendgrid, &file));
     replica.wait_ready(Duration::from_secs(30));
-    until("the rest is sent", Duration::from_secs(60), async || sendgrid.accepted_by_job().len() == 400).await;
+    until("the rest is sent", Duration::from_secs(60), async || sendgrid.accepted_by_job().len() == 400)
+        .await;
 
     let view = |id: String| {
         let (http, addr) = (http.clone(), replica.http_addr());
-        async move { http.get(format!("http://{addr}/jobs/{id}")).send().await.unwrap().json::<Value>().await.unwrap() }
+        async move {
+            http.get(format!("http://{addr}/jobs/{id}")).send().await.unwrap().json::<Value>().await.unwrap()
+        }
     };
     let accepted = sendgrid.accepted_by_job();
     for job in &jobs {
         let id = job["id"].as_str().unwrap().to_owned();
-        until(&format!("{id} is accepted"), Duration::from_secs(30), async || view(id.clone()).await["state"] == "accepted").await;
+        until(&format!("{id} is accepted"), Duration::from_secs(30), async || {
+            view(id.clone()).await["state"] == "accepted"
+        })
+        .await;
         let times = accepted[&id];
-        let flagged = view(id.clone()).await["attempt_list"].as_array().unwrap().iter().any(|it| it["outcome"] == "unknown");
+        let flagged = view(id.clone()).await["attempt_list"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["outcome"] == "unknown");
         assert!(times == 1 || flagged, "{id} was accepted {times} times and nothing says so");
     }
 }

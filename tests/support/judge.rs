@@ -71,8 +71,11 @@ impl Rig {
 
     /// Every call that an ESP saw and answered has its attempt.
     async fn assert_attempts_match_the_journal(&self, client: &tokio_postgres::Client) {
-        let attempts: i64 =
-            client.query_one("select count(*) from sluice.attempt where esp = 'grid'", &[]).await.unwrap().get(0);
+        let attempts: i64 = client
+            .query_one("select count(*) from sluice.attempt where esp = 'grid'", &[])
+            .await
+            .unwrap()
+            .get(0);
         let calls = i64::try_from(self.sendgrid.calls()).unwrap();
         assert!(attempts >= calls, "{calls} calls, but only {attempts} attempts");
     }

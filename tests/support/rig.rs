@@ -58,10 +58,7 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) fn new(options: Options) -> Self {
         let (broker, database) = if options.own_servers {
-            (
-                Server::Own(Box::new(PrivateRabbitMq::start())),
-                Server::Own(Box::new(PrivatePostgres::start())),
-            )
+            (Server::Own(Box::new(PrivateRabbitMq::start())), Server::Own(Box::new(PrivatePostgres::start())))
         } else {
             (Server::Shared(shared_rabbitmq()), Server::Shared(shared_postgres()))
         };
@@ -181,12 +178,17 @@ impl Rig {
     /// Messages in the lanes, ready and lent.
     pub(crate) fn in_lanes(&self) -> u64 {
         let depths = self.broker().queue_depths(self.vhost());
-        depths.iter().filter(|(name, _)| name.starts_with("sluice.lane.")).map(|(_, (ready, lent))| ready + lent).sum()
+        depths
+            .iter()
+            .filter(|(name, _)| name.starts_with("sluice.lane."))
+            .map(|(_, (ready, lent))| ready + lent)
+            .sum()
     }
 
     /// A connection to the scenario's database.
     pub(crate) async fn sql(&self) -> tokio_postgres::Client {
-        let (client, connection) = tokio_postgres::connect(&self.db_url, tokio_postgres::NoTls).await.unwrap();
+        let (client, connection) =
+            tokio_postgres::connect(&self.db_url, tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(async move {
             // It ends when the client is dropped, or with a server that was killed.
             connection.await.ok();

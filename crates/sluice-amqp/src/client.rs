@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use secrecy::SecretString;
-use sluice_engine::{Burial, Feed, Inbox, InboxError, LaneDepth, Outbox, PoisonFeed, Publication, PublishError};
+use sluice_engine::{
+    Burial, Feed, Inbox, InboxError, LaneDepth, Outbox, PoisonFeed, Publication, PublishError,
+};
 use sluice_telemetry::Metrics;
 use sluice_types::Lane;
 use tokio::sync::watch;

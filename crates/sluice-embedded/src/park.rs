@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 use sluice_engine::{Due, Parked};
-use sluice_types::{JobId, Timestamp};
+use sluice_types::{JobId, Timestamp, WaitReason};
 
 use crate::convert;
 use crate::due::DueLeases;
@@ -18,6 +18,10 @@ pub(crate) fn park(
     jobs: &[Parked],
 ) -> rusqlite::Result<()> {
     for job in jobs {
+        if job.reason == WaitReason::InFlightElsewhere && is_final(connection, &job.id)? {
+            // The other worker has finished meanwhile: there is nothing to wait for.
+            continue;
+        }
         if leases.holds(&job.id) {
             replace(connection, now, job)?;
         } else {
@@ -25,6 +29,14 @@ pub(crate) fn park(
         }
     }
     Ok(())
+}
+
+fn is_final(connection: &Connection, id: &JobId) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "select exists (select 1 from job where id = ?1 and state not in ('sending', 'deferred', 'unknown'))",
+        )?
+        .query_row([id.as_str()], |row| row.get(0))
 }
 
 /// Parks a job whatever was parked of it before.

@@ -76,7 +76,8 @@ impl Engine {
     /// Starts the roles. Must be called within a tokio runtime; ends with [`Engine::drain`].
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let Parts { plan, roles, clock, inbox, outbox, ledger, slot_source, esps, breakers, metrics, health } = parts;
+        let Parts { plan, roles, clock, inbox, outbox, ledger, slot_source, esps, breakers, metrics, health } =
+            parts;
         let (stop, stop_services) = (CancellationToken::new(), CancellationToken::new());
         let (jobs, lane_tasks, services) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let slots = Arc::new(Slots::new(Arc::clone(&clock), Arc::clone(&metrics)));

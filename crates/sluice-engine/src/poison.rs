@@ -32,7 +32,9 @@ pub(crate) async fn run_poison(worker: Arc<Worker>, stop: CancellationToken) {
                     ack(delivery.receipt, kept);
                 }
             }
-            Err(error) => tracing::debug!(error = %chain(&error), "could not consume what the broker gave up on"),
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "could not consume what the broker gave up on")
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,

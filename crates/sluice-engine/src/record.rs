@@ -19,7 +19,7 @@ use crate::worker::Worker;
 pub(crate) async fn record(worker: &Worker, case: &Case<'_>, sent: Sent) -> Result<(), NotStored> {
     let record = match sent {
         Sent::Called(call) => called(worker, case, call),
-        Sent::Unsent(esp) => unsent(worker, case, esp),
+        Sent::Unsent { esp, reason } => unsent(worker, case, esp, reason),
     };
     let (state, due_now) = match &record.next {
         NextStep::Final { state, .. } => (*state, false),
@@ -57,9 +57,9 @@ fn called(worker: &Worker, case: &Case<'_>, call: Call) -> Record {
     }
 }
 
-fn unsent(worker: &Worker, case: &Case<'_>, esp: EspId) -> Record {
+fn unsent(worker: &Worker, case: &Case<'_>, esp: EspId, reason: WaitReason) -> Record {
     let now = worker.clock.now();
-    let parked = case.parked(Due::In(Duration::from_secs(1)), WaitReason::EspLimit);
+    let parked = case.parked(Due::In(Duration::from_secs(1)), reason);
     Record {
         id: case.job.id.clone(),
         tenant: case.job.tenant.clone(),

@@ -15,6 +15,8 @@ use crate::worker::Worker;
 pub(crate) struct Reservation {
     pub(crate) esp: EspId,
     pub(crate) ticket: Ticket,
+    /// What would hold the job if its turn did not come after all.
+    pub(crate) reason: WaitReason,
     pub(crate) leave: Leave,
     pub(crate) place: OwnedSemaphorePermit,
 }
@@ -69,7 +71,7 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
     let place = tokio::time::timeout(bounds.hold_max, handle.places.clone().acquire_owned()).await;
     let Ok(Ok(place)) = place else { return Err(too_long(bounds.hold_max)) };
     match worker.breakers.ask(&esp) {
-        Ok(leave) => Ok(Reservation { esp, ticket, leave, place }),
+        Ok(leave) => Ok(Reservation { esp, ticket, reason: holding.wait_reason(), leave, place }),
         Err(_until) => Err(Unreserved::RouteAgain),
     }
 }

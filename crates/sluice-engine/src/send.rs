@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_types::{EspId, Outcome, Tick, Timestamp};
+use sluice_types::{EspId, Outcome, Tick, Timestamp, WaitReason};
 
 use crate::case::Case;
 use crate::reserve::Reservation;
@@ -17,7 +17,12 @@ pub(crate) enum Sent {
     /// A call was made.
     Called(Call),
     /// No slot opened in time, or the claim ran out first: nothing was sent.
-    Unsent(EspId),
+    Unsent {
+        /// The ESP that would have been called.
+        esp: EspId,
+        /// What held the job.
+        reason: WaitReason,
+    },
 }
 
 /// One call to an ESP.
@@ -36,14 +41,14 @@ pub(crate) async fn send(
     reservation: Reservation,
     claimed_until: Tick,
 ) -> Sent {
-    let Reservation { esp, mut ticket, leave, place } = reservation;
-    let Some(handle) = worker.esps.get(&esp) else { return Sent::Unsent(esp) };
+    let Reservation { esp, mut ticket, reason, leave, place } = reservation;
+    let Some(handle) = worker.esps.get(&esp) else { return Sent::Unsent { esp, reason } };
     let wait_until = claimed_until.min(worker.clock.tick() + worker.plan.bounds().hold_max);
     loop {
-        let Some(grant) = ticket.turn(wait_until).await else { return Sent::Unsent(esp) };
+        let Some(grant) = ticket.turn(wait_until).await else { return Sent::Unsent { esp, reason } };
         let now = worker.clock.tick();
         if now >= claimed_until {
-            return Sent::Unsent(esp);
+            return Sent::Unsent { esp, reason };
         }
         // A slot that this process was too slow to use is gone: the next one, never two at once.
         if now <= grant.closes {

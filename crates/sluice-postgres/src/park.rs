@@ -17,6 +17,8 @@ const STATEMENT_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 /// A job that is parked already keeps its row. `DO UPDATE .. WHERE false` changes nothing, but waits where a relay
 /// holds the row: `DO NOTHING` would let us ack a job whose only row that relay is about to delete.
+///
+/// A copy that waits for another worker's claim is not parked when that worker has finished meanwhile.
 const PARK: &str = "
 INSERT INTO sluice.pending
     (job_id, tenant, campaign, pool, class, domain, due_at, reason, limit_key,
@@ -29,6 +31,9 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
             $16::bytea[])
     AS p (job_id, tenant, campaign, pool, class, domain, due_at, due_in_us, reason, limit_key,
           attempt, resend, first_seen, faulted, traceparent, body)
+WHERE p.reason <> 'in_flight_elsewhere' OR NOT EXISTS (
+    SELECT FROM sluice.job j
+    WHERE j.id = p.job_id AND j.state NOT IN ('sending', 'deferred', 'unknown'))
 ORDER BY p.job_id COLLATE \"C\"
 ON CONFLICT (job_id) DO UPDATE SET due_at = sluice.pending.due_at WHERE false
 ";

@@ -46,9 +46,19 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError
 /// lapin logs each returned message with its whole body, and at the lower levels its URL with the password and all
 /// frames; the HTTP, SMTP and Postgres clients log requests, envelopes and statements there.
 fn tells_too_much(target: &str, level: tracing::Level) -> bool {
-    const CLIENTS: [&str; 9] =
-        ["lapin", "amq_protocol", "tokio_postgres", "hyper", "hyper_util", "reqwest", "h2", "lettre", "rustls"];
-    let of = |name: &str| target == name || target.strip_prefix(name).is_some_and(|rest| rest.starts_with("::"));
+    const CLIENTS: [&str; 9] = [
+        "lapin",
+        "amq_protocol",
+        "tokio_postgres",
+        "hyper",
+        "hyper_util",
+        "reqwest",
+        "h2",
+        "lettre",
+        "rustls",
+    ];
+    let of =
+        |name: &str| target == name || target.strip_prefix(name).is_some_and(|rest| rest.starts_with("::"));
     of("lapin::returned_messages") || (level > tracing::Level::INFO && CLIENTS.into_iter().any(of))
 }
 

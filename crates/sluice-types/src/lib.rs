@@ -14,7 +14,9 @@ mod time;
 
 pub use address::{ADDRESS_MAX_BYTES, Address, AddressError, LOCAL_PART_MAX_BYTES, normalise_domain};
 pub use ids::{Campaign, EspId, GroupName, JobId, NameError, PoolName, Tenant};
-pub use job::{BODY_MAX_BYTES, Job, JobDocument, LINE_MAX_BYTES, Mailbox, MailboxDocument, check_subject, fingerprint};
+pub use job::{
+    BODY_MAX_BYTES, Job, JobDocument, LINE_MAX_BYTES, Mailbox, MailboxDocument, check_subject, fingerprint,
+};
 pub use lane::{Class, Lane, LaneError};
 pub use limit::{COUNT_MAX, Limit, LimitKind, LimitScope, LimitSpec, LimitSpecError};
 pub use outcome::{DETAIL_MAX_CHARS, DeferralScope, Outcome, clean_detail};

@@ -23,7 +23,8 @@ pub(crate) enum SettingsError {
 
 /// Reads and checks the configuration.
 pub(crate) fn load(config_file: Option<&Path>) -> Result<Config, SettingsError> {
-    let file = config_file.map(Path::to_owned).or_else(|| environment::variable("SLUICE_CONFIG").map(PathBuf::from));
+    let file =
+        config_file.map(Path::to_owned).or_else(|| environment::variable("SLUICE_CONFIG").map(PathBuf::from));
     let text = match &file {
         None => String::new(),
         Some(path) => std::fs::read_to_string(path)
@@ -36,5 +37,7 @@ pub(crate) fn load(config_file: Option<&Path>) -> Result<Config, SettingsError> 
 
 /// Reads a secret's file; the line break at its end is not part of it.
 fn read_secret(path: &str) -> Result<String, String> {
-    std::fs::read_to_string(path).map(|text| text.trim_end_matches(['\r', '\n']).to_owned()).map_err(|e| e.to_string())
+    std::fs::read_to_string(path)
+        .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+        .map_err(|e| e.to_string())
 }

@@ -164,33 +164,46 @@ fn secret(url: Option<&SecretString>, key: &str) -> anyhow::Result<SecretString>
 
 /// The ESP clients of a configuration.
 pub(crate) fn esps(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Vec<Arc<dyn Esp>>> {
-    config.esps.iter().map(|esp| open_esp(esp, Arc::clone(clock)).with_context(|| format!("esp {}", esp.name))).collect()
+    config
+        .esps
+        .iter()
+        .map(|esp| open_esp(esp, Arc::clone(clock)).with_context(|| format!("esp {}", esp.name)))
+        .collect()
 }
 
 fn open_esp(esp: &EspConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Esp>> {
     let id = esp.name.clone();
     Ok(match esp.kind {
-        EspKind::Smtp => Arc::new(SmtpEsp::new(&SmtpSettings {
-            id,
-            url: secret(esp.url.as_ref(), "url")?,
-            tls_ca_file: esp.tls_ca_file.clone(),
-            hello_name: esp.hello_name.clone(),
-            timeout: esp.timeout,
-            max_connections: esp.max_in_flight,
-        }, clock)?),
-        EspKind::Sendgrid => Arc::new(SendGridEsp::new(&SendGridSettings {
-            id,
-            base_url: esp.base_url.clone().unwrap_or_else(|| sluice_esp::SENDGRID_BASE_URL.to_owned()),
-            api_key: secret(esp.api_key.as_ref(), "api_key")?,
-            timeout: esp.timeout,
-        }, clock)?),
-        EspKind::Sandbox => Arc::new(SandboxEsp::new(&SandboxSettings {
-            id,
-            latency: esp.sandbox.latency,
-            journal: esp.sandbox.journal.clone(),
-            fail_from: esp.sandbox.fail_from,
-            fail_count: esp.sandbox.fail_count,
-        }, clock)?),
+        EspKind::Smtp => Arc::new(SmtpEsp::new(
+            &SmtpSettings {
+                id,
+                url: secret(esp.url.as_ref(), "url")?,
+                tls_ca_file: esp.tls_ca_file.clone(),
+                hello_name: esp.hello_name.clone(),
+                timeout: esp.timeout,
+                max_connections: esp.max_in_flight,
+            },
+            clock,
+        )?),
+        EspKind::Sendgrid => Arc::new(SendGridEsp::new(
+            &SendGridSettings {
+                id,
+                base_url: esp.base_url.clone().unwrap_or_else(|| sluice_esp::SENDGRID_BASE_URL.to_owned()),
+                api_key: secret(esp.api_key.as_ref(), "api_key")?,
+                timeout: esp.timeout,
+            },
+            clock,
+        )?),
+        EspKind::Sandbox => Arc::new(SandboxEsp::new(
+            &SandboxSettings {
+                id,
+                latency: esp.sandbox.latency,
+                journal: esp.sandbox.journal.clone(),
+                fail_from: esp.sandbox.fail_from,
+                fail_count: esp.sandbox.fail_count,
+            },
+            clock,
+        )?),
         EspKind::Ses
         | EspKind::Mailgun
         | EspKind::Postmark

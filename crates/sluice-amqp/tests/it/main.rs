@@ -6,9 +6,9 @@
     reason = "helpers of tests are tests, though not marked as such"
 )]
 
-mod conformance;
 mod acks;
 mod broker_loss;
+mod conformance;
 mod publishing;
 mod rig;
 mod routing;

@@ -14,6 +14,8 @@ use crate::ports::{Leased, Want};
 pub(super) const LEAD: Duration = Duration::from_millis(300);
 /// Tickets whose turn counts as near although no slot is there yet: their claim and the lease go side by side.
 const NEAR_AHEAD: usize = 2;
+/// How soon to look again whether a turn has come near.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// Slots of one limit asked for at most in one lease.
 const WANT_MAX: u32 = 50_000;
 /// Lines and limits that nobody has used for so long are forgotten.
@@ -33,6 +35,8 @@ struct Key {
     next_open: Option<Tick>,
     /// Jobs in any line that need a slot here.
     waiting: usize,
+    /// Of these, jobs whose turn is near.
+    near: usize,
     /// Slots used per second, smoothed.
     rate: f64,
     used_since_lease: u32,
@@ -135,9 +139,8 @@ impl Book {
             last_use: now,
         });
         line.last_use = now;
-        let capacity = near_capacity(&self.keys, &line.limits, now);
-        let near = if line.near == line.waiting.len() && line.near < capacity {
-            line.near += 1;
+        let near = if line.near == line.waiting.len() && has_room_near(&self.keys, &line.limits, now) {
+            count_near(&mut self.keys, line);
             line.waiting.insert(number, None);
             None
         } else {
@@ -158,24 +161,26 @@ impl Book {
     pub(super) fn leave(&mut self, line_key: &LineKey, number: u64) -> bool {
         let Some(line) = self.lines.get_mut(line_key) else { return false };
         line.ready.remove(&number);
-        let Some(sender) = line.waiting.remove(&number) else { return false };
-        if sender.is_none() {
-            line.near = line.near.saturating_sub(1);
-        }
-        for limit in &line.limits {
-            if let Some(key) = self.keys.get_mut(limit) {
-                key.waiting = key.waiting.saturating_sub(1);
-            }
-        }
-        line.near < line.waiting.len() || !line.ready.is_empty()
+        count_out(&mut self.keys, line, number) && (line.near < line.waiting.len() || !line.ready.is_empty())
     }
 
     /// `number` could send at once: gives it its slots, or a place among the ready.
     pub(super) fn ready(&mut self, line_key: &LineKey, number: u64, now: Tick) -> Ready {
         let (tell, grant) = oneshot::channel();
         let Some(line) = self.lines.get_mut(line_key) else { return Ready::Wait(grant) };
+        if let std::collections::btree_map::Entry::Vacant(place) = line.waiting.entry(number) {
+            // It had a slot and was too slow for it: back to the head of the line.
+            place.insert(None);
+            count_near(&mut self.keys, line);
+            for limit in &line.limits {
+                if let Some(key) = self.keys.get_mut(limit) {
+                    key.waiting += 1;
+                }
+            }
+        }
         let first = line.ready.keys().next().is_none_or(|other| *other > number);
         if first && let Some(granted) = take(&mut self.keys, &line.limits, now) {
+            count_out(&mut self.keys, line, number);
             return Ready::Granted(granted);
         }
         line.ready.insert(number, tell);
@@ -190,6 +195,7 @@ impl Book {
         for line in &mut open {
             tell_near(keys, line, now);
         }
+        let untold = open.iter().any(|line| line.near < line.waiting.len()).then(|| now + LOOK_AGAIN);
         open.retain(|line| !line.ready.is_empty());
         let mut moved = true;
         while moved {
@@ -201,6 +207,7 @@ impl Book {
                     }
                     match take(keys, &line.limits, now) {
                         Some(grant) => {
+                            count_out(keys, line, number);
                             // The receiver may have given up this very moment: then the slot lapses, as it must.
                             moved |= tell.send(grant).is_ok();
                         }
@@ -215,6 +222,7 @@ impl Book {
         open.iter()
             .filter(|line| !line.ready.is_empty())
             .filter_map(|line| next_open(keys, &line.limits))
+            .chain(untold)
             .min()
     }
 
@@ -291,35 +299,48 @@ impl Book {
     }
 }
 
-/// How many of a line may count as near: as many as slots open within [`LEAD`], and a few more unless it is shut.
-fn near_capacity(keys: &HashMap<Limit, Key>, limits: &[Limit], now: Tick) -> usize {
+/// Whether one more turn may count as near: under each limit there may be as many, over all lines, as slots open within
+/// [`LEAD`], and a few more unless it is shut.
+fn has_room_near(keys: &HashMap<Limit, Key>, limits: &[Limit], now: Tick) -> bool {
     let by = now + LEAD;
-    limits
-        .iter()
-        .filter_map(|limit| keys.get(limit))
-        .map(|key| {
-            let opening = usize::try_from(key.opening_by(by)).unwrap_or(usize::MAX);
-            if key.is_shut_until_after(by) { opening } else { opening.saturating_add(NEAR_AHEAD) }
-        })
-        .min()
-        .unwrap_or(usize::MAX)
+    limits.iter().filter_map(|limit| keys.get(limit)).all(|key| {
+        let opening = usize::try_from(key.opening_by(by)).unwrap_or(usize::MAX);
+        let room = if key.is_shut_until_after(by) { opening } else { opening.saturating_add(NEAR_AHEAD) };
+        key.near < room
+    })
 }
 
-fn tell_near(keys: &HashMap<Limit, Key>, line: &mut Line, now: Tick) {
-    if line.near == line.waiting.len() {
-        return;
-    }
-    let capacity = near_capacity(keys, &line.limits, now);
-    for sender in line.waiting.values_mut() {
-        if line.near >= capacity {
-            return;
+fn count_near(keys: &mut HashMap<Limit, Key>, line: &mut Line) {
+    line.near += 1;
+    for limit in &line.limits {
+        if let Some(key) = keys.get_mut(limit) {
+            key.near += 1;
         }
-        if let Some(tell) = sender.take() {
-            line.near += 1;
-            // One who has given up leaves the line by itself.
-            if tell.send(()).is_err() {
-                tracing::trace!("a ticket was given up as its turn came near");
-            }
+    }
+}
+
+/// Takes a number out of its line; false when it was not there (any more).
+fn count_out(keys: &mut HashMap<Limit, Key>, line: &mut Line, number: u64) -> bool {
+    let Some(sender) = line.waiting.remove(&number) else { return false };
+    let was_near = usize::from(sender.is_none());
+    line.near = line.near.saturating_sub(was_near);
+    for limit in &line.limits {
+        if let Some(key) = keys.get_mut(limit) {
+            key.waiting = key.waiting.saturating_sub(1);
+            key.near = key.near.saturating_sub(was_near);
+        }
+    }
+    true
+}
+
+/// Tells those of a line whose turn has come near, first come first served.
+fn tell_near(keys: &mut HashMap<Limit, Key>, line: &mut Line, now: Tick) {
+    while line.near < line.waiting.len() && has_room_near(keys, &line.limits, now) {
+        let Some(tell) = line.waiting.values_mut().find_map(Option::take) else { return };
+        count_near(keys, line);
+        // One who has given up leaves the line by itself.
+        if tell.send(()).is_err() {
+            tracing::trace!("a ticket was given up as its turn came near");
         }
     }
 }

@@ -238,3 +238,39 @@ async fn idle_replicas_lease_nothing() {
     assert_eq!(*store.leased.lock().unwrap(), leased, "nobody waits, so nothing is leased");
     drop(idle);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_limit_loses_no_slot_to_waiting() {
+    let store = Store::new(Duration::from_millis(4));
+    let journal = Journal::default();
+    let (a, b) = (replica(&store), replica(&store));
+    let slow = limit(LimitScope::Group("gmail".parse().unwrap()), "2/s");
+    backlog(&a, "gmail", std::slice::from_ref(&slow), 30, &journal);
+    backlog(&b, "gmail", std::slice::from_ref(&slow), 30, &journal);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let sent = times(&journal, None);
+    assert!(worst_window(&sent, Duration::from_secs(1)) <= 2);
+    assert!(sent.len() >= 37, "{} of 39", sent.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_share_a_limit_do_not_each_claim_for_its_slots() {
+    let store = Store::new(Duration::from_millis(4));
+    let it = replica(&store);
+    let slow = limit(LimitScope::Group("gmail".parse().unwrap()), "10/s");
+    let mut tickets = Vec::new();
+    for _ in 0..10 {
+        for class in Class::ALL {
+            for esp in ["one", "two", "three"] {
+                let key = LineKey { class, esp: esp.parse().unwrap(), ..line("gmail") };
+                tickets.push(it.slots.draw(&key, std::slice::from_ref(&slow)));
+            }
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut near = 0;
+    for ticket in &mut tickets {
+        near += usize::from(ticket.near(Tick::ZERO).await);
+    }
+    assert!((1..=6).contains(&near), "{near} may claim, but 3 or 4 slots open within the lead");
+}

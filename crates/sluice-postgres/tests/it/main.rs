@@ -5,8 +5,8 @@
 )]
 #![expect(clippy::unwrap_used, reason = "what a helper cannot do fails its test")]
 
-mod conformance;
 mod claim;
+mod conformance;
 mod console;
 mod due;
 mod faults;

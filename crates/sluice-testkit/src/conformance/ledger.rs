@@ -242,6 +242,15 @@ pub async fn a_final_result_removes_the_parked_copy(store: Store) {
     assert_eq!(store.console.job(&id).await.unwrap().unwrap().pending, None);
 }
 
+/// A copy that waited for the claim of a job that is final by now has nothing to wait for.
+pub async fn a_copy_of_a_final_job_is_not_parked(store: Store) {
+    let id = fresh_id("job");
+    store.claim_one(claim(&id)).await;
+    store.record_one(accepted(&id, 1)).await;
+    store.ledger.park(&[parked(&id, LATER, WaitReason::InFlightElsewhere, 1)]).await.unwrap();
+    assert_eq!(store.console.job(&id).await.unwrap().unwrap().pending, None);
+}
+
 /// Until somebody says so.
 pub async fn a_held_job_is_never_due(store: Store) {
     let id = fresh_id("job");

@@ -7,8 +7,8 @@ mod parse;
 use std::collections::BTreeMap;
 
 pub use check::check_subject;
-pub use parse::fingerprint;
 pub use document::{JobDocument, MailboxDocument};
+pub use parse::fingerprint;
 
 use crate::{Address, Campaign, Class, JobId, PoolName, Tenant, Timestamp};
 

@@ -33,7 +33,8 @@ pub(crate) async fn run(config: Config, roles: RunRoles) -> anyhow::Result<bool>
     let own_breakers = roles.worker.then(|| Arc::clone(&breakers));
     let esps = esps(&config, &outside.clock)?;
     let engine = Arc::new(OnceLock::new());
-    let http = if roles.http { Http::start(&config, &outside, &health, own_breakers, &engine).await? } else { None };
+    let http =
+        if roles.http { Http::start(&config, &outside, &health, own_breakers, &engine).await? } else { None };
 
     let mut signals = Signals::new()?;
     let prepared = tokio::select! {
