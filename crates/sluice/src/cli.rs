@@ -171,7 +171,7 @@ impl Command {
             // Its report says which jobs could not be queued; a log line for each would bury it.
             Self::Enqueue(_) => Some("warn,sluice_engine::intake=error"),
             // A log line would tear the live view; what the demo provokes is told in its report.
-            Self::Demo(_) => Some("error"),
+            Self::Demo(_) => Some("error,sluice_engine::breakers=off"),
             Self::Status(_) | Self::Dead(_) => Some("warn"),
         }
     }

@@ -53,7 +53,7 @@ pub(super) struct RunArgs {
     #[arg(hide_possible_values = true, hide_default_value = true)]
     #[arg(default_values_t = [Role::Worker, Role::Relay, Role::Http])]
     roles: Vec<Role>,
-    /// Mail server to send through in place of the sandbox, where the configuration names no [[esp]]
+    /// Mail server to send through in place of the sandbox, where the configuration names no `[[esp]]`
     #[arg(long, value_name = "URL")]
     smtp: Option<SecretString>,
     /// Address and port of HTTP; wins over `http.listen`
