@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use sluice_engine::{
-    Claim, ClaimVerdict, DeadLetter, DueBatch, Ledger, LedgerError, Parked, Record, RecordVerdict,
+    Claim, ClaimVerdict, DeadLetter, DueBatch, Ledger, LedgerError, ParkVerdict, Parked, Record,
+    RecordVerdict,
 };
 
 use crate::{Embedded, StoreError, claim, due, park, record, refuse};
@@ -29,7 +30,7 @@ impl Ledger for Embedded {
         Ok(shared.writer.write(count, work).await?)
     }
 
-    async fn park(&self, jobs: &[Parked]) -> Result<(), LedgerError> {
+    async fn park(&self, jobs: &[Parked]) -> Result<Vec<ParkVerdict>, LedgerError> {
         let shared = self.shared();
         let (count, jobs, leases) = (jobs.len(), jobs.to_vec(), shared.due.clone());
         let now = shared.clock.now();

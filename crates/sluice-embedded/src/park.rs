@@ -1,7 +1,7 @@
 //! `pending`: everything that is not due yet.
 
 use rusqlite::{Connection, params};
-use sluice_engine::{Due, Parked};
+use sluice_engine::{Due, ParkVerdict, Parked};
 use sluice_types::{JobId, Timestamp, WaitReason};
 
 use crate::convert;
@@ -16,19 +16,35 @@ pub(crate) fn park(
     leases: &DueLeases,
     now: Timestamp,
     jobs: &[Parked],
-) -> rusqlite::Result<()> {
-    for job in jobs {
-        if job.reason == WaitReason::InFlightElsewhere && is_final(connection, &job.id)? {
-            // The other worker has finished meanwhile: there is nothing to wait for.
-            continue;
-        }
-        if leases.holds(&job.id) {
-            replace(connection, now, job)?;
-        } else {
-            insert(connection, now, job)?;
-        }
+) -> rusqlite::Result<Vec<ParkVerdict>> {
+    jobs.iter().map(|job| park_one(connection, leases, now, job)).collect()
+}
+
+fn park_one(
+    connection: &Connection,
+    leases: &DueLeases,
+    now: Timestamp,
+    job: &Parked,
+) -> rusqlite::Result<ParkVerdict> {
+    if job.reason == WaitReason::InFlightElsewhere && is_final(connection, &job.id)? {
+        // The other worker has finished meanwhile: there is nothing to wait for.
+        return Ok(ParkVerdict::Parked);
     }
-    Ok(())
+    if is_parked_with_another_body(connection, job)? {
+        return Ok(ParkVerdict::Conflict);
+    }
+    if leases.holds(&job.id) {
+        replace(connection, now, job)?;
+    } else {
+        insert(connection, now, job)?;
+    }
+    Ok(ParkVerdict::Parked)
+}
+
+fn is_parked_with_another_body(connection: &Connection, job: &Parked) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("select exists (select 1 from pending where job_id = ?1 and body <> ?2)")?
+        .query_row(params![job.id.as_str(), job.body.as_ref()], |row| row.get(0))
 }
 
 fn is_final(connection: &Connection, id: &JobId) -> rusqlite::Result<bool> {
@@ -43,13 +59,19 @@ fn is_final(connection: &Connection, id: &JobId) -> rusqlite::Result<bool> {
 ///
 /// It gets a new row with a new `seq`, so that a relay which published the old one does not remove it.
 pub(crate) fn replace(connection: &Connection, now: Timestamp, job: &Parked) -> rusqlite::Result<()> {
-    forget(connection, &job.id)?;
+    connection.prepare_cached("delete from pending where job_id = ?1")?.execute([job.id.as_str()])?;
     insert(connection, now, job)
 }
 
-/// Removes whatever is parked of a job.
+/// Removes the copies that wait for the outcome of a job which is final now.
+///
+/// A copy that waits for a slot or its time stays: it may have another body, which the claim will find out.
 pub(crate) fn forget(connection: &Connection, id: &JobId) -> rusqlite::Result<()> {
-    connection.prepare_cached("delete from pending where job_id = ?1")?.execute([id.as_str()])?;
+    connection
+        .prepare_cached(
+            "delete from pending where job_id = ?1 and reason in ('in_flight_elsewhere', 'unknown', 'retry')",
+        )?
+        .execute([id.as_str()])?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_types::{Category, EspId, JobState, Refusal, RefusalReason, Tick, WaitReason};
+use sluice_types::{Category, EspId, JobState, Refusal, Tick, WaitReason};
 
 use crate::ack::NotStored;
 use crate::case::Case;
@@ -78,11 +78,7 @@ async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed
             worker.metrics.duplicate();
             Claimed::Over
         }
-        ClaimVerdict::Conflict => Claimed::Refuse(Refusal::new(
-            RefusalReason::IdConflict,
-            "id",
-            "this id was used before with another body; the first one stands",
-        )),
+        ClaimVerdict::Conflict => Claimed::Refuse(Refusal::id_conflict()),
         ClaimVerdict::InFlight { remaining } => {
             Claimed::Park(Box::new(case.parked(Due::In(remaining), WaitReason::InFlightElsewhere)))
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use sluice_types::{Job, JobId, Refusal, RefusalReason};
+use sluice_types::{Job, JobId, Refusal};
 
 use crate::decode::decode;
 use crate::health::chain;
@@ -98,9 +98,7 @@ impl Intake {
             };
             match seen_with {
                 Some(Some(fingerprint)) if fingerprint != job.fingerprint => {
-                    let detail = "this id was used before with another body; the first one stands";
-                    let refusal = Refusal::new(RefusalReason::IdConflict, "id", detail);
-                    answers.push(IntakeAnswer::Error { id: Some(id), refusal });
+                    answers.push(IntakeAnswer::Error { id: Some(id), refusal: Refusal::id_conflict() });
                 }
                 Some(_) => answers.push(IntakeAnswer::Duplicate { id }),
                 None => {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use sluice_types::{Tick, WaitReason};
+use sluice_types::{Refusal, Tick, WaitReason};
 
 use crate::ack::NotStored;
+use crate::batcher::Written;
 use crate::case::Case;
-use crate::ports::{Due, Parked};
+use crate::ports::{Due, ParkVerdict, Parked};
+use crate::refuse::refuse;
 use crate::worker::Worker;
 
 /// Holds a job in memory for `wait`, if that ends within `hold_max` of its arrival; false when it must be parked.
@@ -30,17 +32,21 @@ pub(crate) fn due_at(worker: &Worker, until: Tick) -> Due {
     Due::In(until.since(worker.clock.tick()).max(Duration::from_millis(100)))
 }
 
-/// Writes a job to `pending`; the delivery can be acked then.
+/// Writes a job to `pending`; the delivery can be acked then. A job whose id is parked with another body is refused.
 ///
 /// # Errors
 /// When the store does not take it: the delivery must be given back.
 pub(crate) async fn park(worker: &Worker, parked: Parked) -> Result<(), NotStored> {
-    let (id, reason) = (parked.id.clone(), parked.reason);
+    let (id, reason, body) = (parked.id.clone(), parked.reason, parked.body.clone());
+    let lane = worker.plan.lane(&parked.pool, parked.class, &parked.domain);
     match worker.parks.submit(parked).await {
-        Ok(_) => {
+        Ok(Written { answer: ParkVerdict::Parked, .. }) => {
             worker.metrics.parked(reason);
             tracing::debug!(job = %id, %reason, "parked");
             Ok(())
+        }
+        Ok(Written { answer: ParkVerdict::Conflict, .. }) => {
+            refuse(worker, &lane, &body, Refusal::id_conflict()).await
         }
         Err(error) => {
             tracing::warn!(job = %id, error = %crate::health::chain(&error), "could not park a job");

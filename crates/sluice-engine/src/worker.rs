@@ -14,8 +14,8 @@ use crate::breakers::Breakers;
 use crate::health::Health;
 use crate::plan::Plan;
 use crate::ports::{
-    Claim, ClaimVerdict, Clock, DeadLetter, Esp, Inbox, Ledger, LedgerError, Outbox, Parked, Record,
-    RecordVerdict,
+    Claim, ClaimVerdict, Clock, DeadLetter, Esp, Inbox, Ledger, LedgerError, Outbox, ParkVerdict, Parked,
+    Record, RecordVerdict,
 };
 use crate::slots::Slots;
 
@@ -138,5 +138,5 @@ macro_rules! batched {
 
 batched!(ClaimWrite, Claim, Claim => ClaimVerdict, |it| Some(it.id.as_str()), |ledger, rows| ledger.claim(rows).await);
 batched!(RecordWrite, Record, Record => RecordVerdict, |it| Some(it.id.as_str()), |ledger, rows| ledger.record(rows).await);
-batched!(ParkWrite, Park, Parked => (), |it| Some(it.id.as_str()), |ledger, rows| ledger.park(rows).await.map(|()| vec![(); rows.len()]));
+batched!(ParkWrite, Park, Parked => ParkVerdict, |it| Some(it.id.as_str()), |ledger, rows| ledger.park(rows).await);
 batched!(RefuseWrite, Refuse, DeadLetter => (), |_it| None, |ledger, rows| ledger.refuse(rows).await.map(|()| vec![(); rows.len()]));

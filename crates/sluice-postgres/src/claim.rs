@@ -93,6 +93,7 @@ WITH input AS MATERIALIZED (
     WHERE job_id = ANY (ARRAY(
         SELECT q.job_id FROM sluice.pending q
         WHERE q.job_id = ANY (ARRAY(SELECT p.id FROM put p WHERE p.state NOT IN ('sending', 'unknown')))
+          AND q.reason IN ('in_flight_elsewhere', 'unknown', 'retry')
         FOR UPDATE SKIP LOCKED))
 )
 SELECT p.id, true AS put, p.tenant, p.state, p.attempts, NULL::bigint AS fingerprint,

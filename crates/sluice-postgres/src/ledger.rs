@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use sluice_engine::{
-    Claim, ClaimVerdict, DeadLetter, DueBatch, Ledger, LedgerError, Parked, Record, RecordVerdict,
+    Claim, ClaimVerdict, DeadLetter, DueBatch, Ledger, LedgerError, ParkVerdict, Parked, Record,
+    RecordVerdict,
 };
 
 use crate::Postgres;
@@ -17,7 +18,7 @@ impl Ledger for Postgres {
         Ok(self.record_results(records).await?)
     }
 
-    async fn park(&self, jobs: &[Parked]) -> Result<(), LedgerError> {
+    async fn park(&self, jobs: &[Parked]) -> Result<Vec<ParkVerdict>, LedgerError> {
         Ok(self.park_jobs(jobs).await?)
     }
 

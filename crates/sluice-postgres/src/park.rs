@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::SystemTime;
 
-use sluice_engine::{Due, Parked};
+use sluice_engine::{Due, ParkVerdict, Parked};
 use tokio_postgres::types::ToSql;
 
-use crate::convert::{clean, clean_some, instant, int4, wait_us};
+use crate::convert::{clean, clean_some, column, instant, int4, wait_us};
 use crate::{Postgres, StoreError};
 
 const STEP: &str = "park jobs";
@@ -19,37 +19,48 @@ const STATEMENT_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// holds the row: `DO NOTHING` would let us ack a job whose only row that relay is about to delete.
 ///
 /// A copy that waits for another worker's claim is not parked when that worker has finished meanwhile.
+///
+/// Answers the jobs that were parked before with another body.
 const PARK: &str = "
+WITH p AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+            $8::bigint[], $9::text[], $10::text[], $11::int[], $12::boolean[], $13::timestamptz[], $14::text[],
+            $15::text[], $16::bytea[])
+        AS u (job_id, tenant, campaign, pool, class, domain, due_at, due_in_us, reason, limit_key,
+              attempt, resend, first_seen, faulted, traceparent, body)
+), put AS (
 INSERT INTO sluice.pending
     (job_id, tenant, campaign, pool, class, domain, due_at, reason, limit_key,
      attempt, resend, first_seen, faulted, traceparent, body)
 SELECT p.job_id, p.tenant, p.campaign, p.pool, p.class, p.domain,
     coalesce(p.due_at, clock_timestamp() + p.due_in_us * interval '1 microsecond'), p.reason, p.limit_key,
     p.attempt, p.resend, p.first_seen, string_to_array(p.faulted, ','), p.traceparent, p.body
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::bigint[],
-            $9::text[], $10::text[], $11::int[], $12::boolean[], $13::timestamptz[], $14::text[], $15::text[],
-            $16::bytea[])
-    AS p (job_id, tenant, campaign, pool, class, domain, due_at, due_in_us, reason, limit_key,
-          attempt, resend, first_seen, faulted, traceparent, body)
+FROM p
 WHERE p.reason <> 'in_flight_elsewhere' OR NOT EXISTS (
     SELECT FROM sluice.job j
     WHERE j.id = p.job_id AND j.state NOT IN ('sending', 'deferred', 'unknown'))
 ORDER BY p.job_id COLLATE \"C\"
 ON CONFLICT (job_id) DO UPDATE SET due_at = sluice.pending.due_at WHERE false
+)
+SELECT q.job_id FROM p JOIN sluice.pending q ON q.job_id = p.job_id WHERE q.body <> p.body
 ";
 
 impl Postgres {
     /// Parks a batch, in several statements when the bodies are large.
-    pub(crate) async fn park_jobs(&self, jobs: &[Parked]) -> Result<(), StoreError> {
+    pub(crate) async fn park_jobs(&self, jobs: &[Parked]) -> Result<Vec<ParkVerdict>, StoreError> {
         let mut seen = HashSet::with_capacity(jobs.len());
         let first: Vec<&Parked> = jobs.iter().filter(|job| seen.insert(job.id.as_str())).collect();
+        let mut conflicts = HashSet::new();
         for chunk in chunks(&first, |job| job.body.len()) {
-            self.park_once(chunk).await?;
+            conflicts.extend(self.park_once(chunk).await?);
         }
-        Ok(())
+        let conflicts = |job: &Parked| conflicts.contains(job.id.as_str());
+        let verdict = |job| if conflicts(job) { ParkVerdict::Conflict } else { ParkVerdict::Parked };
+        Ok(jobs.iter().map(verdict).collect())
     }
 
-    async fn park_once(&self, jobs: &[&Parked]) -> Result<(), StoreError> {
+    /// Answers the ids that are parked with another body.
+    async fn park_once(&self, jobs: &[&Parked]) -> Result<Vec<String>, StoreError> {
         let mut columns = ParkedColumns::default();
         let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
         let tenants: Vec<&str> = jobs.iter().map(|job| job.tenant.as_str()).collect();
@@ -58,8 +69,8 @@ impl Postgres {
         }
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&ids, &tenants];
         params.extend(columns.params());
-        self.writers.query(STEP, PARK, &params).await?;
-        Ok(())
+        let rows = self.writers.query(STEP, PARK, &params).await?;
+        rows.iter().map(|row| column(row, STEP, "job_id")).collect()
     }
 }
 

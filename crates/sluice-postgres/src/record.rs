@@ -61,6 +61,7 @@ WITH input AS MATERIALIZED (
     WHERE job_id = ANY (ARRAY(
         SELECT q.job_id FROM sluice.pending q
         WHERE q.job_id = ANY (ARRAY(SELECT m.id FROM mine m WHERE m.final))
+          AND q.reason IN ('in_flight_elsewhere', 'unknown', 'retry')
         FOR UPDATE SKIP LOCKED))
 ), kept AS (
     INSERT INTO sluice.pending

@@ -88,6 +88,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The refusal of a job whose id is taken by a job with another body.
+    #[must_use]
+    pub fn id_conflict() -> Self {
+        let detail = "this id was used before with another body; the first one stands";
+        Self::new(RefusalReason::IdConflict, "id", detail)
+    }
+
     /// A refusal for `field`.
     #[must_use]
     pub fn new(reason: RefusalReason, field: impl Into<String>, detail: impl Into<String>) -> Self {

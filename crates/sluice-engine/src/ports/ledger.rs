@@ -31,11 +31,12 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// When the store could not be asked; the call may be repeated.
     async fn record(&self, records: &[Record]) -> Result<Vec<RecordVerdict>, LedgerError>;
 
-    /// Parks jobs that hold no claim. A job that is parked already keeps its first row.
+    /// Parks jobs that hold no claim; one verdict per job, in order. A job that is parked already keeps its first row.
+    /// No two jobs of one call have the same id.
     ///
     /// # Errors
     /// When the store could not be asked; the call may be repeated.
-    async fn park(&self, jobs: &[Parked]) -> Result<(), LedgerError>;
+    async fn park(&self, jobs: &[Parked]) -> Result<Vec<ParkVerdict>, LedgerError>;
 
     /// Keeps refused messages for a person to look at.
     ///
@@ -164,6 +165,15 @@ pub enum NextStep {
     Unknown(Parked),
     /// It was not sent after all: the attempt counter goes back and it waits in `pending`.
     Unsent(Parked),
+}
+
+/// The ledger's word on a job to be parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParkVerdict {
+    /// It is parked, was parked before, or need not be since it is final.
+    Parked,
+    /// The same id is parked with another body, and keeps its row.
+    Conflict,
 }
 
 /// The ledger's word on a record.

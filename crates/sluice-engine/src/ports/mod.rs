@@ -18,7 +18,8 @@ pub use console::{
 pub use esp::Esp;
 pub use inbox::{Acker, Delivery, Feed, Inbox, InboxError, LaneDepth, Passport, PoisonFeed, Receipt};
 pub use ledger::{
-    Claim, ClaimVerdict, DeadLetter, Intent, Ledger, LedgerError, NextStep, Record, RecordVerdict,
+    Claim, ClaimVerdict, DeadLetter, Intent, Ledger, LedgerError, NextStep, ParkVerdict, Record,
+    RecordVerdict,
 };
 pub use outbox::{Burial, Outbox, Publication, PublishError};
 pub use pending::{Due, DueBatch, Parked, PendingJob};

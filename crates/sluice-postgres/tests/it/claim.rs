@@ -121,7 +121,7 @@ async fn a_suppressed_recipient_closes_the_job() {
     assert_eq!(fixture.job("own-tenant").await, "suppressed/0/suppressed/f");
 
     a.suppress(&[entry(None, "ADA@gmail.com")]).await.unwrap();
-    a.park(&[parked("every", 1, Due::Held, WaitReason::Scheduled)]).await.unwrap();
+    a.park(&[parked("every", 1, Due::Held, WaitReason::Unknown)]).await.unwrap();
     assert_eq!(claim_one(&a, claim("every", 1)).await, ClaimVerdict::Suppressed);
     assert_eq!(fixture.pending("every").await, "");
     assert_eq!(claim_one(&a, claim("every", 1)).await, ClaimVerdict::Done);

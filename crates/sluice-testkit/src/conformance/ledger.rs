@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_engine::{
-    ClaimVerdict, Console, DeadLetter, Due, Intent, Ledger, NextStep, RecordVerdict, SuppressionEntry,
+    ClaimVerdict, Console, DeadLetter, Due, Intent, Ledger, NextStep, ParkVerdict, RecordVerdict,
+    SuppressionEntry,
 };
 use sluice_types::{Category, JobId, JobState, Outcome, Refusal, RefusalReason, WaitReason};
 
@@ -249,6 +250,23 @@ pub async fn a_copy_of_a_final_job_is_not_parked(store: Store) {
     store.record_one(accepted(&id, 1)).await;
     store.ledger.park(&[parked(&id, LATER, WaitReason::InFlightElsewhere, 1)]).await.unwrap();
     assert_eq!(store.console.job(&id).await.unwrap().unwrap().pending, None);
+}
+
+/// The first body stands, and the other is not silently dropped.
+pub async fn another_body_under_a_parked_id_is_a_conflict(store: Store) {
+    let id = fresh_id("job");
+    let first = parked(&id, LATER, WaitReason::GroupLimit, 1);
+    let mut second = first.clone();
+    second.body = Bytes::from_static(b"{\"v\":1,\"subject\":\"other\"}");
+    assert_eq!(store.ledger.park(std::slice::from_ref(&first)).await.unwrap(), [ParkVerdict::Parked]);
+    let good = parked(&fresh_id("good"), LATER, WaitReason::GroupLimit, 1);
+    let verdicts = store.ledger.park(&[second, good]).await.unwrap();
+    assert_eq!(verdicts, [ParkVerdict::Conflict, ParkVerdict::Parked]);
+    assert_eq!(store.ledger.park(&[first]).await.unwrap(), [ParkVerdict::Parked]);
+    // A copy that waits for a slot outlives the job: only its claim can tell whether it is the same job.
+    store.claim_one(claim(&id)).await;
+    store.record_one(accepted(&id, 1)).await;
+    assert!(store.console.job(&id).await.unwrap().unwrap().pending.is_some());
 }
 
 /// Until somebody says so.

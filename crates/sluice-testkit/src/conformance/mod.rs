@@ -52,6 +52,7 @@ macro_rules! ledger_conformance {
                 what_is_due_is_hidden_until_it_is_published_or_dropped,
                 a_final_result_removes_the_parked_copy,
                 a_copy_of_a_final_job_is_not_parked,
+                another_body_under_a_parked_id_is_a_conflict,
                 a_held_job_is_never_due,
                 a_batch_of_claims_answers_in_order,
                 dead_letters_are_kept_shown_and_dropped,
