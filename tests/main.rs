@@ -11,6 +11,7 @@ mod deferred_jobs_are_tried_again;
 mod deploy_files_fit_the_code;
 mod malformed_messages_arrive;
 mod postgres_restarts_mid_batch;
+mod replicas_come_and_go_under_a_limit;
 mod several_replicas_start_at_once;
 mod support;
 mod the_embedded_default_is_killed;

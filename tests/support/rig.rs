@@ -149,8 +149,13 @@ impl Rig {
             smtp = self.smtp.addr(),
             claim_ttl = self.options.claim_ttl,
             timeout = self.options.timeout,
-            more = self.options.more,
+            more = self.more(),
         )
+    }
+
+    /// The scenario's own TOML; `SENDGRID` and `KEY` stand for the stand-in.
+    fn more(&self) -> String {
+        self.options.more.replace("SENDGRID", &self.sendgrid.url()).replace("KEY", self.sendgrid.api_key())
     }
 
     /// Starts replicas and waits until each is ready.
