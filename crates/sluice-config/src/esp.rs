@@ -24,6 +24,8 @@ const TIMEOUT_LOW: Duration = Duration::from_secs(1);
 const TIMEOUT_HIGH: Duration = Duration::from_secs(600);
 const ALLOW_PLAIN_HTTP: bool = false;
 /// Name of the one ESP when none is configured.
+/// Where the ESP that is there when none is configured writes what it would have sent.
+const SANDBOX_JOURNAL: &str = "sandbox.jsonl";
 const SANDBOX_NAME: &str = "sandbox";
 
 /// How to talk to an ESP.
@@ -210,7 +212,7 @@ impl EspConfig {
             url: None,
             tls_ca_file: None,
             hello_name: None,
-            sandbox: reader::defaults(Sandbox::read),
+            sandbox: Sandbox { journal: Some(SANDBOX_JOURNAL.into()), ..reader::defaults(Sandbox::read) },
         })
     }
 }

@@ -231,6 +231,7 @@ impl Metrics {
         }
         for reason in WaitReason::ALL {
             self.parked.with_label_values(&[reason.as_str()]);
+            self.wait_seconds.with_label_values(&[reason.as_str()]);
         }
         for dependency in [Dependency::Queue, Dependency::Store] {
             self.reconnects.with_label_values(&[dependency.as_str()]);

@@ -93,7 +93,8 @@ fn announce(config: &Config) {
         tracing::warn!(key = %warning.key, "{}", warning.detail);
     }
     for esp in config.esps.iter().filter(|esp| esp.kind == EspKind::Sandbox) {
-        tracing::warn!(esp = %esp.name, "this ESP is a sandbox: it keeps a journal and delivers nothing");
+        let journal = esp.sandbox.journal.as_ref().map(|path| path.display().to_string());
+        tracing::warn!(esp = %esp.name, journal, "this ESP is a sandbox: it delivers nothing");
     }
 }
 
