@@ -17,7 +17,7 @@ pub struct Member {
     /// The `name` of an `[[esp]]`. Required.
     #[schemars(with = "String")]
     pub esp: EspId,
-    /// Its share of the pool's traffic, relative to the other members', 0 to 10000, default 100; 0 takes it out for now.
+    /// Its share of the pool's traffic, relative to the other members', 0 to 10000, default 100; 0 takes it out.
     #[schemars(with = "Option<u32>")]
     pub weight: u32,
 }

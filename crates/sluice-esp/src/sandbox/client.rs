@@ -38,7 +38,7 @@ impl SandboxSettings {
 /// An ESP that takes every message and delivers none.
 ///
 /// Three kinds of recipient are answered otherwise, by the beginning of the local part: `reject` is refused for good,
-/// `defer` for now, and `unknown` is taken while the answer is lost.
+/// `defer` is deferred, and `unknown` is taken while the answer is lost.
 #[derive(Debug)]
 pub struct SandboxEsp {
     id: EspId,

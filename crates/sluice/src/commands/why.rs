@@ -98,7 +98,7 @@ const fn sentence(reason: WaitReason) -> &'static str {
         WaitReason::TenantLimit => "tenant_limit: a limit of the tenant is used up",
         WaitReason::DomainLimit => "domain_limit: a limit of the recipient's domain is used up",
         WaitReason::BreakerOpen => "breaker_open: every ESP of the pool is being left alone",
-        WaitReason::Retry => "retry: the last attempt failed for now, the next one is scheduled",
+        WaitReason::Retry => "retry: the last attempt did not go through, the next one is scheduled",
         WaitReason::Scheduled => "scheduled: its send_at lies ahead",
         WaitReason::InFlightElsewhere => "in_flight_elsewhere: another worker may be sending it",
         WaitReason::Unknown => "unknown: nobody knows whether the last attempt was sent",
