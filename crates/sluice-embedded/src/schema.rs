@@ -1,9 +1,9 @@
 //! Opens connections to the file and brings its schema up to date.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::EmbeddedError;
 
@@ -36,7 +36,21 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, EmbeddedError> {
         connection.pragma_update(None, "trusted_schema", false)?;
         Ok(connection)
     };
-    open().map_err(|source| EmbeddedError::Open { path: path.to_owned(), source })
+    // SQLite does not ask the busy handler where waiting could deadlock, as in the switch to WAL of a fresh file that
+    // others are opening too. Here nothing is held between two tries, so trying again is safe.
+    let started = Instant::now();
+    loop {
+        match open() {
+            Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
+                std::thread::sleep(BUSY_SLEEP_MAX);
+            }
+            other => return other.map_err(|source| EmbeddedError::Open { path: path.to_owned(), source }),
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
 
 fn wait_for_lock(tries: i32) -> bool {

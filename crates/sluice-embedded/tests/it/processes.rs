@@ -26,7 +26,7 @@ async fn a_second_worker_is_refused_until_the_first_is_gone() {
 
 #[test]
 fn many_may_open_a_fresh_file_at_once() {
-    for _ in 0..5 {
+    for _ in 0..20 {
         let place = Place::new();
         std::thread::scope(|scope| {
             for _ in 0..6 {
