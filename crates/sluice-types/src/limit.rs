@@ -46,9 +46,14 @@ pub enum LimitKind {
         /// One hour or one day.
         window: Duration,
     },
+    /// Counted from midnight UTC: at most `count` today, as the ramp of a warm-up says. Never written by an operator.
+    Ramp,
     /// At most `count` at the same time.
     Connections,
 }
+
+/// Length of the window of a ramp.
+const DAY: Duration = Duration::from_secs(86_400);
 
 impl LimitSpec {
     /// Length of the window; none for connections.
@@ -59,6 +64,7 @@ impl LimitSpec {
             | LimitKind::Bucket { window, .. }
             | LimitKind::Counted { window }
             | LimitKind::Calendar { window } => Some(window),
+            LimitKind::Ramp => Some(DAY),
             LimitKind::Connections => None,
         }
     }
@@ -141,6 +147,7 @@ impl std::fmt::Display for LimitSpec {
         let count = self.count;
         match self.kind {
             LimitKind::Connections => write!(f, "{count} connections"),
+            LimitKind::Ramp => write!(f, "{count}/day warm-up"),
             LimitKind::Spaced { window } => write!(f, "{count}/{}", window_word(window)),
             LimitKind::Bucket { window, burst } => write!(f, "{count}/{} burst {burst}", window_word(window)),
             LimitKind::Counted { window } if window >= COUNTED_FROM => {
@@ -222,6 +229,35 @@ impl LimitScope {
     }
 }
 
+/// A text is not the scope of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "is not whose limit it is; write it like \"esp:NAME\", \"group:NAME\", \"esp:NAME/group:NAME\", \"tenant:NAME\" or \"domain:NAME\""
+)]
+pub struct LimitScopeError;
+
+impl std::str::FromStr for LimitScope {
+    type Err = LimitScopeError;
+
+    fn from_str(text: &str) -> Result<Self, LimitScopeError> {
+        let (kind, name) = text.split_once(':').ok_or(LimitScopeError)?;
+        let scope = match kind {
+            "esp" => match name.split_once("/group:") {
+                Some((esp, group)) => EspId::new(esp)
+                    .and_then(|esp| GroupName::new(group).map(|group| Self::EspGroup(esp, group))),
+                None => EspId::new(name).map(Self::Esp),
+            },
+            "group" => GroupName::new(name).map(Self::Group),
+            "tenant" => Tenant::new(name).map(Self::Tenant),
+            "domain" if !name.is_empty() && name.len() <= 255 && !name.contains('/') => {
+                Ok(Self::Domain(std::sync::Arc::from(name)))
+            }
+            _ => return Err(LimitScopeError),
+        };
+        scope.map_err(|_| LimitScopeError)
+    }
+}
+
 impl std::fmt::Display for LimitScope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -246,18 +282,40 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// The key of its state in the store: the scope and the window, so that an edit of the count keeps what was spent.
+    /// The waiting reason of a job that this limit holds.
+    #[must_use]
+    pub const fn wait_reason(&self) -> WaitReason {
+        match self.spec.kind {
+            LimitKind::Ramp => WaitReason::WarmUp,
+            LimitKind::Spaced { .. }
+            | LimitKind::Bucket { .. }
+            | LimitKind::Counted { .. }
+            | LimitKind::Calendar { .. }
+            | LimitKind::Connections => self.scope.wait_reason(),
+        }
+    }
+
+    /// The scope in a key.
+    #[must_use]
+    pub fn scope_of_key(key: &str) -> Option<LimitScope> {
+        key.rsplit_once('/').and_then(|(scope, _)| scope.parse().ok())
+    }
+
+    /// The key of its state in the store, such as `esp:main/per:s`: the scope and the window, so that an edit of the
+    /// count keeps what was spent.
     #[must_use]
     pub fn key(&self) -> String {
         let kind = match self.spec.kind {
             LimitKind::Spaced { window } | LimitKind::Bucket { window, .. } => {
-                format!("gcra {}", window_word(window))
+                format!("per:{}", window_word(window))
             }
-            LimitKind::Counted { window } => format!("counted {}", window_word(window)),
-            LimitKind::Calendar { window } => format!("calendar {}", window_word(window)),
+            LimitKind::Counted { window } if window >= COUNTED_FROM => format!("per:{}", window_word(window)),
+            LimitKind::Counted { window } => format!("per:{}:rolling", window_word(window)),
+            LimitKind::Calendar { window } => format!("per:{}:calendar", window_word(window)),
+            LimitKind::Ramp => "warm-up".to_owned(),
             LimitKind::Connections => "connections".to_owned(),
         };
-        format!("{} {kind}", self.scope)
+        format!("{}/{kind}", self.scope)
     }
 }
 
@@ -307,6 +365,29 @@ mod tests {
             ("10/s quickly", LimitSpecError::Form),
         ] {
             assert_eq!(text.parse::<LimitSpec>(), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn keys_name_their_scope_and_window() {
+        for (scope, spec, key) in [
+            ("esp:main", "100/s", "esp:main/per:s"),
+            ("esp:main", "100/s burst 7", "esp:main/per:s"),
+            ("group:gmail", "50000/h", "group:gmail/per:h"),
+            ("esp:main/group:gmail", "5/10s", "esp:main/group:gmail/per:10s"),
+            ("esp:main/group:gmail", "5/10s rolling", "esp:main/group:gmail/per:10s:rolling"),
+            ("tenant:acme", "50/day calendar", "tenant:acme/per:day:calendar"),
+            ("domain:a.example", "10 connections", "domain:a.example/connections"),
+        ] {
+            let limit = Limit { scope: scope.parse().unwrap(), spec: spec.parse().unwrap() };
+            assert_eq!(limit.key(), key);
+            assert_eq!(limit.scope.to_string(), scope);
+            assert_eq!(Limit::scope_of_key(key), Some(limit.scope));
+        }
+        for text in
+            ["", "esp", "esp:", "esp:a b", "group:a/group:b", "planet:mars", "domain:", "esp:a/group:"]
+        {
+            assert_eq!(text.parse::<LimitScope>(), Err(LimitScopeError), "{text}");
         }
     }
 

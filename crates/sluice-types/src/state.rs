@@ -105,6 +105,10 @@ words! {
         TenantLimit = "tenant_limit",
         /// A limit of one recipient domain.
         DomainLimit = "domain_limit",
+        /// The warm-up of the ESP allows no more today.
+        WarmUp = "warm_up",
+        /// An operator has paused the campaign.
+        CampaignPaused = "campaign_paused",
         /// Every ESP of the pool has its breaker open.
         BreakerOpen = "breaker_open",
         /// The last attempt was deferred or faulted; the next one is scheduled.
@@ -161,6 +165,8 @@ words! {
         Expired = "expired",
         /// The retry schedule of its class ran out.
         GaveUp = "gave_up",
+        /// An operator has cancelled its campaign.
+        Cancelled = "cancelled",
     }
 }
 
@@ -197,7 +203,8 @@ impl Category {
             | Self::Throttled
             | Self::Temporary
             | Self::Expired
-            | Self::GaveUp => Severity::Low,
+            | Self::GaveUp
+            | Self::Cancelled => Severity::Low,
         }
     }
 }
