@@ -1,7 +1,8 @@
 //! The breaker of one ESP account: keeps jobs away from an ESP that fails, and lets them back by degrees.
 //!
 //! Only the ESP's own faults count; a bad recipient does not, and a throttled call is the limiter's business. Start at
-//! [`Breaker`]. Not for sharing state between processes: the caller does that.
+//! [`Breaker`]. The state of a fleet is kept elsewhere ([`crate::FleetState`]): a breaker with
+//! [leased probes](Breaker::with_leased_probes) makes only those that were granted to it, and follows what the fleet knows.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,8 +17,10 @@ mod window;
 const PROBE_LOST_AFTER: Duration = Duration::from_secs(60);
 /// When to ask again while all probes are under way.
 const PROBE_RECHECK: Duration = Duration::from_secs(1);
+/// When to ask again while the fleet has granted no probe.
+const GRANT_RECHECK: Duration = Duration::from_millis(100);
 /// When to ask again while an operator holds the breaker open.
-const FORCED_RECHECK: Duration = Duration::from_secs(30);
+const FORCED_RECHECK: Duration = Duration::from_secs(5);
 /// An open time is drawn within this share around its nominal value.
 const OPEN_JITTER: f64 = 0.2;
 /// Weight while half open and just after closing.
@@ -137,6 +140,8 @@ pub struct Breaker {
     trips: u32,
     /// When each probe under way was handed out, oldest first.
     probes_out: VecDeque<Tick>,
+    /// Probes granted by the fleet and not made yet; `None` when this breaker decides alone.
+    granted: Option<u32>,
     forced: Option<Forced>,
 }
 
@@ -172,8 +177,15 @@ impl Breaker {
             window: Window::new(terms.window),
             trips: 0,
             probes_out: VecDeque::new(),
+            granted: None,
             forced: None,
         }
+    }
+
+    /// The same breaker as one of a fleet: it makes only probes that were granted, and does not close by itself.
+    #[must_use]
+    pub fn with_leased_probes(self) -> Self {
+        Self { granted: Some(0), ..self }
     }
 
     /// Asks for one attempt at `now`, and hands out a probe if the answer is [`Verdict::Probe`].
@@ -183,6 +195,7 @@ impl Breaker {
         let verdict = self.peek(now);
         if verdict == Verdict::Probe {
             self.probes_out.push_back(now);
+            self.granted = self.granted.map(|granted| granted.saturating_sub(1));
         }
         verdict
     }
@@ -194,6 +207,10 @@ impl Breaker {
             (Some(Forced::Open), _) => Verdict::Refuse { until: now + FORCED_RECHECK },
             (Some(Forced::Closed), _) | (None, Phase::Closed { .. }) => Verdict::Pass,
             (None, Phase::Open { until }) => Verdict::Refuse { until },
+            (None, Phase::HalfOpen { .. }) if self.granted == Some(0) => {
+                Verdict::Refuse { until: now + GRANT_RECHECK }
+            }
+            (None, Phase::HalfOpen { .. }) if self.granted.is_some() => Verdict::Probe,
             (None, Phase::HalfOpen { answered, .. }) => {
                 // No more than are still needed, so that a sick ESP sees as few jobs as possible.
                 let needed = self.probes_needed().saturating_sub(answered);
@@ -232,7 +249,7 @@ impl Breaker {
             Phase::Closed { since } => self.record_closed(now, call, since, rng),
             Phase::HalfOpen { answered, slow } if was_probe => match call {
                 Call::Failure | Call::AccountFault => Some(self.trip(now, rng)),
-                Call::Success | Call::Slow if !in_time => None,
+                Call::Success | Call::Slow if !in_time || self.granted.is_some() => None,
                 Call::Success => self.record_answer(now, answered + 1, slow, rng),
                 Call::Slow => self.record_answer(now, answered + 1, slow + 1, rng),
             },
@@ -286,6 +303,63 @@ impl Breaker {
         }
     }
 
+    /// The fleet has granted so many probes, in place of any that are left.
+    pub fn grant_probes(&mut self, count: u32) {
+        self.granted = self.granted.map(|_| count);
+    }
+
+    /// Probes that were granted and not made.
+    #[must_use]
+    pub fn granted(&self) -> u32 {
+        self.granted.unwrap_or(0)
+    }
+
+    /// The fleet knows it as open until then, after so many trips in a row.
+    pub fn adopt_open(&mut self, now: Tick, until: Tick, trips: u32) {
+        self.advance(now);
+        self.trips = self.trips.max(trips);
+        match self.phase {
+            Phase::Open { until: known } if known >= until => {}
+            Phase::HalfOpen { .. } if until <= now => {}
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => {
+                self.granted = self.granted.map(|_| 0);
+                self.phase = Phase::Open { until };
+            }
+        }
+    }
+
+    /// The fleet knows it as closed since then; answers whether that is news.
+    pub fn adopt_closed(&mut self, since: Tick) -> bool {
+        let was_closed = matches!(self.phase, Phase::Closed { .. });
+        if !was_closed {
+            self.close(Some(since));
+            self.probes_out.clear();
+            self.granted = self.granted.map(|_| 0);
+        }
+        !was_closed
+    }
+
+    /// Whether it is half open at `now`, and nobody holds it otherwise.
+    #[must_use]
+    pub fn is_half_open(&self, now: Tick) -> bool {
+        self.forced.is_none() && matches!(self.phase_at(now), Phase::HalfOpen { .. })
+    }
+
+    /// How many times in a row it has opened.
+    #[must_use]
+    pub const fn trips(&self) -> u32 {
+        self.trips
+    }
+
+    /// How long it would stay open if it opened once more now, jitter included.
+    #[must_use]
+    pub fn next_open_time(&self, rng: &mut fastrand::Rng) -> Duration {
+        let doubled = self.terms.open.saturating_mul(2u32.saturating_pow(self.trips));
+        let nominal = doubled.min(self.terms.open_max);
+        let factor = 1.0 + OPEN_JITTER * (2.0 * rng.f64() - 1.0);
+        Duration::try_from_secs_f64(nominal.as_secs_f64() * factor).unwrap_or(nominal)
+    }
+
     /// Whether an operator holds it open or closed.
     #[must_use]
     pub const fn is_forced(&self) -> bool {
@@ -333,11 +407,9 @@ impl Breaker {
     }
 
     fn trip(&mut self, now: Tick, rng: &mut fastrand::Rng) -> State {
-        let doubled = self.terms.open.saturating_mul(2u32.saturating_pow(self.trips));
-        let nominal = doubled.min(self.terms.open_max);
-        let factor = 1.0 + OPEN_JITTER * (2.0 * rng.f64() - 1.0);
-        let open = Duration::try_from_secs_f64(nominal.as_secs_f64() * factor).unwrap_or(nominal);
+        let open = self.next_open_time(rng);
         self.trips = self.trips.saturating_add(1);
+        self.granted = self.granted.map(|_| 0);
         self.phase = Phase::Open { until: now + open };
         State::Open
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::lease::{Grant, SlotRun, duration, nanos};
+use crate::lease::{Grant, SlotRun, Standing, duration, nanos};
 
 /// Sub-buckets of a rolling window.
 const BUCKETS: i64 = 60;
@@ -47,27 +47,101 @@ impl CountedTerms {
     }
 }
 
-/// Leases up to `want` slots at the instant `now_ns`, and forgets sub-buckets that no longer count.
-pub fn lease_counted(terms: &CountedTerms, state: &mut CountedState, now_ns: i64, want: u32) -> Grant {
+/// A wish for slots under a counted limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountedWant {
+    /// How many slots at most.
+    pub count: u32,
+    /// Of these, how many for transactional jobs.
+    pub urgent: u32,
+    /// The share of the limit that is reserved for those, in permille, at most 1000.
+    pub reserved_permille: u32,
+}
+
+impl CountedWant {
+    /// Slots for anybody: nothing is reserved.
+    #[must_use]
+    pub const fn plain(count: u32) -> Self {
+        Self { count, urgent: 0, reserved_permille: 0 }
+    }
+}
+
+/// How many slots are kept for transactional jobs until `leaves_ns`, when the next used slots come back: the reserved
+/// share of what the window allows in the meantime. It melts as that instant comes near, so in the end all is lent.
+fn kept(terms: &CountedTerms, reserved_permille: u32, leaves_ns: i64, now_ns: i64) -> u32 {
+    let span_permille = ((leaves_ns - now_ns) / (terms.span_ns() / 1000).max(1)).clamp(0, 1000);
+    let kept = i64::from(terms.limit) * i64::from(reserved_permille.min(1000)) * span_permille / 1_000_000;
+    u32::try_from(kept).unwrap_or(0)
+}
+
+impl CountedTerms {
+    /// All sub-buckets that count, as a time.
+    const fn span_ns(&self) -> i64 {
+        (self.look_back + 1) * self.bucket_ns
+    }
+}
+
+/// Leases up to `want.count` slots at the instant `now_ns`, and forgets sub-buckets that no longer count.
+pub fn lease_counted(
+    terms: &CountedTerms,
+    state: &mut CountedState,
+    now_ns: i64,
+    want: CountedWant,
+) -> Grant {
     let CountedTerms { limit, bucket_ns, look_back } = *terms;
     let bucket = now_ns.div_euclid(bucket_ns) * bucket_ns;
     let oldest = bucket - look_back * bucket_ns;
     state.used = state.used.split_off(&oldest);
     let used: u64 = state.used.values().map(|n| u64::from(*n)).sum();
     let left = u32::try_from(u64::from(limit).saturating_sub(used)).unwrap_or(u32::MAX);
-    let granted = want.min(left);
+    // The oldest sub-bucket that counts leaves when the current one is `look_back + 1` after it.
+    let first = state.used.iter().find(|(_, n)| **n > 0).map_or(bucket, |(start, _)| *start);
+    let leaves = first + terms.span_ns();
+    let kept = kept(terms, want.reserved_permille, leaves, now_ns);
+    let urgent = want.urgent.min(want.count).min(left);
+    let others = (want.count - want.urgent.min(want.count)).min((left - urgent).saturating_sub(kept));
+    let granted = urgent + others;
     let mut runs = Vec::new();
     if granted > 0 {
         *state.used.entry(bucket).or_default() += granted;
         let grace = duration(bucket + bucket_ns - 1 - now_ns);
         runs.push(SlotRun { opens_in: Duration::ZERO, spacing: Duration::ZERO, count: granted, grace });
     }
-    let next_in = (granted < want).then(|| {
-        // The oldest sub-bucket that counts leaves when the current one is `look_back + 1` after it.
-        let first = state.used.iter().find(|(_, n)| **n > 0).map_or(bucket, |(start, _)| *start);
-        duration(first + (look_back + 1) * bucket_ns - now_ns)
+    let left = left - granted;
+    let next_in = (granted < want.count).then(|| {
+        // With slots left, the next is lent when the reserve has melted by as many as it exceeds them.
+        let reserved = i64::from(limit) * i64::from(want.reserved_permille.min(1000));
+        let lent = match (left > 0 && reserved > 0).then(|| (i64::from(left) * 1_000_000 - 1) / reserved) {
+            Some(span_permille) => leaves - (span_permille + 1) * (terms.span_ns() / 1000).max(1) + 1,
+            None => leaves,
+        };
+        duration(lent.clamp(now_ns + 1_000_000, leaves.max(now_ns + 1_000_000)) - now_ns)
     });
-    Grant { runs, next_in }
+    let next_urgent_in = (granted < want.count && left == 0).then(|| duration(leaves - now_ns));
+    Grant { runs, next_in, next_urgent_in, mark: bucket }
+}
+
+/// How the limit stands at `now_ns`.
+#[must_use]
+pub fn look_counted(terms: &CountedTerms, state: &CountedState, now_ns: i64) -> Standing {
+    let bucket = now_ns.div_euclid(terms.bucket_ns) * terms.bucket_ns;
+    let counts = state.used.range(bucket - terms.look_back * terms.bucket_ns..);
+    let used: u64 = counts.clone().map(|(_, n)| u64::from(*n)).sum();
+    let first = counts.clone().find(|(_, n)| **n > 0).map(|(start, _)| *start);
+    let resets_in = first.map(|first| duration(first + terms.span_ns() - now_ns));
+    let is_open = used < u64::from(terms.limit);
+    Standing {
+        used,
+        next_in: if is_open { Duration::ZERO } else { resets_in.unwrap_or_default() },
+        resets_in,
+    }
+}
+
+/// Gives back `count` slots that were leased in the sub-bucket that starts at `mark_ns`.
+pub fn give_back_counted(state: &mut CountedState, count: u32, mark_ns: i64) {
+    if let Some(used) = state.used.get_mut(&mark_ns) {
+        *used = used.saturating_sub(count);
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! With spacing `T`, burst `B`, grace `g` and horizon `h`, at the store's instant `now`, wanting `n`:
 //!
 //! ```text
+//! tat   = tat - T_old + T                      if T has changed since the last lease
 //! base  = max(tat, now)                        first theoretical arrival
 //! open  = base - (B - 1) * T                   opening of the first slot
 //! fit   = (now + h - open) / T + 1             slots that open within the horizon (0 if open > now + h)
@@ -17,7 +18,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::lease::{Grant, SlotRun, duration, nanos};
+use crate::lease::{Grant, SlotRun, Standing, duration, nanos};
 
 /// Share of a limit that is left unused to cover the jitter of the way, in per cent.
 const HEADROOM_PERCENT: i64 = 2;
@@ -39,6 +40,8 @@ pub struct GcraTerms {
     pub grace_ns: i64,
     /// `h`: how far ahead a lease reaches.
     pub horizon_ns: i64,
+    /// Length of the window that is promised; for counting what was leased, not for leasing.
+    pub window_ns: i64,
 }
 
 /// The state of one limit in the store.
@@ -46,6 +49,14 @@ pub struct GcraTerms {
 pub struct GcraState {
     /// Theoretical arrival time of the next slot, in nanoseconds of the store's clock.
     pub tat_ns: i64,
+    /// The spacing at which it was reached; 0 when nothing was leased yet.
+    pub spacing_ns: i64,
+    /// The window, as a number since the epoch, that the counts are of.
+    pub window: i64,
+    /// Slots leased in that window.
+    pub used: i64,
+    /// Slots leased in the one before it.
+    pub used_before: i64,
 }
 
 impl GcraTerms {
@@ -59,7 +70,7 @@ impl GcraTerms {
         let spacing_ns = spacing(count, window_ns);
         // A tenth of the headroom stays for the jitter behind the process's own clock.
         let grace_ns = (window_ns / 1000 * (10 * HEADROOM_PERCENT - 2)).min(GRACE_MAX_NS);
-        Self { spacing_ns, burst: 1, grace_ns, horizon_ns: horizon(spacing_ns) }
+        Self { spacing_ns, burst: 1, grace_ns, horizon_ns: horizon(spacing_ns), window_ns }
     }
 
     /// At most `burst + count * t / window` uses in any span `t`.
@@ -68,7 +79,8 @@ impl GcraTerms {
     /// the grace shrinks until it does not.
     #[must_use]
     pub fn bucket(count: NonZeroU32, window: Duration, burst: NonZeroU32) -> Self {
-        let spacing_ns = spacing(count, nanos(window));
+        let window_ns = nanos(window);
+        let spacing_ns = spacing(count, window_ns);
         let promised = i64::from(burst.get());
         let grace_ns =
             BUCKET_GRACE_NS.min(spacing_ns.saturating_mul(promised) / 2).max(spacing_ns.min(1_000_000));
@@ -81,7 +93,7 @@ impl GcraTerms {
         };
         // A bucket of one has no room for lateness but the headroom.
         let grace_ns = grace_ns.max(spacing_ns / 100);
-        Self { spacing_ns, burst, grace_ns, horizon_ns: horizon(spacing_ns) }
+        Self { spacing_ns, burst, grace_ns, horizon_ns: horizon(spacing_ns), window_ns }
     }
 }
 
@@ -106,15 +118,80 @@ fn horizon(spacing_ns: i64) -> i64 {
     spacing_ns.clamp(HORIZON_NS.0, HORIZON_NS.1)
 }
 
+impl GcraTerms {
+    /// The same limit under a brake: only `rate_permille` of its rate, at least one permille.
+    #[must_use]
+    pub fn at_rate(self, rate_permille: u32) -> Self {
+        if rate_permille >= 1000 {
+            return self;
+        }
+        let spacing_ns =
+            self.spacing_ns.saturating_mul(1000).div_ceil_positive(i64::from(rate_permille.max(1)));
+        // No burst under a brake: that is what the receiver complains of.
+        Self { spacing_ns, burst: 1, horizon_ns: horizon(spacing_ns), ..self }
+    }
+}
+
+impl GcraState {
+    /// After an edit (or under a brake) the next slot comes one new spacing after the last one, not one old one: what was
+    /// spent stays spent, and a limit that was raised need not wait for what the old one would have allowed.
+    fn respace(&mut self, spacing_ns: i64) {
+        if self.spacing_ns != 0 && self.spacing_ns != spacing_ns {
+            self.tat_ns += spacing_ns - self.spacing_ns;
+        }
+        self.spacing_ns = spacing_ns;
+    }
+
+    fn count(&mut self, terms: &GcraTerms, now_ns: i64, granted: i64) {
+        let window = now_ns.div_euclid(terms.window_ns.max(1));
+        if window != self.window {
+            self.used_before = if window == self.window + 1 { self.used } else { 0 };
+            (self.window, self.used) = (window, 0);
+        }
+        self.used += granted;
+    }
+}
+
+/// How the limit stands at `now_ns`: what was leased within the last window (the part of the window before this one is
+/// taken as evenly spread), and when the next slot opens.
+#[must_use]
+pub fn look_gcra(terms: &GcraTerms, state: &GcraState, now_ns: i64) -> Standing {
+    let mut at_now = *state;
+    at_now.respace(terms.spacing_ns);
+    at_now.count(terms, now_ns, 0);
+    let window_ns = terms.window_ns.max(1);
+    let rest_permille = 1000 - now_ns.rem_euclid(window_ns) / (window_ns / 1000).max(1);
+    let used = at_now.used + at_now.used_before * rest_permille.clamp(0, 1000) / 1000;
+    let open = at_now.tat_ns.max(now_ns) - i64::from(terms.burst - 1) * terms.spacing_ns;
+    Standing {
+        used: u64::try_from(used).unwrap_or(0),
+        next_in: duration(open - now_ns),
+        resets_in: (used > 0).then(|| duration(window_ns)),
+    }
+}
+
+/// Gives back the last `count` slots of the lease after which the arrival time was `mark_ns`; false when another lease
+/// has come after it, so that they must lapse.
+pub fn give_back_gcra(terms: &GcraTerms, state: &mut GcraState, count: u32, mark_ns: i64) -> bool {
+    let is_last = state.tat_ns == mark_ns;
+    if is_last {
+        state.tat_ns -= i64::from(count) * terms.spacing_ns;
+        state.used = (state.used - i64::from(count)).max(0);
+    }
+    is_last
+}
+
 /// Leases up to `want` slots at the instant `now_ns`.
 pub fn lease_gcra(terms: &GcraTerms, state: &mut GcraState, now_ns: i64, want: u32) -> Grant {
-    let GcraTerms { spacing_ns, burst, grace_ns, horizon_ns } = *terms;
+    let GcraTerms { spacing_ns, burst, grace_ns, horizon_ns, .. } = *terms;
+    state.respace(spacing_ns);
     let base = state.tat_ns.max(now_ns);
     let open = base - i64::from(burst - 1) * spacing_ns;
     let fit = if open > now_ns + horizon_ns { 0 } else { (now_ns + horizon_ns - open) / spacing_ns + 1 };
     let granted = fit.min(i64::from(want));
     let open_now = if open > now_ns { 0 } else { granted.min((now_ns - open) / spacing_ns + 1) };
     state.tat_ns = base + granted * spacing_ns;
+    state.count(terms, now_ns, granted);
 
     let mut runs = Vec::with_capacity(2);
     if open_now > 0 {
@@ -124,7 +201,7 @@ pub fn lease_gcra(terms: &GcraTerms, state: &mut GcraState, now_ns: i64, want: u
         runs.push(run(open + open_now * spacing_ns - now_ns, spacing_ns, granted - open_now, grace_ns));
     }
     let next_in = (granted < i64::from(want)).then(|| duration(open + granted * spacing_ns - now_ns));
-    Grant { runs, next_in }
+    Grant { runs, next_in, next_urgent_in: next_in, mark: state.tat_ns }
 }
 
 fn run(opens_in_ns: i64, spacing_ns: i64, count: i64, grace_ns: i64) -> SlotRun {

@@ -32,6 +32,24 @@ pub struct Grant {
     pub runs: Vec<SlotRun>,
     /// When the limit held slots back: from the instant of the lease to the opening of the next one.
     pub next_in: Option<Duration>,
+    /// The same for transactional jobs, which may use the reserved share.
+    pub next_urgent_in: Option<Duration>,
+    /// What a slot is given back with: the arrival time after this lease, or the start of the sub-bucket.
+    pub mark: i64,
+}
+
+/// The window of a ramp.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// How a limit stands, for people and for the relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Slots leased in the current window.
+    pub used: u64,
+    /// When the next slot opens that nobody has leased.
+    pub next_in: Duration,
+    /// When the window ends, or its oldest used part leaves it; none when nothing was used.
+    pub resets_in: Option<Duration>,
 }
 
 /// A limit as numbers.
@@ -54,6 +72,7 @@ impl Terms {
             }
             LimitKind::Counted { window } => Some(Self::Counted(CountedTerms::rolling(spec.count, window))),
             LimitKind::Calendar { window } => Some(Self::Counted(CountedTerms::calendar(spec.count, window))),
+            LimitKind::Ramp => Some(Self::Counted(CountedTerms::calendar(spec.count, DAY))),
             LimitKind::Connections => None,
         }
     }

@@ -4,6 +4,7 @@
 
 mod breaker;
 mod counted;
+mod fleet;
 mod gcra;
 mod lease;
 mod prefetch;
@@ -11,9 +12,14 @@ mod retry;
 mod route;
 
 pub use breaker::*;
-pub use counted::{CountedState, CountedTerms, lease_counted};
-pub use gcra::{GcraState, GcraTerms, lease_gcra};
-pub use lease::{Grant, SlotRun, Terms};
+pub use counted::{CountedState, CountedTerms, CountedWant, give_back_counted, lease_counted, look_counted};
+pub use fleet::{
+    BrakeView, BreakerTurn, CampaignOrder, ConnectionWish, ConnectionsView, Edit, FleetBreaker, FleetState,
+    LimitEdit, Opening, Order, Presence, ProbeWish, RampTerms, RampView, ReleaseWish, ReplicaView, Report,
+    Sends, TallyView, Throttle, Turn, Verdict as SendVerdict, View,
+};
+pub use gcra::{GcraState, GcraTerms, give_back_gcra, lease_gcra, look_gcra};
+pub use lease::{Grant, SlotRun, Standing, Terms};
 pub use prefetch::*;
 pub use retry::*;
 pub use route::*;

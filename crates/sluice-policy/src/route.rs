@@ -46,6 +46,16 @@ pub enum Choice {
     },
 }
 
+/// What decides among members that are equally good.
+#[derive(Debug)]
+pub enum Luck<'a> {
+    /// Chance, by weight.
+    Random(&'a mut fastrand::Rng),
+    /// The same for the same number, as long as the member is up: each member's chance is its weight, and one that goes
+    /// away moves only those that had it.
+    Sticky(u64),
+}
+
 /// Chooses an ESP of the pool.
 ///
 /// In this order, each only when those before it have none: members by weight, failover ESPs by place, then the same
@@ -55,7 +65,7 @@ pub fn choose(
     pool: &PoolMembers,
     mut availability: impl FnMut(&EspId) -> Availability,
     avoid: &[EspId],
-    rng: &mut fastrand::Rng,
+    mut luck: Luck<'_>,
 ) -> Choice {
     let mut earliest: Option<Tick> = None;
     let mut up = |esp: &EspId| match availability(esp) {
@@ -71,7 +81,7 @@ pub fn choose(
         .iter()
         .filter_map(|(esp, weight)| up(esp).map(|up| Candidate { esp, weight: *weight, up }))
         .partition(|candidate| avoid.contains(candidate.esp));
-    if let Some(esp) = draw(&fresh, rng) {
+    if let Some(esp) = draw(&fresh, &mut luck) {
         return Choice::Esp { esp: esp.clone(), failover: false };
     }
     let (avoided_failover, fresh_failover): (Vec<_>, Vec<_>) =
@@ -79,7 +89,7 @@ pub fn choose(
     if let Some(esp) = fresh_failover.first() {
         return Choice::Esp { esp: (*esp).clone(), failover: true };
     }
-    if let Some(esp) = draw(&avoided, rng) {
+    if let Some(esp) = draw(&avoided, &mut luck) {
         return Choice::Esp { esp: esp.clone(), failover: false };
     }
     match avoided_failover.first() {
@@ -96,13 +106,17 @@ struct Candidate<'a> {
 }
 
 /// Draws by weight times availability; among spares alone by availability, and evenly when that is 0 for all.
-fn draw<'a>(candidates: &[Candidate<'a>], rng: &mut fastrand::Rng) -> Option<&'a EspId> {
+fn draw<'a>(candidates: &[Candidate<'a>], luck: &mut Luck<'_>) -> Option<&'a EspId> {
     let only_spares = candidates.iter().all(|candidate| candidate.weight == 0);
     let shares: Vec<(&EspId, f64)> = candidates
         .iter()
         .filter(|candidate| only_spares || candidate.weight > 0)
         .map(|candidate| (candidate.esp, f64::from(candidate.weight.max(1)) * part(candidate.up)))
         .collect();
+    let rng = match luck {
+        Luck::Random(rng) => rng,
+        Luck::Sticky(number) => return stick(&shares, *number),
+    };
     let total: f64 = shares.iter().map(|(_, share)| share).sum();
     let mut left = rng.f64() * total;
     for (esp, share) in &shares {
@@ -114,6 +128,20 @@ fn draw<'a>(candidates: &[Candidate<'a>], rng: &mut fastrand::Rng) -> Option<&'a
     // Rounding may leave a trace after the last one; a total of 0 ends here too.
     let last = shares.iter().rev().find(|(_, share)| *share > 0.0);
     last.or_else(|| rng.choice(&shares)).map(|(esp, _)| *esp)
+}
+
+/// Rendezvous: each member draws a lot from the number and its own name, and the best lot for its share wins.
+fn stick<'a>(shares: &[(&'a EspId, f64)], number: u64) -> Option<&'a EspId> {
+    let lot = |esp: &EspId| {
+        // FNV-1a, as its result must be the same in every process and version.
+        let seed = esp.as_str().bytes().fold(number ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        fastrand::Rng::with_seed(seed).f64()
+    };
+    let best =
+        shares.iter().map(|(esp, share)| (esp, -lot(esp).max(f64::MIN_POSITIVE).ln() / share.max(1e-9)));
+    best.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(esp, _)| *esp)
 }
 
 /// An availability weight kept within 0 and 1; what is not a number counts as 0.

@@ -85,3 +85,19 @@ fn a_burst_opens_at_once_and_the_rest_is_spaced() {
     assert_eq!(grant.runs[1].opens_in, Duration::from_millis(102));
     assert!(terms.burst >= 18);
 }
+
+#[test]
+fn an_edited_limit_goes_on_one_new_spacing_after_the_last_slot() {
+    let per_minute = |limit| GcraTerms::spaced(count(limit), Duration::from_secs(60));
+    let now = 1_000_000_000_000;
+    let mut state = GcraState::default();
+    assert_eq!(lease_gcra(&per_minute(1), &mut state, now, 1).runs[0].count, 1);
+    let raised = lease_gcra(&per_minute(30), &mut state, now + 1_000_000_000, 1);
+    assert_eq!(raised.runs[0].opens_in, Duration::from_millis(1040), "not after the minute of the old limit");
+    let lowered = lease_gcra(&per_minute(6), &mut state, now + 1_000_000_000, 1);
+    assert_eq!(lowered.next_in, Some(Duration::from_millis(1040 + 10_200)), "what was spent stays spent");
+    assert_eq!(
+        look_gcra(&per_minute(30), &state, now + 1_000_000_000).next_in,
+        Duration::from_millis(1040 + 2040)
+    );
+}

@@ -32,7 +32,7 @@ fn spread(pool: &PoolMembers, of: impl Fn(&str) -> Availability, avoid: &[&str])
     let mut rng = fastrand::Rng::with_seed(3);
     let mut counts = HashMap::new();
     for _ in 0..2000 {
-        let word = match choose(pool, |esp| of(esp.as_str()), &avoid, &mut rng) {
+        let word = match choose(pool, |esp| of(esp.as_str()), &avoid, Luck::Random(&mut rng)) {
             Choice::Esp { esp, failover: false } => esp.to_string(),
             Choice::Esp { esp, failover: true } => format!("{esp}!"),
             Choice::Wait { .. } => "wait".to_owned(),
@@ -101,8 +101,8 @@ fn waiting_ends_with_the_first_esp_to_ask_again() {
             _ => 10,
         })
     };
-    assert_eq!(choose(&all, of, &[esp("c")], &mut rng), Choice::Wait { until: Some(tick(10)) });
-    assert_eq!(choose(&pool(&[], &[]), |_| UP, &[], &mut rng), Choice::Wait { until: None });
+    assert_eq!(choose(&all, of, &[esp("c")], Luck::Random(&mut rng)), Choice::Wait { until: Some(tick(10)) });
+    assert_eq!(choose(&pool(&[], &[]), |_| UP, &[], Luck::Random(&mut rng)), Choice::Wait { until: None });
 }
 
 proptest! {
@@ -134,7 +134,7 @@ proptest! {
             }
         }
         let of = |esp: &EspId| weights.get(esp).map_or(down(1), |weight| Availability::Up { weight: *weight });
-        match choose(&pool, of, &avoid, &mut fastrand::Rng::with_seed(seed)) {
+        match choose(&pool, of, &avoid, Luck::Random(&mut fastrand::Rng::with_seed(seed))) {
             Choice::Esp { esp, failover } => {
                 prop_assert_eq!(ranks.get(&esp), ranks.values().min());
                 prop_assert_eq!(failover, pool.failover.contains(&esp));
@@ -145,4 +145,26 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_sticky_choice_stays_and_moves_only_what_it_must() {
+    let pool = pool(&[("a", 100), ("b", 100), ("c", 200)], &[]);
+    let pick = |number: u64, without: &str| {
+        let of = |esp: &EspId| if esp.as_str() == without { down(10) } else { UP };
+        match choose(&pool, of, &[], Luck::Sticky(number)) {
+            Choice::Esp { esp, .. } => esp.to_string(),
+            Choice::Wait { .. } => "wait".to_owned(),
+        }
+    };
+    let mut counts: HashMap<String, u32> = HashMap::new();
+    for number in 0..4000 {
+        let (first, again, without_a) = (pick(number, ""), pick(number, ""), pick(number, "a"));
+        assert_eq!(first, again);
+        if first != "a" {
+            assert_eq!(first, without_a, "only those of `a` move");
+        }
+        *counts.entry(first).or_default() += 1;
+    }
+    assert!((800..1200).contains(&counts["a"]) && (1800..2200).contains(&counts["c"]), "{counts:?}");
 }

@@ -1,0 +1,232 @@
+//! Breakers over the fleet: what one replica finds holds for all, and probes are granted by the store, so that a fleet
+//! sends no more of them than one replica would.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::SECOND_NS;
+
+/// A probe that has not reported for so long is written off.
+const PROBE_LOST_AFTER_NS: i64 = 60 * SECOND_NS;
+/// A closed breaker that has not turned for so long is forgotten, and the next open time begins small again.
+const FORGOTTEN_AFTER_NS: i64 = 3600 * SECOND_NS;
+/// More breakers are not kept.
+const BREAKERS_MAX: usize = 1_000;
+
+/// How a breaker turned on one replica.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BreakerTurn {
+    /// The ESP.
+    pub esp: String,
+    /// What happened.
+    pub turn: Turn,
+}
+
+/// What happened to a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It opened: its window was bad, or a probe failed.
+    Opened {
+        /// For how long, jitter included.
+        for_ns: i64,
+        /// How many times in a row, this one included.
+        trips: u32,
+    },
+    /// A granted probe was answered.
+    ProbeAnswered {
+        /// Late.
+        slow: bool,
+        /// How many must be answered to close it.
+        needed: u32,
+        /// The share of slow ones at which it opens again.
+        slow_rate_permille: u32,
+        /// How long it opens for then, jitter included.
+        reopen_for_ns: i64,
+    },
+    /// A granted probe did not come to a call.
+    ProbeReturned,
+}
+
+/// A wish for probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeWish {
+    /// The ESP.
+    pub esp: String,
+    /// How many must be answered to close the breaker; so many are under way at most.
+    pub needed: u32,
+    /// How many this replica could make now.
+    pub count: u32,
+}
+
+/// A breaker as kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Row {
+    /// What an operator has ordered: `true` open, `false` closed.
+    order: Option<bool>,
+    /// `None` while closed.
+    open_until_ns: Option<i64>,
+    trips: u32,
+    /// Probes under way: who has them, and since when.
+    probes: Vec<(String, i64)>,
+    answered: u32,
+    slow: u32,
+    turned_ns: i64,
+}
+
+/// A breaker, for a replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetBreaker {
+    /// What an operator has ordered: `true` open, `false` closed.
+    pub order: Option<bool>,
+    /// While open: how long still. Zero: half open.
+    pub open_for_ns: Option<i64>,
+    /// How many times in a row it has opened.
+    pub trips: u32,
+    /// Since it last turned.
+    pub turned_ago_ns: i64,
+    /// Probes granted to the asker by this exchange.
+    pub granted: u32,
+    /// Probes under way over the fleet.
+    pub probing: u32,
+}
+
+type Rows = BTreeMap<String, Row>;
+
+fn row<'a>(rows: &'a mut Rows, esp: &str) -> Option<&'a mut Row> {
+    if !rows.contains_key(esp) && rows.len() >= BREAKERS_MAX {
+        return None;
+    }
+    Some(rows.entry(esp.to_owned()).or_default())
+}
+
+pub(super) fn turned(rows: &mut Rows, now_ns: i64, replica: &str, turns: &[BreakerTurn]) {
+    for BreakerTurn { esp, turn } in turns {
+        if let Some(row) = row(rows, esp) {
+            row.take(now_ns, replica, *turn);
+        }
+    }
+    rows.retain(|_, row| {
+        row.order.is_some() || row.open_until_ns.is_some() || now_ns - row.turned_ns < FORGOTTEN_AFTER_NS
+    });
+}
+
+impl Row {
+    fn take(&mut self, now_ns: i64, replica: &str, turn: Turn) {
+        let held = self.probes.iter().position(|(name, _)| name == replica);
+        match turn {
+            Turn::Opened { for_ns, trips } => {
+                let until_ns = now_ns.saturating_add(for_ns.max(0));
+                match self.open_until_ns {
+                    // Another replica found the same: the longer time holds, and it counts once.
+                    Some(known) if known > now_ns => self.open_until_ns = Some(known.max(until_ns)),
+                    Some(_) | None => self.open(now_ns, until_ns, trips),
+                }
+            }
+            Turn::ProbeAnswered { slow, needed, slow_rate_permille, reopen_for_ns } => {
+                let half_open = self.open_until_ns.is_some_and(|until| until <= now_ns);
+                let Some(held) = held else { return };
+                self.probes.remove(held);
+                if !half_open {
+                    return;
+                }
+                self.answered += 1;
+                self.slow += u32::from(slow);
+                if self.answered < needed.max(1) {
+                    return;
+                }
+                let too_slow = self.slow > 0
+                    && u64::from(self.slow) * 1000
+                        >= u64::from(slow_rate_permille) * u64::from(self.answered);
+                if too_slow {
+                    self.open(now_ns, now_ns.saturating_add(reopen_for_ns.max(0)), self.trips + 1);
+                } else {
+                    self.close(now_ns);
+                }
+            }
+            Turn::ProbeReturned => {
+                if let Some(held) = held {
+                    self.probes.remove(held);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, now_ns: i64, until_ns: i64, trips: u32) {
+        self.open_until_ns = Some(until_ns);
+        self.trips = self.trips.saturating_add(1).max(trips).min(64);
+        (self.answered, self.slow, self.turned_ns) = (0, 0, now_ns);
+        self.probes.clear();
+    }
+
+    fn close(&mut self, now_ns: i64) {
+        self.open_until_ns = None;
+        (self.answered, self.slow, self.turned_ns) = (0, 0, now_ns);
+        self.probes.clear();
+    }
+}
+
+pub(super) fn grant(
+    rows: &mut Rows,
+    now_ns: i64,
+    replica: &str,
+    wishes: &[ProbeWish],
+) -> BTreeMap<String, u32> {
+    let mut granted = BTreeMap::new();
+    for wish in wishes {
+        let Some(row) = rows.get_mut(&wish.esp) else { continue };
+        let half_open = row.order.is_none() && row.open_until_ns.is_some_and(|until| until <= now_ns);
+        if !half_open {
+            continue;
+        }
+        row.probes.retain(|(_, at)| now_ns - at < PROBE_LOST_AFTER_NS);
+        let under_way = u32::try_from(row.probes.len()).unwrap_or(u32::MAX);
+        let count = wish.count.min(wish.needed.max(1).saturating_sub(row.answered).saturating_sub(under_way));
+        row.probes.extend((0..count).map(|_| (replica.to_owned(), now_ns)));
+        if count > 0 {
+            granted.insert(wish.esp.clone(), count);
+        }
+    }
+    granted
+}
+
+pub(super) fn leave(rows: &mut Rows, replica: &str) {
+    for row in rows.values_mut() {
+        row.probes.retain(|(name, _)| name != replica);
+    }
+}
+
+pub(super) fn order(rows: &mut Rows, now_ns: i64, esp: String, open: Option<bool>) {
+    let Some(row) = row(rows, &esp) else { return };
+    let was = std::mem::replace(&mut row.order, open);
+    match (was, open) {
+        // From open it goes on with probes, from closed with a clean slate.
+        (Some(true), None) => row.open(now_ns, now_ns, row.trips),
+        (Some(false), None) | (_, Some(false)) => {
+            row.close(now_ns);
+            row.trips = 0;
+        }
+        (_, Some(true)) => row.turned_ns = now_ns,
+        (None, None) => {}
+    }
+}
+
+pub(super) fn view(
+    rows: &Rows,
+    now_ns: i64,
+    granted: &BTreeMap<String, u32>,
+) -> BTreeMap<String, FleetBreaker> {
+    let of = |(esp, row): (&String, &Row)| {
+        let view = FleetBreaker {
+            order: row.order,
+            open_for_ns: row.open_until_ns.map(|until| (until - now_ns).max(0)),
+            trips: row.trips,
+            turned_ago_ns: (now_ns - row.turned_ns).max(0),
+            granted: granted.get(esp).copied().unwrap_or(0),
+            probing: u32::try_from(row.probes.len()).unwrap_or(u32::MAX),
+        };
+        (esp.clone(), view)
+    };
+    rows.iter().map(of).collect()
+}

@@ -1,0 +1,116 @@
+//! Limits on connections: each replica holds some of them on lease, and what a dead one held comes back when its lease
+//! ends.
+//!
+//! A lease outlives every call that begins under it: replicas begin none that could end later.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// More limits on connections are not kept.
+const KEYS_MAX: usize = 1_000;
+
+/// What a replica holds and wants under one limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionWish {
+    /// The limit's key.
+    pub key: String,
+    /// How many the limit allows over the fleet.
+    pub limit: u32,
+    /// How many are in use here; these are never taken away.
+    pub in_use: u32,
+    /// How many it could use now, those in use included.
+    pub wanted: u32,
+    /// How long the lease shall stand: longer than the longest call.
+    pub ttl_ns: i64,
+}
+
+/// A replica's share as kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Hold {
+    held: u32,
+    wanted: u32,
+    limit: u32,
+    expires_ns: i64,
+}
+
+/// Who holds how many.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConnectionsView {
+    /// By replica: how many it may use, and for how long from now.
+    pub held: BTreeMap<String, (u32, i64)>,
+    /// How many all want together.
+    pub wanted: u32,
+}
+
+type Holds = BTreeMap<String, BTreeMap<String, Hold>>;
+
+pub(super) fn settle(all: &mut Holds, now_ns: i64, replica: &str, wishes: &[ConnectionWish]) {
+    for wish in wishes {
+        if !all.contains_key(&wish.key) && all.len() >= KEYS_MAX {
+            continue;
+        }
+        let holds = all.entry(wish.key.clone()).or_default();
+        let others: u32 = holds
+            .iter()
+            .filter(|(name, _)| *name != replica)
+            .map(|(_, hold)| hold.held)
+            .fold(0, u32::saturating_add);
+        let free = wish.limit.saturating_sub(others);
+        let fair = fair_share(holds, replica, wish);
+        // Above the fair share only while nobody else wants it; what is in use stays until it is done.
+        let held = wish.wanted.min(fair).min(free).max(wish.in_use.min(free));
+        if held == 0 && wish.wanted == 0 {
+            holds.remove(replica);
+        } else {
+            let expires_ns = now_ns.saturating_add(wish.ttl_ns.max(0));
+            let hold = Hold { held, wanted: wish.wanted, limit: wish.limit, expires_ns };
+            holds.insert(replica.to_owned(), hold);
+        }
+    }
+    all.retain(|_, holds| !holds.is_empty());
+}
+
+/// The most that this replica may hold when everybody gets the same, and what some do not want goes to the rest.
+fn fair_share(holds: &BTreeMap<String, Hold>, replica: &str, wish: &ConnectionWish) -> u32 {
+    let mut wants: Vec<u32> =
+        holds.iter().filter(|(name, _)| *name != replica).map(|(_, hold)| hold.wanted).collect();
+    wants.push(wish.wanted);
+    wants.sort_unstable();
+    let (mut left, mut rest) = (wish.limit, u32::try_from(wants.len()).unwrap_or(u32::MAX));
+    for want in wants {
+        let even = left / rest.max(1);
+        if want > even {
+            // All that are left want more than this: they share evenly, and nobody is left without a turn.
+            return even.max(1);
+        }
+        left -= want;
+        rest = rest.saturating_sub(1);
+    }
+    u32::MAX
+}
+
+pub(super) fn leave(all: &mut Holds, replica: &str) {
+    for holds in all.values_mut() {
+        holds.remove(replica);
+    }
+    all.retain(|_, holds| !holds.is_empty());
+}
+
+pub(super) fn forget(all: &mut Holds, now_ns: i64) {
+    for holds in all.values_mut() {
+        holds.retain(|_, hold| hold.expires_ns > now_ns);
+    }
+    all.retain(|_, holds| !holds.is_empty());
+}
+
+pub(super) fn view(all: &Holds, now_ns: i64) -> BTreeMap<String, ConnectionsView> {
+    let of_key = |(key, holds): (&String, &BTreeMap<String, Hold>)| {
+        let held =
+            holds.iter().map(|(name, hold)| (name.clone(), (hold.held, (hold.expires_ns - now_ns).max(0))));
+        let wanted = holds.values().map(|hold| hold.wanted).fold(0, u32::saturating_add);
+        (key.clone(), ConnectionsView { held: held.collect(), wanted })
+    };
+    all.iter().map(of_key).collect()
+}
