@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use sluice_types::{EspId, GroupName, PoolName};
+use sluice_types::{EspId, PoolName};
 use toml::Table;
 
+use crate::brake::Brake;
 use crate::breaker::Breaker;
 use crate::duration::DurationText;
 use crate::esp::EspConfig;
 use crate::fault::{ConfigFault, ConfigFaults};
-use crate::group::{self, GroupConfig};
+use crate::group::GroupConfig;
 use crate::http::Http;
 use crate::log::Log;
+use crate::mx::Mx;
 use crate::overlay;
 use crate::pool::PoolConfig;
 use crate::queue::{Queue, QueueKind};
@@ -50,6 +52,10 @@ pub struct Config {
     pub unknown: UnknownPolicy,
     /// `[breaker]`: when an ESP account is left alone for a while.
     pub breaker: Breaker,
+    /// `[brake]`: how long we stay slow after being asked to slow down.
+    pub brake: Brake,
+    /// `[mx]`: how the mailbox provider of a domain that no group names is found.
+    pub mx: Mx,
     /// `[[esp]]`: the ESP accounts. At least one.
     #[schemars(rename = "esp")]
     pub esps: Vec<EspConfig>,
@@ -106,11 +112,11 @@ impl Config {
     fn read(section: &mut Section<'_, '_>) -> Self {
         let mut esp_names = BTreeSet::new();
         let mut pool_names = BTreeSet::new();
-        let mut groups_taken = group::Taken::default();
         let mut tenant_names = BTreeSet::new();
         let has_esps = section.has_entries("esp");
         let has_pools = section.has_entries("pool");
-        let has_groups = section.has_entries("domain_group");
+        // Before the ESPs, which name groups.
+        let (groups, group_names) = GroupConfig::read_all(section);
         let mut config = Self {
             queue: section.section("queue", Queue::read),
             store: section.section("store", Store::read),
@@ -121,9 +127,11 @@ impl Config {
             retry: section.section("retry", Retry::read),
             unknown: section.section("unknown", UnknownPolicy::read),
             breaker: section.section("breaker", Breaker::read),
-            esps: section.tables("esp", |section| EspConfig::read(section, &mut esp_names)),
+            brake: section.section("brake", Brake::read),
+            mx: section.section("mx", Mx::read),
+            esps: section.tables("esp", |section| EspConfig::read(section, &mut esp_names, &group_names)),
             pools: Vec::new(),
-            groups: section.tables("domain_group", |section| GroupConfig::read(section, &mut groups_taken)),
+            groups,
             tenants: section.tables("tenant", |section| TenantConfig::read(section, &mut tenant_names)),
             warnings: Vec::new(),
         };
@@ -137,12 +145,6 @@ impl Config {
             config.pools.push(PoolConfig::of_all(config.esps.iter().map(|esp| esp.name.clone())));
         } else if !pool_names.contains(&PoolName::default()) {
             section.fault("pool", "none is named `default`, where jobs without a pool go; name one so");
-        }
-        if !has_groups {
-            config.groups = GroupConfig::shipped();
-        }
-        if !config.groups.iter().any(|group| group.name.is_other()) {
-            config.groups.push(GroupConfig::without_limits(GroupName::other()));
         }
         config.check_together(section);
         config

@@ -7,14 +7,15 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use sluice_types::{EspId, LimitSpec};
+use sluice_types::{EspId, GroupName, LimitSpec};
 
 use crate::duration::DurationText;
-use crate::limits::read_limits;
+use crate::limits::read_esp_limits;
 use crate::reader::{self, Section};
 use crate::sandbox::Sandbox;
 use crate::schema::esp_files;
 use crate::smtp_url::{SmtpTls, SmtpUrl};
+use crate::warmup::Warmup;
 use crate::web_url::check_base_url;
 
 const MAX_IN_FLIGHT: u32 = 256;
@@ -23,9 +24,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT_LOW: Duration = Duration::from_secs(1);
 const TIMEOUT_HIGH: Duration = Duration::from_secs(600);
 const ALLOW_PLAIN_HTTP: bool = false;
-/// Name of the one ESP when none is configured.
 /// Where the ESP that is there when none is configured writes what it would have sent.
 const SANDBOX_JOURNAL: &str = "sandbox.jsonl";
+/// Name of the one ESP when none is configured.
 const SANDBOX_NAME: &str = "sandbox";
 
 /// How to talk to an ESP.
@@ -129,6 +130,9 @@ pub struct EspConfig {
     /// over all replicas. None by default.
     #[schemars(with = "Option<Vec<String>>")]
     pub limits: Vec<LimitSpec>,
+    /// `[esp.warmup]`: how much a fresh account may send on each of its first days. No default: it is warm.
+    #[schemars(default, with = "Warmup")]
+    pub warmup: Option<Warmup>,
     /// Calls at the same time from one process, 1 to 65536, default 256. More: more connections and more unknown sends
     /// when a worker dies. Less: a slow ESP caps throughput sooner.
     #[schemars(with = "Option<u32>")]
@@ -151,7 +155,11 @@ pub struct EspConfig {
 }
 
 impl EspConfig {
-    pub(crate) fn read(section: &mut Section<'_, '_>, names: &mut BTreeSet<EspId>) -> Option<Self> {
+    pub(crate) fn read(
+        section: &mut Section<'_, '_>,
+        names: &mut BTreeSet<EspId>,
+        groups: &BTreeSet<GroupName>,
+    ) -> Option<Self> {
         let name = section.name("name", names);
         let kind = read_kind(section);
         if let Some(kind) = kind {
@@ -162,7 +170,8 @@ impl EspConfig {
         let base_url = section.text("base_url");
         let allow_plain_http = section.switch("allow_plain_http", ALLOW_PLAIN_HTTP);
         let api_key = section.secret("api_key", "api_key_file");
-        let limits = read_limits(section, "limits");
+        let limits = read_esp_limits(section, "limits");
+        let warmup = section.optional_section("warmup", |section| Warmup::read(section, groups));
         let max_in_flight = section.number("max_in_flight", MAX_IN_FLIGHT, 1..=MAX_IN_FLIGHT_HIGH);
         let timeout = section.duration("timeout", TIMEOUT, TIMEOUT_LOW..=TIMEOUT_HIGH);
         let url = section.secret("url", "url_file");
@@ -189,6 +198,7 @@ impl EspConfig {
             allow_plain_http,
             api_key,
             limits,
+            warmup,
             max_in_flight,
             timeout,
             url,
@@ -207,6 +217,7 @@ impl EspConfig {
             allow_plain_http: ALLOW_PLAIN_HTTP,
             api_key: None,
             limits: Vec::new(),
+            warmup: None,
             max_in_flight: MAX_IN_FLIGHT,
             timeout: TIMEOUT,
             url: None,

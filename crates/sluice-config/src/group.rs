@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use sluice_types::{GroupName, LimitSpec, normalise_domain};
 
-use crate::limits::read_limits;
+use crate::limits::{read_esp_limits, read_limits};
 use crate::reader::Section;
 
 /// The groups when none is configured: name, domains, MX suffixes. The suffixes are those of KumoMTA's
@@ -84,7 +84,7 @@ pub struct GroupConfig {
 
 /// What the entries before have taken.
 #[derive(Default)]
-pub(crate) struct Taken {
+struct Taken {
     names: BTreeSet<GroupName>,
     /// Domain to group.
     domains: BTreeMap<String, String>,
@@ -93,7 +93,20 @@ pub(crate) struct Taken {
 }
 
 impl GroupConfig {
-    pub(crate) fn read(section: &mut Section<'_, '_>, taken: &mut Taken) -> Option<Self> {
+    /// Every group, `other` among them; and every name that is used, be there a fault in its group or not.
+    pub(crate) fn read_all(section: &mut Section<'_, '_>) -> (Vec<Self>, BTreeSet<GroupName>) {
+        let mut taken = Taken::default();
+        let mut groups = if section.has_entries("domain_group") { Vec::new() } else { Self::shipped() };
+        groups.extend(section.tables("domain_group", |section| Self::read(section, &mut taken)));
+        if !groups.iter().any(|group| group.name.is_other()) {
+            groups.push(Self::without_limits(GroupName::other()));
+        }
+        let mut names = taken.names;
+        names.extend(groups.iter().map(|group| group.name.clone()));
+        (groups, names)
+    }
+
+    fn read(section: &mut Section<'_, '_>, taken: &mut Taken) -> Option<Self> {
         let name = section.name("name", &mut taken.names);
         let is_other = name.as_ref().is_some_and(GroupName::is_other);
         let has_limits_per_domain = section.has("limits_per_domain");
@@ -103,7 +116,7 @@ impl GroupConfig {
         let mx = section.texts("mx", |text| claim(text.trim_start_matches('.'), label, &mut taken.mx));
         let lists_are_sound = section.fault_count() == faults_before;
         let limits = read_limits(section, "limits");
-        let limits_per_esp = read_limits(section, "limits_per_esp");
+        let limits_per_esp = read_esp_limits(section, "limits_per_esp");
         let limits_per_domain = read_limits(section, "limits_per_domain");
         if is_other && !(domains.is_empty() && mx.is_empty()) {
             section
@@ -130,7 +143,7 @@ impl GroupConfig {
     }
 
     /// A group without domains and limits.
-    pub(crate) const fn without_limits(name: GroupName) -> Self {
+    const fn without_limits(name: GroupName) -> Self {
         Self {
             name,
             domains: Vec::new(),

@@ -3,15 +3,18 @@
 //! Pure: text in, a checked [`Config`] or every fault of it out. No file and no environment is read here; the binary
 //! hands in both. Start at [`Config::load`].
 
+mod brake;
 mod breaker;
 mod config;
 mod duration;
 mod esp;
 mod fault;
+mod fleet_digest;
 mod group;
 mod http;
 mod limits;
 mod log;
+mod mx;
 mod overlay;
 mod pool;
 mod queue;
@@ -25,9 +28,11 @@ mod store;
 mod tenant;
 mod token;
 mod unknown;
+mod warmup;
 mod web_url;
 mod worker;
 
+pub use brake::Brake;
 pub use breaker::Breaker;
 pub use config::{CLAIM_MARGIN, Config};
 pub use duration::{DurationText, DurationTextError};
@@ -36,8 +41,9 @@ pub use fault::{ConfigFault, ConfigFaults};
 pub use group::GroupConfig;
 pub use http::Http;
 pub use log::{Log, LogFormat};
+pub use mx::Mx;
 pub use overlay::VARIABLE_PREFIX;
-pub use pool::{Member, PoolConfig};
+pub use pool::{Member, PoolConfig, Sticky};
 pub use queue::{Queue, QueueKind};
 pub use relay::Relay;
 pub use retry::{Retry, RetrySchedule};
@@ -48,4 +54,5 @@ pub use store::{Store, StoreKind};
 pub use tenant::TenantConfig;
 pub use token::{HttpToken, Scope, TokenDigest};
 pub use unknown::{UnknownAction, UnknownPolicy};
+pub use warmup::{Ramp, Warmup};
 pub use worker::Worker;

@@ -1,32 +1,76 @@
 //! Lists of limits, read and checked against each other.
 
+mod reach;
+
 use std::time::Duration;
 
 use sluice_types::{GroupName, Limit, LimitKind, LimitScope, LimitSpec};
 
+use self::reach::is_always_stricter;
 use crate::duration::DurationText;
 use crate::reader::Section;
 
-/// Reads a list of limits of one scope.
+/// Reads the limits of something that has no connections.
 pub(crate) fn read_limits(section: &mut Section<'_, '_>, key: &'static str) -> Vec<LimitSpec> {
+    read(section, key, |spec| match spec.kind {
+        LimitKind::Connections => Err(format!(
+            "\"{spec}\" limits connections, which only an ESP has; write it in the limits of an [[esp]] or in limits_per_esp"
+        )),
+        LimitKind::Spaced { .. }
+        | LimitKind::Bucket { .. }
+        | LimitKind::Counted { .. }
+        | LimitKind::Calendar { .. }
+        | LimitKind::Ramp => Ok(()),
+    })
+}
+
+/// Reads the limits of something at an ESP.
+pub(crate) fn read_esp_limits(section: &mut Section<'_, '_>, key: &'static str) -> Vec<LimitSpec> {
+    read(section, key, |_| Ok(()))
+}
+
+/// Reads a list of limits of one scope.
+fn read(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    check: impl Fn(&LimitSpec) -> Result<(), String>,
+) -> Vec<LimitSpec> {
+    let faults_before = section.fault_count();
     let mut taken: Vec<LimitSpec> = Vec::new();
-    section.texts(key, |text| {
+    let limits = section.texts(key, |text| {
         let spec: LimitSpec = text.parse().map_err(|error| format!("{text:?} {error}"))?;
-        if let Some(earlier) = taken.iter().find(|earlier| count_key(earlier) == count_key(&spec)) {
-            return Err(format!("\"{spec}\" and \"{earlier}\" limit the same window; keep one of the two"));
-        }
+        check(&spec)?;
         for earlier in &taken {
+            check_contradiction(&spec, earlier)?;
             check_burst(&spec, earlier)?;
             check_burst(earlier, &spec)?;
         }
         taken.push(spec);
-        Ok(spec)
-    })
+        Ok::<_, String>(spec)
+    });
+    // With a fault among them they would be numbered wrongly.
+    if section.fault_count() == faults_before {
+        warn_of_unreachable(section, key, &limits);
+    }
+    limits
 }
 
-/// The key under which the store counts it; two limits of one scope must not share it.
-fn count_key(spec: &LimitSpec) -> String {
-    Limit { scope: LimitScope::Group(GroupName::other()), spec: *spec }.key()
+/// Two limits of one scope must not be counted under one key.
+fn check_contradiction(spec: &LimitSpec, earlier: &LimitSpec) -> Result<(), String> {
+    if spec == earlier {
+        return Err(format!("\"{spec}\" is in this list twice"));
+    }
+    let counted = what_it_counts(spec);
+    if counted == what_it_counts(earlier) {
+        return Err(format!("\"{spec}\" contradicts \"{earlier}\": both count {counted}"));
+    }
+    Ok(())
+}
+
+/// The kind of the key under which the store counts it, in words: `per 10s rolling`.
+fn what_it_counts(spec: &LimitSpec) -> String {
+    let key = Limit { scope: LimitScope::Group(GroupName::other()), spec: *spec }.key();
+    key.rsplit('/').next().unwrap_or_default().replace(':', " ")
 }
 
 /// A burst that a longer window would never let through is a mistake in one of the two numbers.
@@ -40,6 +84,7 @@ fn check_burst(bucket: &LimitSpec, longer: &LimitSpec) -> Result<(), String> {
         LimitKind::Spaced { .. }
         | LimitKind::Counted { .. }
         | LimitKind::Calendar { .. }
+        | LimitKind::Ramp
         | LimitKind::Connections => longer.count.get(),
     };
     if span > window && burst.get() > allowed {
@@ -50,4 +95,21 @@ fn check_burst(bucket: &LimitSpec, longer: &LimitSpec) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// A limit behind one that is always stricter does nothing. Of two that are the same only the later one is named.
+fn warn_of_unreachable(section: &mut Section<'_, '_>, key: &str, limits: &[LimitSpec]) {
+    for (at, spec) in limits.iter().enumerate() {
+        let stricter = limits.iter().enumerate().find(|(other, stricter)| {
+            at != *other
+                && is_always_stricter(stricter, spec)
+                && (other < &at || !is_always_stricter(spec, stricter))
+        });
+        if let Some((_, stricter)) = stricter {
+            section.warn(
+                &format!("{key}[{at}]"),
+                format!("\"{spec}\" can never be reached: \"{stricter}\" is always stricter"),
+            );
+        }
+    }
 }

@@ -3,12 +3,35 @@
 use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sluice_types::{EspId, PoolName};
 
 use crate::reader::Section;
 
 const WEIGHT: u32 = 100;
 const WEIGHT_MAX: u32 = 10_000;
+
+/// Which jobs of a pool stay with one of its members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sticky {
+    /// Each job goes where there is room, by weight.
+    #[default]
+    None,
+    /// The jobs of one tenant stay with one member while it can.
+    Tenant,
+}
+
+impl Sticky {
+    /// The word used in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Tenant => "tenant",
+        }
+    }
+}
 
 /// One ESP of a pool and its share.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
@@ -35,6 +58,10 @@ pub struct PoolConfig {
     /// The ESPs that take over when no member can, tried in this order. None by default.
     #[schemars(with = "Option<Vec<String>>")]
     pub failover: Vec<EspId>,
+    /// What stays with one member while that one can: `none`, or `tenant`, all jobs of one tenant. Default `none`. With
+    /// `tenant` the weights hold for the number of tenants, not of jobs.
+    #[schemars(default)]
+    pub sticky: Sticky,
 }
 
 impl PoolConfig {
@@ -59,6 +86,7 @@ impl PoolConfig {
             let esp: EspId = text.parse().map_err(|error| format!("{error}"))?;
             place(&esp, esps, &mut taken).map(|()| esp)
         });
+        let sticky = section.word("sticky", Sticky::default());
         if members_are_sound && members.is_empty() {
             section.fault("members", "needs at least one, like [{ esp = \"...\" }]");
         } else if members_are_sound && members.iter().all(|member| member.weight == 0) && failover.is_empty()
@@ -68,7 +96,7 @@ impl PoolConfig {
                 "every weight is 0 and there is no failover, so nothing would ever be sent",
             );
         }
-        Some(Self { name: name?, members, failover })
+        Some(Self { name: name?, members, failover, sticky })
     }
 
     /// The one pool when none is configured.
@@ -77,6 +105,7 @@ impl PoolConfig {
             name: PoolName::default(),
             members: esps.map(|esp| Member { esp, weight: WEIGHT }).collect(),
             failover: Vec::new(),
+            sticky: Sticky::default(),
         }
     }
 

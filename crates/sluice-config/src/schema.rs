@@ -23,6 +23,11 @@ pub(crate) fn esp_files(schema: &mut Schema) {
 
 fn add_file_key(schema: &mut Schema, key: &str, description: &str) {
     let property = json_schema!({ "type": ["string", "null"], "description": description });
+    add_key(schema, key, property);
+}
+
+/// Adds a key beside those that the type has.
+pub(crate) fn add_key(schema: &mut Schema, key: &str, property: Schema) {
     if let Some(properties) = schema.ensure_object().get_mut("properties").and_then(|it| it.as_object_mut()) {
         properties.insert(key.to_owned(), property.into());
     }

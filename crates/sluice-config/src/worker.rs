@@ -20,11 +20,13 @@ const MAX_IN_FLIGHT: u32 = 4096;
 const MAX_IN_FLIGHT_HIGH: u32 = 65_536;
 const PREFETCH_MAX: u16 = 500;
 const PREFETCH_MAX_HIGH: u16 = 2000;
+const RESERVED_SHARE: f64 = 0.2;
+const RESERVED_SHARE_HIGH: f64 = 0.9;
 const UNHEALTHY_RELEASE: Duration = Duration::from_secs(20);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// `[worker]`: how jobs are held, claimed and given back.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
 pub struct Worker {
     /// Longest wait in memory for a slot of a limit that governs some of a lane's jobs; what would wait longer is parked.
@@ -56,6 +58,10 @@ pub struct Worker {
     /// allowed rate up to this. More: throughput over a slow line to the broker, and more redeliveries when a worker dies.
     /// Less: the lane runs dry between acks.
     pub prefetch_max: u16,
+    /// Share of limits that are counted by the hour or day, and of the places in work, that transactional jobs keep for
+    /// themselves, 0.0 to 0.9, default 0.2; under other limits they go first. More: bulk never fills the whole of a limit, and a burst of transactional jobs finds more room. Less: after a
+    /// burst they wait behind bulk; 0.0 keeps nothing for them.
+    pub reserved_share: f64,
     /// How long the store may be away before a worker gives its held deliveries back to the broker, 1s to 60s, default
     /// 20s. More: fewer redeliveries after short outages. Less: each outage uses up a delivery of `queue.delivery_limit`.
     #[schemars(with = "DurationText")]
@@ -76,6 +82,7 @@ impl Worker {
             ),
             max_in_flight: section.number("max_in_flight", MAX_IN_FLIGHT, 1..=MAX_IN_FLIGHT_HIGH),
             prefetch_max: section.number("prefetch_max", PREFETCH_MAX, 1..=PREFETCH_MAX_HIGH),
+            reserved_share: section.decimal("reserved_share", RESERVED_SHARE, 0.0..=RESERVED_SHARE_HIGH),
             unhealthy_release: section.duration(
                 "unhealthy_release",
                 UNHEALTHY_RELEASE,

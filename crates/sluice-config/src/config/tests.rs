@@ -40,6 +40,32 @@ fn an_empty_text_is_the_default() {
     let groups: Vec<_> = config.groups.iter().map(|group| group.name.as_str()).collect();
     assert_eq!(groups, ["gmail", "microsoft", "yahoo", "apple", "other"]);
     assert_eq!(config.claim_ttl(), Duration::from_secs(30 + 45 + 30));
+    assert!((config.worker.reserved_share - 0.2).abs() < f64::EPSILON);
+    assert_eq!(config.brake, crate::Brake { enabled: true, recover: Duration::from_secs(600) });
+    let mx =
+        crate::Mx { enabled: true, timeout: Duration::from_secs(1), servers: Vec::new(), table: 100_000 };
+    assert_eq!(config.mx, mx);
+    assert_eq!(config.pools[0].sticky, crate::Sticky::None);
+}
+
+#[test]
+fn what_was_written_is_what_holds() {
+    let config = load(
+        "worker.reserved_share = 0\nbrake = { enabled = false, recover = '1d' }\n\
+         mx = { enabled = false, timeout = '100ms', servers = ['10.0.0.2', '[::1]:5353'], table = 1000 }\n\
+         pool = [{ name = 'default', members = [{ esp = 'sandbox' }], sticky = 'tenant' }]\n\
+         tenant = [{ name = 'a', weight = 100 }, { name = 'b' }]",
+    )
+    .unwrap();
+    assert!(config.worker.reserved_share.abs() < f64::EPSILON);
+    assert_eq!(config.brake, crate::Brake { enabled: false, recover: Duration::from_secs(86_400) });
+    assert!(!config.mx.enabled);
+    assert_eq!(config.mx.timeout, Duration::from_millis(100));
+    let servers: Vec<_> = config.mx.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["10.0.0.2:53", "[::1]:5353"]);
+    assert_eq!(config.mx.table, 1000);
+    assert_eq!(config.pools[0].sticky, crate::Sticky::Tenant);
+    assert_eq!(config.tenants.iter().map(|tenant| tenant.weight).collect::<Vec<_>>(), [100, 1]);
 }
 
 #[test]
@@ -82,6 +108,26 @@ fn what_is_hardly_meant_is_a_warning() {
     assert_eq!(keys, ["esp[0].url", "esp[1]"]);
 }
 
+#[test]
+fn a_limit_that_is_never_reached_is_a_warning() {
+    let config = load(
+        "esp = [{ name = 'a', kind = 'sandbox', limits = ['10/s', '1000000/h', '20000/h calendar'] }]\n\
+         tenant = [{ name = 'a', limits = ['100/min', '10/s'] }, { name = 'b', limits = ['1/s', '60/min'] }]\n\
+         [[domain_group]]\nname = 'x'\ndomains = ['x.example']\nlimits = ['1/s', '3600/h', '100/day']",
+    )
+    .unwrap();
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "domain_group[0].limits[1]: \"3600/h\" can never be reached: \"1/s\" is always stricter",
+            "esp[0].limits[1]: \"1000000/h\" can never be reached: \"10/s\" is always stricter",
+            "tenant[0].limits[1]: \"10/s\" can never be reached: \"100/min\" is always stricter",
+            "tenant[1].limits[1]: \"60/min\" can never be reached: \"1/s\" is always stricter",
+        ]
+    );
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_is_refused_or_read(text in "\\PC{0,200}|([a-z_]{1,8}(\\.[a-z]{1,6})? ?= ?[\"0-9a-z\\[\\]{}:/=.-]{0,12}\n){0,8}") {
@@ -93,8 +139,8 @@ proptest::proptest! {
 
     #[test]
     fn any_value_of_any_key_is_refused_or_read(
-        section in "queue|store|http|log|worker|relay|retry|unknown|breaker|esp|pool|domain_group|tenant|x",
-        key in "kind|url|url_file|listen|token|hold_max|claim_ttl|open|bulk|name|members|limits|domains|sandbox|x",
+        section in "queue|store|http|log|worker|relay|retry|unknown|breaker|brake|mx|esp|pool|domain_group|tenant|x",
+        key in "kind|url|url_file|listen|token|hold_max|claim_ttl|open|bulk|name|members|limits|domains|sandbox|warmup|weight|sticky|servers|table|reserved_share|x",
         value in "\"\\PC{0,20}\"|-?[0-9]{1,20}|true|\\[\\]|\\[\\{ name = \"a\" \\}\\]|\\{\\}|1e9|nan|1979-05-27|\\[\\[1\\]\\]",
         array in proptest::bool::ANY,
     ) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
+use toml::Value;
 
 use super::Section;
 use crate::duration::DurationText;
@@ -26,7 +27,8 @@ impl Section<'_, '_> {
         self.optional_word(key)
     }
 
-    fn optional_word<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
+    /// A word of a closed list, if there is one.
+    pub(crate) fn optional_word<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         let (path, value) = self.take_value(key)?;
         match value.try_into() {
             Ok(value) => Some(value),
@@ -60,27 +62,49 @@ impl Section<'_, '_> {
         T: TryFrom<i64> + PartialOrd + std::fmt::Display,
     {
         let (path, value) = self.take_value(key)?;
-        let number = value.as_integer().and_then(|number| T::try_from(number).ok());
-        let number = number.filter(|number| range.contains(number));
-        if number.is_none() {
-            let (low, high) = range.into_inner();
-            self.reader.fault(&path, format_args!("must be a whole number from {low} to {high}"));
+        number_within(&value, &range).map_err(|fault| self.reader.fault(&path, fault)).ok()
+    }
+
+    /// Whole numbers within `range`, if there is a list and it holds nothing else.
+    pub(crate) fn numbers<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> Option<Vec<T>>
+    where
+        T: TryFrom<i64> + PartialOrd + std::fmt::Display,
+    {
+        let items = self.take_list(key, "whole numbers")?;
+        let len = items.len();
+        let mut found = Vec::new();
+        for (path, item) in items {
+            match number_within(&item, &range) {
+                Ok(number) => found.push(number),
+                Err(fault) => self.reader.fault(&path, fault),
+            }
         }
-        number
+        (found.len() == len).then_some(found)
     }
 
     /// A share above 0 and up to 1.
     pub(crate) fn share(&mut self, key: &'static str, default: f64) -> f64 {
-        let Some((path, value)) = self.take_value(key) else { return default };
-        // `1` is a whole number to TOML, and the only one that is a share.
-        let share = value.as_float().or((value.as_integer() == Some(1)).then_some(1.0));
-        match share {
-            Some(share) if share > 0.0 && share <= 1.0 => share,
-            Some(_) | None => {
-                self.reader.fault(&path, "must be a number above 0.0 and up to 1.0");
-                default
-            }
+        self.optional_decimal_above(key, 0.0, 1.0).unwrap_or(default)
+    }
+
+    /// A number above `low` and up to `high`, if there is one.
+    pub(crate) fn optional_decimal_above(&mut self, key: &'static str, low: f64, high: f64) -> Option<f64> {
+        let (path, value) = self.take_value(key)?;
+        let number = decimal(&value).filter(|number| *number > low && *number <= high);
+        if number.is_none() {
+            self.reader.fault(&path, format_args!("must be a number above {low:?} and up to {high:?}"));
         }
+        number
+    }
+
+    /// A number within `range`.
+    pub(crate) fn decimal(&mut self, key: &'static str, default: f64, range: RangeInclusive<f64>) -> f64 {
+        let Some((path, value)) = self.take_value(key) else { return default };
+        decimal(&value).filter(|number| range.contains(number)).unwrap_or_else(|| {
+            let (low, high) = range.into_inner();
+            self.reader.fault(&path, format_args!("must be a number from {low:?} to {high:?}"));
+            default
+        })
     }
 
     /// A span of time within `range`.
@@ -183,4 +207,20 @@ impl Section<'_, '_> {
             }
         }
     }
+}
+
+fn number_within<T>(value: &Value, range: &RangeInclusive<T>) -> Result<T, String>
+where
+    T: TryFrom<i64> + PartialOrd + std::fmt::Display,
+{
+    let number = value.as_integer().and_then(|number| T::try_from(number).ok());
+    number
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// A number with a point; `1` is a whole number to TOML, and meant as `1.0`. Never `-0.0`.
+fn decimal(value: &Value) -> Option<f64> {
+    let whole = || value.as_integer().and_then(|whole| i32::try_from(whole).ok()).map(f64::from);
+    value.as_float().or_else(whole).map(|number| number + 0.0)
 }

@@ -50,6 +50,11 @@ impl<'a> Section<'_, 'a> {
         self.reader.fault(&join(&self.path, key), detail);
     }
 
+    /// Reports a fault of this section as a whole.
+    pub(crate) fn fault_here(&mut self, detail: impl std::fmt::Display) {
+        self.reader.fault(&self.path, detail);
+    }
+
     /// Reports something that is allowed and is hardly meant.
     pub(crate) fn warn(&mut self, key: &str, detail: impl Into<String>) {
         self.reader.warnings.push(ConfigFault { key: join(&self.path, key), detail: detail.into() });
@@ -90,15 +95,68 @@ impl<'a> Section<'_, 'a> {
         key: &'static str,
         read: impl FnOnce(&mut Section<'_, 'a>) -> T,
     ) -> T {
-        let (path, table) = match self.take_value(key) {
-            None => (join(&self.path, key), Table::new()),
-            Some((path, Value::Table(table))) => (path, table),
-            Some((path, value)) => {
-                self.reader.fault(&path, format_args!("must be a section, not {}", word_for(&value)));
-                (path, Table::new())
-            }
-        };
+        let path = join(&self.path, key);
+        let table = self.take_table(key).unwrap_or_default();
         Section::over(self.reader, path, table, read)
+    }
+
+    /// A table under the key, if there is one.
+    pub(crate) fn optional_section<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_, 'a>) -> Option<T>,
+    ) -> Option<T> {
+        let path = join(&self.path, key);
+        let table = self.take_table(key)?;
+        Section::over(self.reader, path, table, read)
+    }
+
+    /// Every table of the table under the key with its name, without those that `read` gives up on.
+    pub(crate) fn named_tables<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&str, &mut Section<'_, 'a>) -> Option<T>,
+    ) -> Vec<T> {
+        let parent = join(&self.path, key);
+        let mut found = Vec::new();
+        for (name, value) in self.take_table(key).unwrap_or_default() {
+            let path = join(&parent, &quoted(&name));
+            let value = if self.is_variable(&path) { literal(value) } else { value };
+            if let Some(table) = self.table_of(&path, value) {
+                found.extend(Section::over(self.reader, path, table, |section| read(&name, section)));
+            }
+        }
+        found
+    }
+
+    fn take_table(&mut self, key: &'static str) -> Option<Table> {
+        let (path, value) = self.take_value(key)?;
+        self.table_of(&path, value)
+    }
+
+    fn table_of(&mut self, path: &str, value: Value) -> Option<Table> {
+        match value {
+            Value::Table(table) => Some(table),
+            other => {
+                self.reader.fault(path, format_args!("must be a section, not {}", word_for(&other)));
+                None
+            }
+        }
+    }
+
+    /// Every entry of the list under the key with its path; a variable's text is read as TOML if it is that.
+    pub(super) fn take_list(&mut self, key: &'static str, of: &str) -> Option<Vec<(String, Value)>> {
+        let (path, value) = self.take_value(key)?;
+        let Value::Array(items) = value else {
+            self.reader.fault(&path, format_args!("must be a list of {of}, not {}", word_for(&value)));
+            return None;
+        };
+        let entry = |(at, item)| {
+            let path = format!("{path}[{at}]");
+            let item = if self.is_variable(&path) { literal(item) } else { item };
+            (path, item)
+        };
+        Some(items.into_iter().enumerate().map(entry).collect())
     }
 
     /// Every table of the array under the key, in order, without those that `read` gives up on.
@@ -107,21 +165,11 @@ impl<'a> Section<'_, 'a> {
         key: &'static str,
         mut read: impl FnMut(&mut Section<'_, 'a>) -> Option<T>,
     ) -> Vec<T> {
-        let Some((path, value)) = self.take_value(key) else { return Vec::new() };
-        let Value::Array(items) = value else {
-            let word = word_for(&value);
-            self.reader.fault(&path, format_args!("must be a list of sections ([[{key}]]), not {word}"));
-            return Vec::new();
-        };
+        let items = self.take_list(key, &format!("sections ([[{key}]])")).unwrap_or_default();
         let mut found = Vec::new();
-        for (at, item) in items.into_iter().enumerate() {
-            let path = format!("{path}[{at}]");
-            let item = if self.is_variable(&path) { literal(item) } else { item };
-            match item {
-                Value::Table(table) => found.extend(Section::over(self.reader, path, table, &mut read)),
-                other => {
-                    self.reader.fault(&path, format_args!("must be a section, not {}", word_for(&other)))
-                }
+        for (path, item) in items {
+            if let Some(table) = self.table_of(&path, item) {
+                found.extend(Section::over(self.reader, path, table, &mut read));
             }
         }
         found

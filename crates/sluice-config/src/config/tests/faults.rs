@@ -155,9 +155,13 @@ fn spans_must_fit_each_other() {
 #[test]
 fn limits_of_one_scope_must_agree() {
     for (limits, at, words) in [
-        ("'100/s', '50/s'", 1, "limit the same window"),
-        ("'100/s', '100/s burst 200'", 1, "limit the same window"),
-        ("'5 connections', '6 connections'", 1, "limit the same window"),
+        ("'100/s', '50/s'", 1, "\"50/s\" contradicts \"100/s\": both count per s"),
+        ("'100/s', '80/s burst 10'", 1, "\"80/s burst 10\" contradicts \"100/s\": both count per s"),
+        ("'1/min', '1/h', '1/60s burst 1'", 2, "\"1/min burst 1\" contradicts \"1/min\": both count per min"),
+        ("'9/10s rolling', '8/10s rolling'", 1, "both count per 10s rolling"),
+        ("'9/day calendar', '8/24h calendar'", 1, "both count per day calendar"),
+        ("'5 connections', '6 connections'", 1, "contradicts \"5 connections\": both count connections"),
+        ("'100/s', '100/1s'", 1, "\"100/s\" is in this list twice"),
         ("'10/s burst 200', '50/min'", 1, "allows 50 in 1min"),
         ("'50/h', '10/s burst 200'", 1, "can never be used"),
         ("'10/s burst 200', '50/min burst 60'", 1, "allows 60 in 1min"),
@@ -170,8 +174,63 @@ fn limits_of_one_scope_must_agree() {
     check(&esp("sandbox", "limits = '1/s'"), &[("esp[0].limits", "a list of texts, not a text")]);
     check(
         "tenant = [{ name = 'a', limits = ['1/s', '2/s'] }, { name = 'a' }]",
-        &[("tenant[0].limits[1]", "same window"), ("tenant[1].name", "used twice")],
+        &[("tenant[0].limits[1]", "\"2/s\" contradicts \"1/s\""), ("tenant[1].name", "used twice")],
     );
+}
+
+#[test]
+fn only_an_esp_has_connections() {
+    let words = "limits connections, which only an ESP has";
+    check(
+        "[[domain_group]]\nname = 'x'\ndomains = ['x.example']\nlimits = ['1/s', '5 connections']\n\
+         limits_per_esp = ['5 connections', '6 connections']\n\
+         [[domain_group]]\nname = 'other'\nlimits_per_domain = ['1 connection']\n\
+         [[tenant]]\nname = 'a'\nlimits = ['1 connection']",
+        &[
+            ("domain_group[0].limits[1]", words),
+            ("domain_group[0].limits_per_esp[1]", "contradicts"),
+            ("domain_group[1].limits_per_domain[0]", words),
+            ("tenant[0].limits[0]", words),
+        ],
+    );
+    let group = "[[domain_group]]\nname = 'x'\ndomains = ['x.example']\nlimits_per_esp = ['5 connections']\n";
+    assert!(load(&(esp("sandbox", "limits = ['10 connections']") + group)).is_ok());
+}
+
+#[test]
+fn the_brake_the_mx_and_the_shares_stay_within_their_range() {
+    for (text, key, words) in [
+        ("worker.reserved_share = 0.91", "worker.reserved_share", "from 0.0 to 0.9"),
+        ("worker.reserved_share = -0.1", "worker.reserved_share", "from 0.0 to 0.9"),
+        ("worker.reserved_share = nan", "worker.reserved_share", "from 0.0 to 0.9"),
+        ("worker.reserved_share = inf", "worker.reserved_share", "from 0.0 to 0.9"),
+        ("worker.reserved_share = 1", "worker.reserved_share", "from 0.0 to 0.9"),
+        ("worker.reserved_share = '20%'", "worker.reserved_share", "from 0.0 to 0.9"),
+        ("brake.enabled = 1", "brake.enabled", "true or false"),
+        ("brake.recover = '9s'", "brake.recover", "from 10s to 1d"),
+        ("brake.recover = '25h'", "brake.recover", "from 10s to 1d"),
+        ("brake.recover = 600", "brake.recover", "must be a text"),
+        ("brake.factor = 2", "brake.factor", "known here: enabled, recover"),
+        ("brake = true", "brake", "must be a section"),
+        ("mx.timeout = '99ms'", "mx.timeout", "from 100ms to 10s"),
+        ("mx.timeout = '11s'", "mx.timeout", "from 100ms to 10s"),
+        ("mx.table = 999", "mx.table", "from 1000 to 10000000"),
+        ("mx.table = -1", "mx.table", "from 1000 to 10000000"),
+        ("mx.table = 10000001", "mx.table", "from 1000 to 10000000"),
+        ("mx.servers = '10.0.0.2'", "mx.servers", "a list of texts"),
+        ("mx.servers = ['10.0.0.2', 'dns.example']", "mx.servers[1]", "must be an IP address"),
+        ("mx.servers = ['10.0.0.2', '10.0.0.2:53']", "mx.servers[1]", "twice"),
+        ("mx.servers = [53]", "mx.servers[0]", "must be a text"),
+        ("mx.server = '10.0.0.2'", "mx.server", "known here: enabled, timeout, servers, table"),
+        ("tenant = [{ name = 'a', weight = 0 }]", "tenant[0].weight", "from 1 to 100"),
+        ("tenant = [{ name = 'a', weight = 101 }]", "tenant[0].weight", "from 1 to 100"),
+        ("tenant = [{ name = 'a', weight = 1.5 }]", "tenant[0].weight", "from 1 to 100"),
+    ] {
+        check(text, &[(key, words)]);
+    }
+    for text in ["0", "0.0", "0.9", "-0.0"] {
+        assert!(load(&format!("worker.reserved_share = {text}")).is_ok(), "{text}");
+    }
 }
 
 #[test]
@@ -228,6 +287,12 @@ fn a_pool_names_esps_that_are_there() {
             "no [[esp]]",
         ),
         ("name = 'other', members = [{ esp = 'a' }]", "pool", "`default`"),
+        (
+            "name = 'default', members = [{ esp = 'a' }], sticky = 'job'",
+            "pool[0].sticky",
+            "expected `none` or `tenant`",
+        ),
+        ("name = 'default', members = [{ esp = 'a' }], sticky = true", "pool[0].sticky", "expected"),
     ] {
         check(&format!("{two}pool = [{{ {pool} }}]"), &[(key, words)]);
     }
@@ -263,7 +328,7 @@ limits_per_domain = ["1/s", "2/s"]
             ("domain_group[1].limits_per_domain", "`other` only"),
             ("domain_group[2].name", "used twice"),
             ("domain_group[2].domains", "at least one"),
-            ("domain_group[3].limits_per_domain[1]", "same window"),
+            ("domain_group[3].limits_per_domain[1]", "both count per s"),
             ("domain_group[3].domains", "every domain that no group names"),
         ],
     );

@@ -25,6 +25,8 @@ fn a_variable_has_the_type_of_its_key() {
             ("SLUICE__HTTP__ALLOW_UNAUTHENTICATED", "true"),
             ("SLUICE__WORKER__HOLD_MAX", "2s"),
             ("SLUICE__BREAKER__FAILURE_RATE", "0.25"),
+            ("SLUICE__WORKER__RESERVED_SHARE", "0.5"),
+            ("SLUICE__MX__SERVERS__0", "10.0.0.2"),
             ("SLUICE__RETRY__BULK__MAX", "2h"),
             ("SLUICE__ESP__0__NAME", "main"),
             ("SLUICE__ESP__0__KIND", "sendgrid"),
@@ -47,6 +49,8 @@ fn a_variable_has_the_type_of_its_key() {
     assert_eq!(config.http.listen, Some(SocketAddr::from(([0, 0, 0, 0], 80))));
     assert_eq!(config.worker.hold_max, Duration::from_secs(2));
     assert!((config.breaker.failure_rate - 0.25).abs() < f64::EPSILON);
+    assert!((config.worker.reserved_share - 0.5).abs() < f64::EPSILON);
+    assert_eq!(config.mx.servers, [SocketAddr::from(([10, 0, 0, 2], 53))]);
     assert_eq!(config.retry.bulk.max, Duration::from_secs(7200));
     assert_eq!(config.esps[0].api_key.as_ref().unwrap().expose_secret(), "1_000");
     assert_eq!(config.esps[0].limits.len(), 2);

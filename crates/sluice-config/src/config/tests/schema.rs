@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::*;
 
-/// Every section of the schema (`esp`, `esp.sandbox`, ...) with its keys. The top is the empty path.
+/// Every section of the schema (`esp`, `esp.sandbox`, ...) with its keys. The top is the empty path. Sections whose name
+/// is a domain group's are there once, for `gmail`.
 pub(super) fn sections() -> Vec<(String, Vec<String>)> {
     let root = crate::json_schema().to_value();
     let mut found = Vec::new();
@@ -16,6 +17,9 @@ fn walk(root: &Value, schema: &Value, path: &str, found: &mut Vec<(String, Vec<S
     let schema = resolve(root, schema);
     if let Some(items) = schema.get("items") {
         walk(root, items, path, found);
+    }
+    if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
+        walk(root, values, &format!("{path}.gmail"), found);
     }
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     assert_eq!(schema.get("additionalProperties"), Some(&Value::Bool(false)), "{path}");
@@ -54,7 +58,8 @@ pub(super) fn tables_at<'a>(root: &'a Table, path: &str) -> Vec<&'a Table> {
 fn the_schema_has_the_keys_that_are_read() {
     let arrays = ["token", "esp", "pool", "members", "domain_group", "tenant"];
     let sections = sections();
-    assert!(sections.len() > 15, "{sections:?}");
+    assert!(sections.len() > 20, "{sections:?}");
+    assert!(sections.iter().any(|(path, _)| path == "esp.warmup.groups.gmail"), "{sections:?}");
     for (path, mut keys) in sections {
         let mut table = Table::from_iter([("bogus".to_owned(), 1.into())]);
         for key in path.rsplit('.').filter(|key| !key.is_empty()) {
@@ -81,6 +86,15 @@ fn the_schema_has_docs_and_defaults() {
     assert_eq!(heartbeat["type"], "string");
     assert!(heartbeat["description"].as_str().unwrap().contains("1s to 10min"));
     assert_eq!(schema["$defs"]["Worker"]["properties"]["prefetch_max"]["default"], 500);
+    assert_eq!(schema["$defs"]["Worker"]["properties"]["reserved_share"]["default"], 0.2);
+    assert_eq!(schema["$defs"]["Brake"]["properties"]["recover"]["default"], "10min");
+    assert_eq!(schema["$defs"]["Mx"]["properties"]["servers"]["default"], serde_json::json!([]));
+    assert_eq!(schema["$defs"]["PoolConfig"]["properties"]["sticky"]["default"], "none");
+    assert_eq!(schema["$defs"]["EspConfig"]["properties"]["warmup"]["$ref"], "#/$defs/Warmup");
+    assert_eq!(
+        schema["$defs"]["Warmup"]["properties"]["groups"]["additionalProperties"]["$ref"],
+        "#/$defs/Ramp"
+    );
     assert_eq!(schema["$defs"]["EspConfig"]["required"], serde_json::json!(["name", "kind"]));
     assert_eq!(schema["$defs"]["PoolConfig"]["required"], serde_json::json!(["name", "members"]));
 }
