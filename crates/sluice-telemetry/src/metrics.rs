@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use sluice_types::{AttemptOutcome, EspId, JobState, Lane, LimitScope, RefusalReason, WaitReason};
 
@@ -89,6 +89,9 @@ pub struct Metrics {
     commit_seconds: HistogramVec,
     reconnects: IntCounterVec,
     dependency_up: IntGaugeVec,
+    fleet_replicas: IntGauge,
+    fleet_config_mismatch: IntGauge,
+    fleet_brakes: IntGauge,
 }
 
 struct Maker<'a>(&'a Registry);
@@ -102,6 +105,12 @@ impl Maker<'_> {
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
         let it = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(it.clone()))?;
+        Ok(it)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let it = IntGauge::new(name, help)?;
         self.0.register(Box::new(it.clone()))?;
         Ok(it)
     }
@@ -216,6 +225,16 @@ impl Metrics {
                 &["dependency"],
             )?,
             dependency_up: make.gauges("sluice_dependency_up", "1 while it answers.", &["dependency"])?,
+            fleet_replicas: make
+                .gauge("sluice_fleet_replicas", "Processes that reported within the last minute.")?,
+            fleet_config_mismatch: make.gauge(
+                "sluice_fleet_config_mismatch",
+                "1 while replicas run with different limits, pools or groups.",
+            )?,
+            fleet_brakes: make.gauge(
+                "sluice_fleet_brakes",
+                "Scopes that are slowed down after replies that asked for it.",
+            )?,
             registry,
         };
         metrics.start_closed_lists_at_zero();
@@ -345,6 +364,13 @@ impl Metrics {
     /// A connection was made anew.
     pub fn reconnect(&self, dependency: Dependency) {
         self.reconnects.with_label_values(&[dependency.as_str()]).inc();
+    }
+
+    /// What the fleet looks like.
+    pub fn fleet(&self, replicas: usize, configs_differ: bool, brakes: usize) {
+        self.fleet_replicas.set(i64::try_from(replicas).unwrap_or(i64::MAX));
+        self.fleet_config_mismatch.set(i64::from(configs_differ));
+        self.fleet_brakes.set(i64::try_from(brakes).unwrap_or(i64::MAX));
     }
 
     /// Whether a dependency answers.
