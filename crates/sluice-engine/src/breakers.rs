@@ -1,27 +1,46 @@
-//! One breaker per ESP account: asked before a claim, told after a call.
+//! One breaker per ESP account: asked before a claim, told after a call, and of one mind with the fleet.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde::Serialize;
-use sluice_policy::{Availability, Breaker, BreakerTerms, Call, State, Verdict};
+use sluice_policy::{
+    Availability, Breaker, BreakerTerms, Call, FleetBreaker, ProbeWish, State, Turn, Verdict, View,
+};
 use sluice_telemetry::Metrics;
 use sluice_types::{EspId, Outcome, Tick};
 use tokio::sync::Notify;
 
+use crate::fleet::News;
 use crate::plan::Plan;
 use crate::ports::Clock;
+
+/// How soon to ask again while the fleet has not granted a probe.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Least time between two wishes for probes of one ESP.
+const WISH_AGAIN: Duration = Duration::from_millis(500);
+/// A granted probe that found no job for so long goes back to the fleet.
+const GRANT_KEPT: Duration = Duration::from_secs(2);
 
 /// The breakers of this process.
 #[derive(Debug)]
 pub struct Breakers {
-    by_esp: BTreeMap<EspId, Mutex<Breaker>>,
+    by_esp: BTreeMap<EspId, Mutex<Kept>>,
     terms: BreakerTerms,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    pub(crate) news: Arc<News>,
     /// An ESP may have come back.
     pub(crate) closed: Notify,
+}
+
+/// A breaker, and its dealings with the fleet about probes.
+#[derive(Debug)]
+struct Kept {
+    breaker: Breaker,
+    wished_at: Tick,
+    granted_at: Tick,
 }
 
 /// Leave to make one call; must be settled with [`Breakers::told`] or given back by dropping it.
@@ -34,7 +53,7 @@ pub(crate) struct Leave {
 }
 
 /// A breaker, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BreakerView {
     /// The ESP.
     pub esp: String,
@@ -42,6 +61,10 @@ pub struct BreakerView {
     pub state: &'static str,
     /// While open: milliseconds until probes are let through.
     pub open_for_ms: Option<u64>,
+    /// `open` or `closed` while an operator holds it so.
+    pub forced: Option<&'static str>,
+    /// Part of its normal share of traffic that it gets now, 0.0 to 1.0.
+    pub weight: f64,
 }
 
 impl Breakers {
@@ -50,23 +73,33 @@ impl Breakers {
     pub fn new(plan: &Plan, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         let terms = *plan.breaker_terms();
         let by_esp: BTreeMap<_, _> =
-            plan.esps().map(|(esp, _)| (esp.clone(), Mutex::new(Breaker::new(terms)))).collect();
+            plan.esps().map(|(esp, _)| (esp.clone(), Mutex::new(Kept::new(terms)))).collect();
         for esp in by_esp.keys() {
             metrics.breaker_state(esp, 0);
         }
-        Self { by_esp, terms, clock, metrics, closed: Notify::new() }
+        Self { by_esp, terms, clock, metrics, news: Arc::default(), closed: Notify::new() }
     }
 
-    fn of(&self, esp: &EspId) -> Option<MutexGuard<'_, Breaker>> {
+    fn of(&self, esp: &EspId) -> Option<MutexGuard<'_, Kept>> {
         self.by_esp.get(esp).map(|it| it.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// Whether calls may be made, for routing; hands nothing out.
     pub(crate) fn availability(&self, esp: &EspId, now: Tick) -> Availability {
-        let Some(breaker) = self.of(esp) else {
+        let Some(mut kept) = self.of(esp) else {
             return Availability::Down { until: now + Duration::from_secs(60) };
         };
-        match breaker.peek(now) {
+        let breaker = &kept.breaker;
+        let (verdict, half_open) = (breaker.peek(now), breaker.is_half_open(now));
+        if half_open && !matches!(verdict, Verdict::Probe) {
+            if now.since(kept.wished_at) >= WISH_AGAIN {
+                kept.wished_at = now;
+                drop(kept);
+                self.wish(esp);
+            }
+            return Availability::Down { until: now + LOOK_AGAIN };
+        }
+        match verdict {
             Verdict::Pass => Availability::Up { weight: breaker.weight(now) },
             // A probe is rare and must not wait for the luck of the draw among healthy members.
             Verdict::Probe => Availability::Up { weight: 1.0 },
@@ -77,7 +110,8 @@ impl Breakers {
     /// Asks for leave to make one call.
     pub(crate) fn ask(self: &Arc<Self>, esp: &EspId) -> Result<Leave, Tick> {
         let now = self.clock.tick();
-        let Some(mut breaker) = self.of(esp) else { return Err(now + Duration::from_secs(60)) };
+        let Some(mut kept) = self.of(esp) else { return Err(now + Duration::from_secs(60)) };
+        let breaker = &mut kept.breaker;
         let before = breaker.state(now);
         let probe = match breaker.ask(now) {
             Verdict::Pass => false,
@@ -87,8 +121,38 @@ impl Breakers {
         if probe && before != State::HalfOpen {
             self.changed(esp, State::HalfOpen);
         }
-        drop(breaker);
+        drop(kept);
         Ok(Leave { breakers: Arc::clone(self), esp: esp.clone(), probe, settled: false })
+    }
+
+    /// Asks the fleet for a probe.
+    fn wish(&self, esp: &EspId) {
+        let needed = self.terms.probes.max(1);
+        self.news.wants_probes(ProbeWish { esp: esp.to_string(), needed, count: needed });
+    }
+
+    /// Takes over what the fleet knows, but for breakers that have turned here since.
+    pub(crate) fn adopt(&self, view: &View) {
+        let now = self.clock.tick();
+        for (esp, kept) in &self.by_esp {
+            if self.news.has_turns_of(esp) {
+                continue;
+            }
+            let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let before = kept.breaker.state(now);
+            let known = view.breakers.get(esp.as_str()).cloned().unwrap_or_default();
+            let unused = kept.adopt(&known, now);
+            let after = kept.breaker.state(now);
+            drop(kept);
+            for _ in 0..unused {
+                self.news.turned(esp, Turn::ProbeReturned);
+            }
+            if before != after {
+                self.changed(esp, after);
+            } else if known.granted > 0 {
+                self.closed.notify_waiters();
+            }
+        }
     }
 
     fn changed(&self, esp: &EspId, to: State) {
@@ -111,31 +175,87 @@ impl Breakers {
     pub fn view(&self) -> Vec<BreakerView> {
         let now = self.clock.tick();
         let mut views = Vec::new();
-        for (esp, breaker) in &self.by_esp {
-            let mut breaker = breaker.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let (state, open_for_ms) = match (breaker.state(now), breaker.peek(now)) {
-                (State::Closed, _) => ("closed", None),
-                (State::HalfOpen, _) => ("half_open", None),
+        for (esp, kept) in &self.by_esp {
+            let breaker = &mut kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).breaker;
+            let state = breaker.state(now);
+            let open_for_ms = match (state, breaker.peek(now)) {
                 (State::Open, Verdict::Refuse { until }) => {
-                    ("open", Some(u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX)))
+                    Some(u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX))
                 }
-                (State::Open, Verdict::Pass | Verdict::Probe) => ("open", Some(0)),
+                (State::Open, Verdict::Pass | Verdict::Probe) => Some(0),
+                (State::Closed | State::HalfOpen, _) => None,
             };
-            views.push(BreakerView { esp: esp.to_string(), state, open_for_ms });
+            let forced = breaker.is_forced().then(|| if state == State::Open { "open" } else { "closed" });
+            let weight = breaker.weight(now);
+            views.push(BreakerView {
+                esp: esp.to_string(),
+                state: state.as_str(),
+                open_for_ms,
+                forced,
+                weight,
+            });
         }
         views
     }
 }
 
+impl Kept {
+    fn new(terms: BreakerTerms) -> Self {
+        let breaker = Breaker::new(terms).with_leased_probes();
+        Self { breaker, wished_at: Tick::ZERO, granted_at: Tick::ZERO }
+    }
+
+    /// Brings the breaker in line with the fleet; answers how many granted probes it gives back unused.
+    fn adopt(&mut self, known: &FleetBreaker, now: Tick) -> u32 {
+        let breaker = &mut self.breaker;
+        match known.order {
+            Some(true) => breaker.force_open(),
+            Some(false) => breaker.force_closed(),
+            None if breaker.is_forced() => breaker.auto(),
+            None => {}
+        }
+        let duration = |ns: i64| Duration::from_nanos(u64::try_from(ns).unwrap_or(0));
+        let Some(open_for) = known.open_for_ns else {
+            breaker.adopt_closed(now - duration(known.turned_ago_ns));
+            return 0;
+        };
+        breaker.adopt_open(now, now + duration(open_for), known.trips);
+        let left = breaker.granted();
+        if known.granted > 0 {
+            self.granted_at = now;
+            breaker.grant_probes(left + known.granted);
+            0
+        } else if left > 0 && now.since(self.granted_at) >= GRANT_KEPT {
+            breaker.grant_probes(0);
+            left
+        } else {
+            0
+        }
+    }
+}
+
 impl Leave {
+    /// Whether the breaker has opened since the leave was given; a probe is what finds that out, and goes on.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        let now = self.breakers.clock.tick();
+        !self.probe
+            && self
+                .breakers
+                .of(&self.esp)
+                .is_some_and(|kept| matches!(kept.breaker.peek(now), Verdict::Refuse { .. } | Verdict::Probe))
+    }
+
     /// Tells the breaker how the call went.
     pub(crate) fn told(mut self, outcome: &Outcome, took: Duration) {
         self.settled = true;
         let breakers = Arc::clone(&self.breakers);
         let now = breakers.clock.tick();
-        let Some(mut breaker) = breakers.of(&self.esp) else { return };
-        let change = match Call::of(outcome, took, &breakers.terms) {
-            Some(call) => breaker.record(now, call, self.probe, &mut fastrand::Rng::new()),
+        let Some(mut kept) = breakers.of(&self.esp) else { return };
+        let breaker = &mut kept.breaker;
+        let mut rng = fastrand::Rng::new();
+        let call = Call::of(outcome, took, &breakers.terms);
+        let change = match call {
+            Some(call) => breaker.record(now, call, self.probe, &mut rng),
             None => {
                 if self.probe {
                     breaker.give_back_probe();
@@ -143,20 +263,50 @@ impl Leave {
                 None
             }
         };
-        drop(breaker);
+        let turn = match (change, call) {
+            (Some(State::Open), _) => match breaker.peek(now) {
+                Verdict::Refuse { until } => {
+                    Some(Turn::Opened { for_ns: nanos(until.since(now)), trips: breaker.trips() })
+                }
+                Verdict::Pass | Verdict::Probe => None,
+            },
+            (_, Some(call)) if self.probe => Some(Turn::ProbeAnswered {
+                slow: call == Call::Slow,
+                needed: breakers.terms.probes.max(1),
+                slow_rate_permille: permille(breakers.terms.slow_rate),
+                reopen_for_ns: nanos(breaker.next_open_time(&mut rng)),
+            }),
+            (_, None) if self.probe => Some(Turn::ProbeReturned),
+            _ => None,
+        };
+        drop(kept);
+        if let Some(turn) = turn {
+            breakers.news.turned(&self.esp, turn);
+        }
         if let Some(state) = change {
             breakers.changed(&self.esp, state);
         }
     }
 }
 
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked share")]
+fn permille(share: f64) -> u32 {
+    (share.clamp(0.0, 1.0) * 1000.0).round() as u32
+}
+
 impl Drop for Leave {
     fn drop(&mut self) {
         if self.probe
             && !self.settled
-            && let Some(mut breaker) = self.breakers.of(&self.esp)
+            && let Some(mut kept) = self.breakers.of(&self.esp)
         {
-            breaker.give_back_probe();
+            kept.breaker.give_back_probe();
+            drop(kept);
+            self.breakers.news.turned(&self.esp, Turn::ProbeReturned);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! One job in work: what its steps hand from one to the next.
 
 use bytes::Bytes;
-use sluice_types::{GroupName, Job, Lane, LimitScope, Tick, Timestamp, WaitReason};
+use sluice_types::{GroupName, Job, Lane, Limit, LimitScope, Tick, Timestamp, WaitReason};
 
+use crate::groups::group_of;
 use crate::ports::{Due, Parked, Passport};
 use crate::worker::Worker;
 
@@ -22,14 +23,14 @@ pub(crate) struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    pub(crate) fn new(
+    pub(crate) async fn new(
         worker: &Worker,
         lane: &'a Lane,
         job: Job,
         body: &'a Bytes,
         passport: &'a Passport,
     ) -> Self {
-        let group = worker.plan.group_of(job.to.email.domain());
+        let group = group_of(worker, job.to.email.domain()).await;
         let first_seen = passport.first_seen.unwrap_or_else(|| worker.clock.now());
         Self { job, body, passport, lane, group, arrived: worker.clock.tick(), first_seen }
     }
@@ -45,12 +46,20 @@ impl<'a> Case<'a> {
             pool: self.job.pool.clone(),
             class: self.job.class,
             domain: self.job.to.email.domain().to_owned(),
+            group: self.group.clone(),
             due,
             reason,
             limit_key: None,
             body: self.body.clone(),
             passport,
         }
+    }
+
+    /// The parked copy of this job, in the line of those that `limit` holds.
+    pub(crate) fn in_line(&self, limit: &Limit) -> Parked {
+        let mut parked = self.parked(Due::InLine, limit.wait_reason());
+        parked.limit_key = Some(limit.key());
+        parked
     }
 
     /// Whether a limit holds every job of this lane, and not only some.

@@ -30,7 +30,7 @@ pub(crate) enum Claimed {
 /// # Errors
 /// When the store cannot be asked: the delivery must be given back.
 pub(crate) async fn claim(worker: &Worker, case: &Case<'_>, esp: &EspId) -> Result<Claimed, NotStored> {
-    let ttl = worker.plan.bounds().claim_ttl;
+    let ttl = worker.plan().bounds().claim_ttl;
     ask(worker, case, Intent::Send { ttl, esp: esp.clone() }).await
 }
 
@@ -50,13 +50,13 @@ pub(crate) async fn close(
 async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed, NotStored> {
     let (closing, longest_send) = match &intent {
         Intent::Close { state, .. } => (Some(*state), Duration::ZERO),
-        Intent::Send { esp, .. } => (None, worker.plan.esp_timeout(esp)),
+        Intent::Send { esp, .. } => (None, worker.plan().esp_timeout(esp)),
     };
     let written = worker.claims.submit(request(worker, case, intent)).await.map_err(|error| {
         tracing::warn!(job = %case.job.id, error = %crate::health::chain(&error), "could not claim a job");
         NotStored
     })?;
-    let bounds = worker.plan.bounds();
+    let bounds = *worker.plan().bounds();
     Ok(match written.answer {
         ClaimVerdict::Go => {
             // A send that begins by then also ends before the claim does, unless the claim is shorter than a send.
@@ -105,8 +105,8 @@ fn request(worker: &Worker, case: &Case<'_>, intent: Intent) -> Claim {
 /// The parked copy of a job whose attempt `attempt` has an unknown outcome: policy resends it after a window in which
 /// webhooks may tell, or an operator decides.
 pub(crate) fn unknown(worker: &Worker, case: &Case<'_>, attempt: u32) -> Parked {
-    let due = if worker.plan.resends_unknown(case.job.class) {
-        Due::In(worker.plan.bounds().unknown_window)
+    let due = if worker.plan().resends_unknown(case.job.class) {
+        Due::In(worker.plan().bounds().unknown_window)
     } else {
         Due::Held
     };

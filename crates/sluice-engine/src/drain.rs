@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::engine::Engine;
+use crate::health::chain;
 
 /// How long results may still be written after the deadline.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -43,6 +44,7 @@ pub(crate) async fn drain(engine: &Engine, deadline: Duration) -> DrainReport {
         }
     }
     let left = report(engine);
+    give_back(engine).await;
     tracing::info!(step = "stop services", "drain");
     engine.stop_services.cancel();
     engine.services.close();
@@ -52,8 +54,29 @@ pub(crate) async fn drain(engine: &Engine, deadline: Duration) -> DrainReport {
     left
 }
 
+/// Gives leased slots, connections and probes back, so that others have them at once and not when they lapse.
+async fn give_back(engine: &Engine) {
+    tracing::info!(step = "give leases back", "drain");
+    let worker = &engine.worker;
+    let unused = worker.slots.take_unused();
+    let all = async {
+        if !unused.is_empty()
+            && let Err(error) = worker.slot_source.give_back(&unused).await
+        {
+            tracing::warn!(error = %chain(&error), "slots could not be given back, they lapse");
+        }
+        if let Err(error) = worker.link.leave().await {
+            tracing::warn!(error = %chain(&error), "could not leave the fleet, it will notice");
+        }
+    };
+    if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
+        tracing::warn!("leases could not be given back in time, they lapse");
+    }
+}
+
 fn report(engine: &Engine) -> DrainReport {
-    let counts = engine.lanes.iter().map(|it| (it.lane.to_string(), it.in_flight.load(Ordering::Relaxed)));
+    let lanes = engine.lanes.all();
+    let counts = lanes.iter().map(|it| (it.lane.to_string(), it.in_flight.load(Ordering::Relaxed)));
     let left: BTreeMap<String, usize> = counts.filter(|(_, count)| *count > 0).collect();
     if left.is_empty() {
         tracing::info!("drained: nothing left");

@@ -1,7 +1,7 @@
 //! Starts the lanes, the relay and the services around them, and holds the handles that the outside asks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sluice_telemetry::{Dependency, Metrics};
@@ -12,14 +12,15 @@ use tokio_util::task::TaskTracker;
 use crate::batcher::Surroundings;
 use crate::breakers::Breakers;
 use crate::drain::{DrainReport, drain};
+use crate::fleet::keep_in_touch;
 use crate::health::Health;
-use crate::lane::{LaneLoop, Shared, run_lane};
-use crate::plan::Plan;
+use crate::lane::{LaneBook, Shared, run_lane};
+use crate::plan::{Bounds, Plan};
 use crate::poison::run_poison;
-use crate::ports::{Clock, Esp, Inbox, Ledger, Outbox, SlotSource};
+use crate::ports::{Clock, Esp, Fleet, Inbox, Ledger, MxSource, Outbox, SlotSource};
 use crate::relay::run_relay;
 use crate::slots::{Slots, keep_slots};
-use crate::worker::Worker;
+use crate::worker::{Outside, Worker};
 
 /// How often the gauges of lanes are set anew.
 const GAUGES_EVERY: Duration = Duration::from_secs(2);
@@ -50,6 +51,12 @@ pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     /// Where slots are leased.
     pub slot_source: Arc<dyn SlotSource>,
+    /// What the fleet shares.
+    pub fleet: Arc<dyn Fleet>,
+    /// This process's name in the fleet: unique among all that ever were.
+    pub replica: String,
+    /// Looks mail exchanges up; `None` to group by domain name alone.
+    pub mx: Option<Arc<dyn MxSource>>,
     /// The ESPs, one per account of the plan.
     pub esps: Vec<Arc<dyn Esp>>,
     /// Their breakers.
@@ -64,7 +71,9 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) worker: Arc<Worker>,
-    pub(crate) lanes: Vec<Arc<LaneLoop>>,
+    pub(crate) lanes: Arc<LaneBook>,
+    /// What the loops of lanes share; `None` where none is worked.
+    shared: Option<Shared>,
     pub(crate) jobs: TaskTracker,
     pub(crate) lane_tasks: TaskTracker,
     pub(crate) services: TaskTracker,
@@ -76,16 +85,17 @@ impl Engine {
     /// Starts the roles. Must be called within a tokio runtime; ends with [`Engine::drain`].
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let Parts { plan, roles, clock, inbox, outbox, ledger, slot_source, esps, breakers, metrics, health } =
-            parts;
+        let Parts { plan, roles, clock, inbox, outbox, ledger, slot_source, fleet, .. } = parts;
+        let Parts { replica, mx, esps, breakers, metrics, health, .. } = parts;
         let (stop, stop_services) = (CancellationToken::new(), CancellationToken::new());
         let (jobs, lane_tasks, services) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
-        let slots = Arc::new(Slots::new(Arc::clone(&clock), Arc::clone(&metrics)));
+        let bounds = *plan.bounds();
+        let slots = Arc::new(Slots::new(Arc::clone(&clock), Arc::clone(&metrics), bounds.reserved_permille));
         // The batchers end when the worker is dropped, so they belong to no tracker that a drain waits for.
         let around = Surroundings { clock, metrics, health, tasks: TaskTracker::new() };
-        let lanes = plan.lanes();
-        let places = Arc::new(Semaphore::new(plan.bounds().max_in_flight.clamp(1, Semaphore::MAX_PERMITS)));
-        let worker = Arc::new(Worker::new(plan, inbox, outbox, ledger, esps, slots, breakers, &around));
+        let outside =
+            Outside { plan, inbox, outbox, ledger, slot_source, fleet, replica, esps, mx, breakers };
+        let worker = Arc::new(Worker::new(outside, slots, &around));
 
         let service = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
             let stop = stop_services.clone();
@@ -98,32 +108,54 @@ impl Engine {
         };
         let it = Arc::clone(&worker);
         service(Box::pin(async move { it.health.watch_store(it.ledger.as_ref()).await }));
+        let it = Arc::clone(&worker);
+        service(Box::pin(async move { keep_in_touch(&it, roles.worker).await }));
         if roles.relay {
             lane_tasks.spawn(run_relay(Arc::clone(&worker), stop.clone()));
             lane_tasks.spawn(run_poison(Arc::clone(&worker), stop.clone()));
         }
-        let lanes: Vec<Arc<LaneLoop>> = if roles.worker {
-            lanes
-                .into_iter()
-                .map(|lane| Arc::new(LaneLoop { lane, in_flight: AtomicUsize::new(0) }))
-                .collect()
-        } else {
-            Vec::new()
-        };
+        let shared = roles.worker.then(|| {
+            let (common, reserved) = places(&bounds);
+            Shared {
+                worker: Arc::clone(&worker),
+                places: Arc::new(Semaphore::new(common)),
+                reserved: Arc::new(Semaphore::new(reserved)),
+                jobs: jobs.clone(),
+                stop: stop.clone(),
+            }
+        });
         if roles.worker {
             let it = Arc::clone(&worker);
-            service(Box::pin(async move { keep_slots(&it.slots, slot_source.as_ref(), &it.health).await }));
+            service(Box::pin(
+                async move { keep_slots(&it.slots, it.slot_source.as_ref(), &it.health).await },
+            ));
             let it = Arc::clone(&worker);
             service(Box::pin(async move { it.slots.run().await }));
-            let shared =
-                Shared { worker: Arc::clone(&worker), places, jobs: jobs.clone(), stop: stop.clone() };
-            for lane in &lanes {
-                lane_tasks.spawn(run_lane(Arc::clone(lane), shared.clone()));
-            }
         }
-        let (it, counted) = (Arc::clone(&worker), lanes.clone());
+        let lanes = Arc::new(LaneBook::default());
+        let (it, counted) = (Arc::clone(&worker), Arc::clone(&lanes));
         service(Box::pin(async move { set_gauges(&it, &counted).await }));
-        Self { worker, lanes, jobs, lane_tasks, services, stop, stop_services }
+        let engine = Self { worker, lanes, shared, jobs, lane_tasks, services, stop, stop_services };
+        engine.work_lanes();
+        engine
+    }
+
+    /// Works every lane of the plan that is not worked yet.
+    fn work_lanes(&self) {
+        let Some(shared) = &self.shared else { return };
+        for lane in self.lanes.add(self.worker.plan().lanes()) {
+            self.lane_tasks.spawn(run_lane(lane, shared.clone()));
+        }
+    }
+
+    /// Goes on with the limits, pools and groups of another configuration. Lanes that it does not have any more are
+    /// worked until the process ends; ESPs that were not there at the start cannot be called.
+    pub fn reload(&self, plan: &Plan) {
+        let orders = self.worker.plan().orders().clone();
+        self.worker.set_plan(Arc::new(plan.with_orders(orders)));
+        if !self.stop.is_cancelled() {
+            self.work_lanes();
+        }
     }
 
     /// Jobs in work in this process.
@@ -138,11 +170,19 @@ impl Engine {
     }
 }
 
+/// Places in work: those for everybody, and those kept for transactional jobs.
+fn places(bounds: &Bounds) -> (usize, usize) {
+    let all = bounds.max_in_flight.clamp(2, Semaphore::MAX_PERMITS);
+    let share = usize::try_from(bounds.reserved_permille).unwrap_or(0);
+    let reserved = (all.saturating_mul(share) / 1000).min(all - 1);
+    (all - reserved, reserved)
+}
+
 /// Sets the gauges of all lanes, again and again.
-async fn set_gauges(worker: &Worker, lanes: &[Arc<LaneLoop>]) {
-    let names = worker.plan.lanes();
+async fn set_gauges(worker: &Worker, lanes: &LaneBook) {
     loop {
-        for it in lanes {
+        let names = worker.plan().lanes();
+        for it in lanes.all() {
             worker.metrics.lane_in_flight(&it.lane.to_string(), it.in_flight.load(Ordering::Relaxed));
         }
         match worker.inbox.depths(&names).await {

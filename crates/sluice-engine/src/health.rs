@@ -18,6 +18,7 @@ pub struct Health {
     queue: watch::Sender<bool>,
     store: watch::Sender<bool>,
     closing: AtomicBool,
+    configs_differ: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
@@ -29,6 +30,7 @@ impl Health {
             queue: watch::Sender::new(false),
             store: watch::Sender::new(false),
             closing: AtomicBool::new(false),
+            configs_differ: AtomicBool::new(false),
             metrics,
         }
     }
@@ -60,6 +62,17 @@ impl Health {
         if self.of(dependency).send_replace(false) {
             tracing::error!(dependency = dependency.as_str(), error = %chain(error), "dependency is down");
         }
+    }
+
+    /// Whether the replicas of the fleet run with different configurations; answers whether that is news, and bad.
+    pub(crate) fn configs_differ(&self, differ: bool) -> bool {
+        !self.configs_differ.swap(differ, Ordering::Relaxed) && differ
+    }
+
+    /// Whether the replicas of the fleet agree on limits, pools and groups.
+    #[must_use]
+    pub fn configs_agree(&self) -> bool {
+        !self.configs_differ.load(Ordering::Relaxed)
     }
 
     /// Waits until it answers.

@@ -9,13 +9,13 @@ use sluice_types::{Job, JobId, Refusal};
 
 use crate::decode::decode;
 use crate::health::chain;
-use crate::plan::Plan;
+use crate::plan::LivePlan;
 use crate::ports::{Console, KnownJob, Outbox, Passport, Publication, PublishError};
 
 /// The door for jobs that are not published by AMQP.
 #[derive(Clone, Debug)]
 pub struct Intake {
-    plan: Arc<Plan>,
+    plan: Arc<LivePlan>,
     outbox: Arc<dyn Outbox>,
     console: Arc<dyn Console>,
 }
@@ -53,13 +53,14 @@ pub enum IntakeAnswer {
 impl Intake {
     /// A door to the lanes behind `outbox`.
     #[must_use]
-    pub fn new(plan: Arc<Plan>, outbox: Arc<dyn Outbox>, console: Arc<dyn Console>) -> Self {
+    pub fn new(plan: Arc<LivePlan>, outbox: Arc<dyn Outbox>, console: Arc<dyn Console>) -> Self {
         Self { plan, outbox, console }
     }
 
     /// Takes jobs; one answer per body, in order.
     pub async fn submit(&self, bodies: Vec<Bytes>) -> Vec<IntakeAnswer> {
-        let decoded: Vec<Result<Job, Refusal>> = bodies.iter().map(|body| decode(&self.plan, body)).collect();
+        let plan = self.plan.get();
+        let decoded: Vec<Result<Job, Refusal>> = bodies.iter().map(|body| decode(&plan, body)).collect();
         let ids: Vec<JobId> = decoded.iter().flatten().map(|job| job.id.clone()).collect();
         let known = match self.console.known(&ids).await {
             Ok(known) => ids.iter().cloned().zip(known).filter_map(|(id, it)| Some((id, it?))).collect(),
@@ -106,7 +107,7 @@ impl Intake {
                     places.push(answers.len());
                     answers.push(IntakeAnswer::Queued { id });
                     publications.push(Publication {
-                        lane: self.plan.lane(&job.pool, job.class, job.to.email.domain()),
+                        lane: self.plan.get().lane(&job.pool, job.class, job.to.email.domain()),
                         id: job.id,
                         body,
                         passport: Passport::default(),

@@ -1,12 +1,12 @@
 //! One lane's loop: pull what can be worked on, give each delivery a task, pause when nothing can go.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sluice_telemetry::Dependency;
-use sluice_types::Lane;
-use tokio::sync::Semaphore;
+use sluice_types::{Class, Lane};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,12 +26,43 @@ pub(crate) struct LaneLoop {
     pub(crate) in_flight: AtomicUsize,
 }
 
+/// The lanes that a process works.
+#[derive(Debug, Default)]
+pub(crate) struct LaneBook(Mutex<Vec<Arc<LaneLoop>>>);
+
+impl LaneBook {
+    fn lanes(&self) -> MutexGuard<'_, Vec<Arc<LaneLoop>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<LaneLoop>> {
+        self.lanes().clone()
+    }
+
+    /// Adds those that are new, and answers them.
+    pub(crate) fn add(&self, lanes: Vec<Lane>) -> Vec<Arc<LaneLoop>> {
+        let mut known = self.lanes();
+        let mut added = Vec::new();
+        for lane in lanes {
+            if !known.iter().any(|it| it.lane == lane) {
+                let lane = Arc::new(LaneLoop { lane, in_flight: AtomicUsize::new(0) });
+                known.push(Arc::clone(&lane));
+                added.push(lane);
+            }
+        }
+        added
+    }
+}
+
 /// What the loops of all lanes share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) worker: Arc<Worker>,
     /// Jobs in work over all lanes.
     pub(crate) places: Arc<Semaphore>,
+    /// Places kept for transactional jobs.
+    pub(crate) reserved: Arc<Semaphore>,
     pub(crate) jobs: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -44,8 +75,10 @@ enum Ended {
     Stopped,
     /// The store is away for too long.
     StoreAway,
-    /// No ESP of the pool takes calls.
+    /// No ESP of the pool takes jobs of this lane.
     NowhereToSend,
+    /// The limits have changed, and with them how much is borrowed from the broker.
+    Resized,
 }
 
 /// Works a lane until the process drains.
@@ -58,7 +91,8 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
             () = shared.stop.cancelled() => return,
             () = until_worth_pulling(worker, &this.lane) => {}
         }
-        let mut feed = match worker.inbox.open(&this.lane, worker.plan.prefetch(&this.lane)).await {
+        let prefetch = worker.plan().prefetch(&this.lane);
+        let mut feed = match worker.inbox.open(&this.lane, prefetch).await {
             Ok(feed) => feed,
             Err(error) => {
                 worker.health.down(Dependency::Queue, &error);
@@ -70,19 +104,20 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
         };
         worker.health.up(Dependency::Queue);
         worker.metrics.lane_paused(&name, false);
-        match pull(&this, &shared, feed.as_mut()).await {
+        match pull(&this, &shared, feed.as_mut(), prefetch).await {
             Ended::FeedOver => {}
             Ended::Stopped => {
                 give_back(feed.as_mut()).await;
                 return;
             }
             Ended::StoreAway => give_back(feed.as_mut()).await,
-            Ended::NowhereToSend => park_rest(&this, &shared, feed.as_mut()).await,
+            Ended::NowhereToSend | Ended::Resized => work_rest(&this, &shared, feed.as_mut()).await,
         }
     }
 }
 
 async fn until_worth_pulling(worker: &Worker, lane: &Lane) {
+    worker.link.wait_known().await;
     loop {
         worker.health.wait_up(Dependency::Store).await;
         if worker.lane_can_send(lane) {
@@ -96,7 +131,7 @@ async fn until_worth_pulling(worker: &Worker, lane: &Lane) {
 }
 
 /// Reads the feed and gives each delivery a task, until something speaks against it.
-async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed) -> Ended {
+async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed, prefetch: u16) -> Ended {
     let worker = &shared.worker;
     loop {
         if !worker.health.is_up(Dependency::Store) && !store_returns(shared).await {
@@ -104,6 +139,9 @@ async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed) -> End
         }
         if !worker.lane_can_send(&this.lane) {
             return Ended::NowhereToSend;
+        }
+        if worker.plan().prefetch(&this.lane) != prefetch {
+            return Ended::Resized;
         }
         tokio::select! {
             biased;
@@ -122,7 +160,7 @@ async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed) -> End
 async fn store_returns(shared: &Shared) -> bool {
     tokio::select! {
         () = shared.stop.cancelled() => false,
-        () = tokio::time::sleep(shared.worker.plan.bounds().unhealthy_release) => false,
+        () = tokio::time::sleep(shared.worker.plan().bounds().unhealthy_release) => false,
         () = shared.worker.health.wait_up(Dependency::Store) => true,
     }
 }
@@ -130,7 +168,7 @@ async fn store_returns(shared: &Shared) -> bool {
 /// Starts the way of one job, as soon as there is a place for it.
 async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
     // The semaphore is never closed; without a place the delivery would be released by its receipt.
-    let Ok(place) = Arc::clone(&shared.places).acquire_owned().await else { return };
+    let Some(place) = place(shared, this.lane.class).await else { return };
     let (this, worker) = (Arc::clone(this), Arc::clone(&shared.worker));
     this.in_flight.fetch_add(1, Ordering::Relaxed);
     shared.jobs.spawn(async move {
@@ -138,6 +176,19 @@ async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
         run_job(&worker, &this.lane, delivery).await;
         drop((counted, place));
     });
+}
+
+/// Waits for a place in work. Bulk leaves some to transactional jobs, so that a backlog does not stand in their way.
+async fn place(shared: &Shared, class: Class) -> Option<OwnedSemaphorePermit> {
+    let common = Arc::clone(&shared.places).acquire_owned();
+    match class {
+        Class::Bulk => common.await.ok(),
+        Class::Transactional => tokio::select! {
+            biased;
+            place = Arc::clone(&shared.reserved).acquire_owned() => place.ok(),
+            place = common => place.ok(),
+        },
+    }
 }
 
 /// Counts a job out, also when its task panics.
@@ -157,8 +208,8 @@ async fn give_back(feed: &mut dyn Feed) {
     }
 }
 
-/// Ends the feed and lets what it holds go its way, which now is the way to `pending`.
-async fn park_rest(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed) {
+/// Ends the feed and lets what it holds go its way; where nothing can be sent, that is the way to `pending`.
+async fn work_rest(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed) {
     feed.stop().await;
     while let Some(delivery) = feed.next().await {
         start(this, shared, delivery).await;

@@ -9,12 +9,16 @@ mod batcher;
 mod breakers;
 mod case;
 mod claim;
+mod connections;
 mod decode;
 mod drain;
 mod engine;
+mod fleet;
+mod groups;
 mod health;
 mod intake;
 mod lane;
+mod overview;
 mod pipeline;
 mod plan;
 mod poison;
@@ -35,5 +39,9 @@ pub use drain::DrainReport;
 pub use engine::{Engine, Parts, Roles};
 pub use health::Health;
 pub use intake::{Intake, IntakeAnswer};
-pub use plan::{Bounds, EspPlan, Plan};
+pub use overview::{
+    Brake, BreakerStatus, CampaignView, EspView, FleetView, LimitChange, LimitWord, Order, Overview,
+    OverviewError, Quota, Ramp, RateLimit, RateLimitsView, Replica, ScopeBrake, Until, WarmUp,
+};
+pub use plan::{Bounds, EspPlan, LivePlan, Plan};
 pub use ports::*;

@@ -1,20 +1,25 @@
 //! The way of one job, from delivery to ack, on one page.
 
 use bytes::Bytes;
+use sluice_policy::Order;
 use sluice_types::{Category, Job, JobState, Lane, Timestamp, WaitReason};
 
 use crate::ack::{NotStored, ack};
 use crate::case::Case;
 use crate::claim::{Claimed, claim, close};
 use crate::decode::decode;
-use crate::ports::{Delivery, Due, Passport};
+use crate::ports::{Delivery, Due, Parked, Passport};
 use crate::record::record;
 use crate::refuse::refuse;
+use crate::relay::line_of_campaign;
 use crate::reserve::{Unreserved, reserve};
-use crate::route::{Route, route};
+use crate::route::{Route, has_way_around, route};
 use crate::send::send;
 use crate::wait::{due_at, hold, park};
 use crate::worker::Worker;
+
+/// How often one delivery may turn to another ESP because of a limit.
+const REROUTES_MAX: u32 = 3;
 
 /// Takes one delivery all the way. Whatever happens, the receipt is given back at the end.
 pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
@@ -22,7 +27,7 @@ pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
     if redelivered {
         worker.metrics.redelivery();
     }
-    let walked = match decode(&worker.plan, &body) {
+    let walked = match decode(&worker.plan(), &body) {
         Ok(job) => walk(worker, lane, job, &body, &passport).await,
         Err(refusal) => refuse(worker, lane, &body, refusal).await,
     };
@@ -37,7 +42,15 @@ async fn walk(
     body: &Bytes,
     passport: &Passport,
 ) -> Result<(), NotStored> {
-    let case = Case::new(worker, lane, job, body, passport);
+    let case = Case::new(worker, lane, job, body, passport).await;
+    match worker.link.order(&case) {
+        Some(Order::Cancelled) => {
+            let closed = close(worker, &case, JobState::Cancelled, Category::Cancelled).await?;
+            return settle(worker, &case, closed).await;
+        }
+        Some(Order::Paused) => return park(worker, paused(&case)).await,
+        None => {}
+    }
     if has_expired(worker, &case) {
         let closed = close(worker, &case, JobState::Expired, Category::Expired).await?;
         return settle(worker, &case, closed).await;
@@ -45,23 +58,31 @@ async fn walk(
     if let Some(send_at) = not_yet(worker, &case) {
         return park(worker, case.parked(Due::At(send_at), WaitReason::Scheduled)).await;
     }
+    let mut reroutes = 0;
     loop {
         let esp = match route(worker, &case) {
             Route::To(esp) => esp,
-            Route::Nowhere { until } => {
+            Route::Broken { until } => {
                 if hold(worker, &case, until.since(worker.clock.tick())).await {
                     continue;
                 }
                 return park(worker, case.parked(due_at(worker, until), WaitReason::BreakerOpen)).await;
             }
+            Route::Shut { limit } => return park(worker, case.in_line(&limit)).await,
         };
         let reservation = match reserve(worker, &case, esp).await {
             Ok(reservation) => reservation,
             Err(Unreserved::RouteAgain) => continue,
-            Err(Unreserved::TooLong { reason, limit_key, wait }) => {
-                let mut parked = case.parked(Due::In(wait), reason);
-                parked.limit_key = limit_key;
-                return park(worker, parked).await;
+            // Another ESP of the pool may have room; a few tries, so that no job goes round and round.
+            Err(Unreserved::InLine(limit))
+                if reroutes < REROUTES_MAX && has_way_around(worker, &case, &limit) =>
+            {
+                reroutes += 1;
+                continue;
+            }
+            Err(Unreserved::InLine(limit)) => return park(worker, case.in_line(&limit)).await,
+            Err(Unreserved::Later { reason, wait }) => {
+                return park(worker, case.parked(Due::In(wait), reason)).await;
             }
         };
         return match claim(worker, &case, &reservation.esp).await? {
@@ -72,6 +93,14 @@ async fn walk(
             other => settle(worker, &case, other).await,
         };
     }
+}
+
+/// The parked copy of a job whose campaign is paused: in a line that opens when it is resumed.
+fn paused(case: &Case<'_>) -> Parked {
+    let mut parked = case.parked(Due::InLine, WaitReason::CampaignPaused);
+    parked.limit_key =
+        case.job.campaign.as_ref().map(|campaign| line_of_campaign(&case.job.tenant, campaign));
+    parked
 }
 
 /// What is left to do for a job that is not sent now.

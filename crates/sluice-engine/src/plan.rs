@@ -1,26 +1,29 @@
 //! What the configuration means for a job: which pool, group, limits and times apply.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_config::{Config, UnknownAction};
-use sluice_policy::{BreakerTerms, PoolMembers, RetryTerms, prefetch};
-use sluice_types::{
-    Class, EspId, GroupName, Lane, Limit, LimitKind, LimitScope, LimitSpec, PoolName, Tenant,
-};
+use sluice_config::{Config, EspConfig, Sticky, UnknownAction};
+use sluice_policy::{BreakerTerms, PoolMembers, RampTerms, RetryTerms, prefetch};
+use sluice_types::{Class, EspId, GroupName, Lane, Limit, LimitScope, LimitSpec, PoolName, Tenant};
 
-use crate::slots::LineKey;
+mod limits;
+mod live;
+
+pub(crate) use limits::{Orders, is_rate};
+pub use live::LivePlan;
 
 /// One ESP account as the engine sees it.
 #[derive(Clone, Debug)]
 pub struct EspPlan {
-    /// Limits over everything it sends.
+    /// Limits over everything it sends; those on connections among them.
     pub limits: Vec<LimitSpec>,
-    /// Calls at the same time in this process: `max_in_flight`, or its limit on connections if that is lower.
+    /// Calls at the same time in this process.
     pub max_in_flight: usize,
     /// The account's own timeout for a call.
     pub timeout: Duration,
+    /// Its warm-up, and those of single groups.
+    ramps: Vec<RampTerms>,
 }
 
 /// One domain group as the engine sees it.
@@ -29,6 +32,13 @@ struct GroupPlan {
     limits: Vec<LimitSpec>,
     limits_per_esp: Vec<LimitSpec>,
     limits_per_domain: Vec<LimitSpec>,
+}
+
+/// One pool as the engine sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolPlan {
+    pub(crate) members: PoolMembers,
+    pub(crate) sticky: Sticky,
 }
 
 /// Times and bounds of a worker.
@@ -56,16 +66,26 @@ pub struct Bounds {
     pub unknown_window: Duration,
     /// Claims and results are written by so many tasks each.
     pub writers: usize,
+    /// The share of counted limits and of the places in work that is kept for transactional jobs, in permille.
+    pub reserved_permille: u32,
+    /// From a full stop back to the full rate after replies that ask us to slow down; `None`: they are not heeded.
+    pub brake_recover: Option<Duration>,
 }
 
 /// The configuration, indexed for the way of a job.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pools: BTreeMap<PoolName, PoolMembers>,
+    pools: BTreeMap<PoolName, PoolPlan>,
     esps: BTreeMap<EspId, EspPlan>,
     groups: BTreeMap<GroupName, GroupPlan>,
     group_of_domain: HashMap<String, GroupName>,
+    /// Names that mail exchanges end with, and the group that they tell.
+    group_of_mx: HashMap<String, GroupName>,
     tenants: HashMap<Tenant, Vec<LimitSpec>>,
+    weights: Vec<(Tenant, u32)>,
+    orders: Orders,
+    bases: BTreeMap<EspId, BTreeMap<GroupName, limits::Base>>,
+    digest: String,
     retry: [(Class, RetryTerms); 2],
     resend_unknown: [(Class, bool); 2],
     breaker: BreakerTerms,
@@ -77,28 +97,27 @@ impl Plan {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let esps = config.esps.iter().map(|esp| {
-            let connections = esp.limits.iter().filter(|spec| spec.kind == LimitKind::Connections);
-            let most =
-                connections.map(|spec| spec.count.get()).min().unwrap_or(u32::MAX).min(esp.max_in_flight);
             let plan = EspPlan {
-                limits: timed(&esp.limits),
-                max_in_flight: usize::try_from(most).unwrap_or(usize::MAX).max(1),
+                limits: esp.limits.clone(),
+                max_in_flight: usize::try_from(esp.max_in_flight).unwrap_or(usize::MAX).max(1),
                 timeout: esp.timeout,
+                ramps: ramps(esp),
             };
             (esp.name.clone(), plan)
         });
         let pools = config.pools.iter().map(|pool| {
             let members = pool.members.iter().map(|member| (member.esp.clone(), member.weight)).collect();
-            (pool.name.clone(), PoolMembers { members, failover: pool.failover.clone() })
+            let members = PoolMembers { members, failover: pool.failover.clone() };
+            (pool.name.clone(), PoolPlan { members, sticky: pool.sticky })
         });
         let mut groups: BTreeMap<GroupName, GroupPlan> = config
             .groups
             .iter()
             .map(|group| {
                 let plan = GroupPlan {
-                    limits: timed(&group.limits),
-                    limits_per_esp: timed(&group.limits_per_esp),
-                    limits_per_domain: timed(&group.limits_per_domain),
+                    limits: group.limits.clone(),
+                    limits_per_esp: group.limits_per_esp.clone(),
+                    limits_per_domain: group.limits_per_domain.clone(),
                 };
                 (group.name.clone(), plan)
             })
@@ -108,18 +127,28 @@ impl Plan {
             .groups
             .iter()
             .flat_map(|group| group.domains.iter().map(|domain| (domain.clone(), group.name.clone())));
+        let exchanges = config
+            .groups
+            .iter()
+            .flat_map(|group| group.mx.iter().map(|suffix| (suffix.clone(), group.name.clone())));
+        let weighted = config.tenants.iter().filter(|it| it.weight != 1);
         let schedule = |it: &sluice_config::RetrySchedule| RetryTerms {
             initial: it.initial,
             max: it.max,
             give_up_after: it.give_up_after,
         };
         let resends = |action: UnknownAction| action == UnknownAction::Resend;
-        Self {
+        let mut plan = Self {
             pools: pools.collect(),
             esps: esps.collect(),
             groups,
             group_of_domain: domains.collect(),
-            tenants: config.tenants.iter().map(|it| (it.name.clone(), timed(&it.limits))).collect(),
+            group_of_mx: exchanges.collect(),
+            tenants: config.tenants.iter().map(|it| (it.name.clone(), it.limits.clone())).collect(),
+            weights: weighted.map(|it| (it.name.clone(), it.weight)).collect(),
+            orders: Orders::default(),
+            bases: BTreeMap::new(),
+            digest: config.fleet_digest(),
             retry: [
                 (Class::Transactional, schedule(&config.retry.transactional)),
                 (Class::Bulk, schedule(&config.retry.bulk)),
@@ -150,8 +179,28 @@ impl Plan {
                 relay_interval: config.relay.interval,
                 unknown_window: config.unknown.window,
                 writers: usize::from(config.store.writers),
+                reserved_permille: permille(config.worker.reserved_share),
+                brake_recover: config.brake.enabled.then_some(config.brake.recover),
             },
-        }
+        };
+        plan.index();
+        plan
+    }
+
+    /// Tells one configuration of what replicas must agree on from another.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The ramps of all warm-ups.
+    pub(crate) fn ramps(&self) -> Vec<RampTerms> {
+        self.esps.values().flat_map(|esp| esp.ramps.iter().cloned()).collect()
+    }
+
+    /// Tenants whose weight is not 1.
+    pub(crate) fn weights(&self) -> &[(Tenant, u32)] {
+        &self.weights
     }
 
     /// Times and bounds.
@@ -204,14 +253,41 @@ impl Plan {
         lanes
     }
 
-    /// The lane of a job; that of the pool `default` when its pool is not configured (any more).
+    /// The lane of a job by its domain; that of the pool `default` when its pool is not configured (any more).
     #[must_use]
     pub fn lane(&self, pool: &PoolName, class: Class, domain: &str) -> Lane {
-        let pool = if self.has_pool(pool) { pool.clone() } else { PoolName::default() };
-        Lane { pool, class, group: self.group_of(domain) }
+        self.lane_of_group(pool, class, self.group_of(domain))
     }
 
-    /// The group of a domain.
+    /// The lane of a job by its group; that of `other` when the group is not configured (any more).
+    pub(crate) fn lane_of_group(&self, pool: &PoolName, class: Class, group: GroupName) -> Lane {
+        let pool = if self.has_pool(pool) { pool.clone() } else { PoolName::default() };
+        let group = if self.groups.contains_key(&group) { group } else { GroupName::other() };
+        Lane { pool, class, group }
+    }
+
+    /// The group that a mail exchange tells: that of the longest configured name that it ends with.
+    pub(crate) fn group_of_exchange(&self, host: &str) -> Option<&GroupName> {
+        let mut rest = host;
+        loop {
+            if let Some(group) = self.group_of_mx.get(rest) {
+                return Some(group);
+            }
+            rest = rest.split_once('.')?.1;
+        }
+    }
+
+    /// Whether any group is told by mail exchanges.
+    pub(crate) fn uses_mx(&self) -> bool {
+        !self.group_of_mx.is_empty()
+    }
+
+    /// Whether the domain is named by a group.
+    pub(crate) fn names_domain(&self, domain: &str) -> bool {
+        self.group_of_domain.contains_key(domain)
+    }
+
+    /// The group of a domain by name.
     #[must_use]
     pub fn group_of(&self, domain: &str) -> GroupName {
         self.group_of_domain.get(domain).cloned().unwrap_or_else(GroupName::other)
@@ -221,7 +297,7 @@ impl Plan {
         self.pools.contains_key(pool)
     }
 
-    pub(crate) fn pool(&self, pool: &PoolName) -> Option<&PoolMembers> {
+    pub(crate) fn pool(&self, pool: &PoolName) -> Option<&PoolPlan> {
         self.pools.get(pool)
     }
 
@@ -241,70 +317,60 @@ impl Plan {
         self.resend_unknown.iter().any(|(of, resend)| *of == class && *resend)
     }
 
-    /// The line that a job of this kind waits in at `esp`, and the limits that apply to it.
-    pub(crate) fn line(
-        &self,
-        class: Class,
-        esp: &EspId,
-        group: &GroupName,
-        tenant: &Tenant,
-        domain: &str,
-    ) -> (LineKey, Vec<Limit>) {
-        let mut limits = Vec::new();
-        let mut add = |scope: LimitScope, specs: &[LimitSpec]| {
-            limits.extend(specs.iter().map(|spec| Limit { scope: scope.clone(), spec: *spec }));
-        };
-        if let Some(plan) = self.esps.get(esp) {
-            add(LimitScope::Esp(esp.clone()), &plan.limits);
-        }
-        let group_plan = self.groups.get(group);
-        let mut own_domain = None;
-        if let Some(plan) = group_plan {
-            add(LimitScope::Group(group.clone()), &plan.limits);
-            add(LimitScope::EspGroup(esp.clone(), group.clone()), &plan.limits_per_esp);
-            if !plan.limits_per_domain.is_empty() {
-                let domain: Arc<str> = Arc::from(domain);
-                add(LimitScope::Domain(Arc::clone(&domain)), &plan.limits_per_domain);
-                own_domain = Some(domain);
-            }
-        }
-        let own_tenant = self.tenants.get(tenant).filter(|specs| !specs.is_empty()).map(|specs| {
-            add(LimitScope::Tenant(tenant.clone()), specs);
-            tenant.clone()
-        });
-        let key =
-            LineKey { class, esp: esp.clone(), group: group.clone(), tenant: own_tenant, domain: own_domain };
-        (key, limits)
-    }
-
     /// How many deliveries a lane may hold: about two seconds of the rate that its limits allow.
     #[must_use]
     pub fn prefetch(&self, lane: &Lane) -> u16 {
-        let rate = |specs: &[LimitSpec]| specs.iter().filter_map(LimitSpec::rate_per_second).reduce(f64::min);
-        let group = self.groups.get(&lane.group);
-        let of_group = group.and_then(|plan| rate(&plan.limits));
-        let of_pool = self.pools.get(&lane.pool).and_then(|pool| {
-            let esps = pool.members.iter().map(|(esp, _)| esp).chain(&pool.failover);
-            esps.map(|esp| {
-                let own = self.esps.get(esp).and_then(|plan| rate(&plan.limits)).unwrap_or(f64::INFINITY);
-                let at_group = group.and_then(|plan| rate(&plan.limits_per_esp)).unwrap_or(f64::INFINITY);
-                own.min(at_group)
-            })
-            .reduce(|sum, rate| sum + rate)
-            .filter(|sum| sum.is_finite())
-        });
-        let allowed = match (of_group, of_pool) {
+        prefetch(self.lane_rate(lane), self.bounds.prefetch_max)
+    }
+
+    /// Messages per second that the limits of a lane allow; `None` without a limit.
+    pub(crate) fn lane_rate(&self, lane: &Lane) -> Option<f64> {
+        // A count over hours may be used up at once, so it says nothing of the rate.
+        let rate = |limits: &[Limit]| {
+            let rates = limits.iter().filter(|limit| is_rate(&limit.spec));
+            rates.filter_map(|limit| limit.spec.rate_per_second()).reduce(f64::min)
+        };
+        let of_group = rate(&self.scope_limits(&LimitScope::Group(lane.group.clone())));
+        let of_esp = |esp: &EspId| {
+            let own = rate(&self.scope_limits(&LimitScope::Esp(esp.clone())));
+            let at_group = rate(&self.scope_limits(&LimitScope::EspGroup(esp.clone(), lane.group.clone())));
+            own.unwrap_or(f64::INFINITY).min(at_group.unwrap_or(f64::INFINITY))
+        };
+        let pool = self.pools.get(&lane.pool);
+        let of_pool = pool.and_then(|pool| pool.esps().map(of_esp).reduce(|sum, rate| sum + rate));
+        match (of_group, of_pool.filter(|sum| sum.is_finite())) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (one, other) => one.or(other),
-        };
-        prefetch(allowed, self.bounds.prefetch_max)
+        }
     }
 }
 
 /// No send begins so shortly before its claim ends.
 const CLAIM_MARGIN: Duration = Duration::from_secs(2);
 
-/// The limits that are leased as slots; connections are held by `max_in_flight`.
-fn timed(specs: &[LimitSpec]) -> Vec<LimitSpec> {
-    specs.iter().filter(|spec| spec.kind != LimitKind::Connections).copied().collect()
+impl PoolPlan {
+    /// Every ESP of the pool, members first.
+    pub(crate) fn esps(&self) -> impl Iterator<Item = &EspId> {
+        self.members.members.iter().map(|(esp, _)| esp).chain(&self.members.failover)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked share")]
+fn permille(share: f64) -> u32 {
+    (share.clamp(0.0, 1.0) * 1000.0).round() as u32
+}
+
+/// The ramps of an ESP's warm-up: its own, and those of single groups.
+fn ramps(esp: &EspConfig) -> Vec<RampTerms> {
+    let Some(warmup) = &esp.warmup else { return Vec::new() };
+    let of = |scope: LimitScope, caps: &[u32], hold_above: f64| RampTerms {
+        scope: scope.to_string(),
+        caps: caps.to_vec(),
+        hold_above,
+    };
+    let own = of(LimitScope::Esp(esp.name.clone()), &warmup.caps, warmup.hold_above);
+    let groups = warmup.groups.iter().map(|(group, ramp)| {
+        of(LimitScope::EspGroup(esp.name.clone(), group.clone()), &ramp.caps, ramp.hold_above)
+    });
+    std::iter::once(own).chain(groups).collect()
 }

@@ -8,7 +8,7 @@ use sluice_types::{Category, EspId, JobState, Outcome, WaitReason};
 use crate::ack::NotStored;
 use crate::case::Case;
 use crate::claim::unknown;
-use crate::ports::{Due, NextStep, Record, RecordVerdict};
+use crate::ports::{Due, NextStep, Parked, Record, RecordVerdict};
 use crate::send::{Call, Sent};
 use crate::worker::Worker;
 
@@ -19,13 +19,13 @@ use crate::worker::Worker;
 pub(crate) async fn record(worker: &Worker, case: &Case<'_>, sent: Sent) -> Result<(), NotStored> {
     let record = match sent {
         Sent::Called(call) => called(worker, case, call),
-        Sent::Unsent { esp, reason } => unsent(worker, case, esp, reason),
+        Sent::Unsent { esp, parked } => unsent(worker, case, esp, *parked),
     };
     let (state, due_now) = match &record.next {
         NextStep::Final { state, .. } => (*state, false),
         NextStep::Retry(parked) => (JobState::Deferred, parked.due == Due::In(Duration::ZERO)),
         NextStep::Unknown(_) => (JobState::Unknown, false),
-        NextStep::Unsent(_) => (JobState::Deferred, false),
+        NextStep::Unsent(parked) => (JobState::Deferred, parked.due == Due::In(Duration::ZERO)),
     };
     let written = worker.records.submit(record).await.map_err(|error| {
         tracing::error!(job = %case.job.id, error = %crate::health::chain(&error), "could not record a result");
@@ -57,9 +57,8 @@ fn called(worker: &Worker, case: &Case<'_>, call: Call) -> Record {
     }
 }
 
-fn unsent(worker: &Worker, case: &Case<'_>, esp: EspId, reason: WaitReason) -> Record {
+fn unsent(worker: &Worker, case: &Case<'_>, esp: EspId, parked: Parked) -> Record {
     let now = worker.clock.now();
-    let parked = case.parked(Due::In(Duration::from_secs(1)), reason);
     Record {
         id: case.job.id.clone(),
         tenant: case.job.tenant.clone(),
@@ -94,11 +93,12 @@ fn retry(worker: &Worker, case: &Case<'_>, hint: Option<Duration>, faulted: Opti
     let mut faulted_now: Vec<EspId> = tried.cloned().collect();
     faulted_now.dedup();
     let others_left = faulted.is_some()
-        && worker.plan.pool(&case.job.pool).is_some_and(|pool| {
-            let all = pool.members.iter().map(|(esp, _)| esp).chain(&pool.failover);
-            all.into_iter().any(|esp| !faulted_now.contains(esp))
-        });
-    let terms = worker.plan.retry(case.job.class);
+        && worker
+            .plan()
+            .pool(&case.job.pool)
+            .is_some_and(|pool| pool.esps().any(|esp| !faulted_now.contains(esp)));
+    let plan = worker.plan();
+    let terms = plan.retry(case.job.class);
     let (attempt, now, expires_at) = (case.passport.attempt, worker.clock.now(), case.job.expires_at);
     let after = match terms.next(attempt, case.first_seen, now, hint, expires_at, &mut fastrand::Rng::new()) {
         Next::GiveUp => {

@@ -1,26 +1,61 @@
 //! Publishes parked jobs whose time has come, and removes them once the broker has confirmed.
+//!
+//! Jobs with a due time go when it has come, tenants in turns. Jobs in line under a limit go as its slots open: as many
+//! as will open while a job is held, each once, whatever the number of relays.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use sluice_policy::{Opening, Order, ReleaseWish, Report, Terms};
 use sluice_telemetry::Dependency;
-use sluice_types::JobId;
+use sluice_types::{Campaign, JobId, Lane, Limit, Tenant, Tick};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::chain;
-use crate::ports::{DueBatch, PendingJob, Publication};
+use crate::plan::Plan;
+use crate::ports::{
+    DueBatch, DueQuery, LedgerError, LimitLook, PendingJob, Publication, PublishError, WaitingKey,
+};
 use crate::worker::Worker;
+
+/// Lines looked at in one round.
+const LINES_MAX: u32 = 2_000;
+/// Pause between two rounds over the lines.
+const LINES_EVERY: Duration = Duration::from_millis(500);
+/// How old the depths of the lanes may be.
+const DEPTHS_KEPT: Duration = Duration::from_millis(500);
+/// A lane is long enough with so many seconds of its rate, and at least so many jobs.
+const LANE_SECONDS: u32 = 10;
+const LANE_LEAST: u64 = 500;
+/// And with so many in any case.
+const LANE_MOST: u64 = 10_000;
+
+/// The line of jobs whose campaign is paused.
+pub(crate) fn line_of_campaign(tenant: &Tenant, campaign: &Campaign) -> String {
+    format!("campaign:{tenant}/{campaign}")
+}
 
 /// Moves due jobs from `pending` into their lanes until the process drains.
 pub(crate) async fn run_relay(worker: Arc<Worker>, stop: CancellationToken) {
-    let bounds = *worker.plan.bounds();
+    let mut lanes = Lanes::default();
+    let mut lines_at = Tick::ZERO;
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = worker.link.wait_known() => {}
+    }
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = worker.health.wait_up(Dependency::Store) => {}
         }
-        let more = match worker.ledger.due(bounds.relay_batch).await {
-            Ok(Some(batch)) => publish(&worker, batch).await,
-            Ok(None) => false,
+        let now = worker.clock.tick();
+        let with_lines = now.since(lines_at) >= LINES_EVERY;
+        if with_lines {
+            lines_at = now;
+        }
+        let more = match round(&worker, &mut lanes, with_lines).await {
+            Ok(more) => more,
             Err(error) => {
                 worker.health.down(Dependency::Store, &error);
                 false
@@ -29,24 +64,167 @@ pub(crate) async fn run_relay(worker: Arc<Worker>, stop: CancellationToken) {
         if more {
             continue;
         }
+        let interval = worker.plan().bounds().relay_interval;
         tokio::select! {
             () = stop.cancelled() => return,
             () = worker.due_now.notified() => {}
-            () = tokio::time::sleep(bounds.relay_interval) => {}
+            () = tokio::time::sleep(interval) => {}
         }
     }
 }
 
+/// One batch of due jobs, and now and then one of those in line; answers whether there is likely more at once.
+async fn round(worker: &Worker, lanes: &mut Lanes, with_lines: bool) -> Result<bool, LedgerError> {
+    lanes.refresh(worker).await;
+    let plan = worker.plan();
+    if with_lines {
+        let lines = worker.ledger.waiting(LINES_MAX, plan.bounds().relay_batch).await?;
+        let counts = releases(worker, &plan, &lines).await;
+        if !counts.is_empty()
+            && let Some(batch) = worker.ledger.release(&counts, &lanes.full(&plan)).await?
+        {
+            publish(worker, lanes, batch).await;
+        }
+    }
+    let view = worker.link.view();
+    let paused = view.campaigns.iter().filter(|it| it.order == Order::Paused);
+    let query = DueQuery {
+        max: plan.bounds().relay_batch,
+        full: lanes.full(&plan),
+        paused: paused.map(|it| (it.tenant.clone(), it.campaign.clone())).collect(),
+        weights: plan.weights().to_vec(),
+    };
+    match worker.ledger.due(&query).await? {
+        Some(batch) => Ok(publish(worker, lanes, batch).await),
+        None => Ok(false),
+    }
+}
+
+/// How many jobs of each line may go now. When that cannot be found out, none.
+async fn releases(worker: &Worker, plan: &Plan, lines: &[WaitingKey]) -> Vec<(String, u32)> {
+    let batch = plan.bounds().relay_batch;
+    let view = worker.link.view();
+    let (mut counts, mut limits, mut wishes) = (Vec::new(), Vec::new(), Vec::new());
+    for line in lines {
+        let count = u32::try_from(line.jobs).unwrap_or(u32::MAX).min(batch);
+        match plan.limit_of_key(&line.key) {
+            Some(limit) => {
+                limits.push(limit);
+                wishes.push((line.key.clone(), count));
+            }
+            // A limit that is no more, or a campaign that goes on: whoever waits is free to go.
+            None if !is_paused(&view.campaigns, &line.key) => counts.push((line.key.clone(), count)),
+            None => {}
+        }
+    }
+    if limits.is_empty() {
+        return counts;
+    }
+    let looks = match worker.slot_source.look(&limits).await {
+        Ok(looks) => looks,
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "could not look at limits");
+            return counts;
+        }
+    };
+    let ahead_ns = nanos(plan.bounds().hold_max);
+    let wishes = wishes.into_iter().zip(limits.iter().zip(&looks)).map(|((key, count), (limit, look))| {
+        let opening = opening(limit, look, view.brakes.get(&limit.scope.to_string()));
+        ReleaseWish { key, count, ahead_ns, opening }
+    });
+    let report =
+        Report { replica: worker.link.replica.clone(), releases: wishes.collect(), ..Report::default() };
+    match worker.link.fleet.exchange(&report).await {
+        Ok(view) => counts.extend(view.releases),
+        Err(error) => tracing::warn!(error = %chain(&error), "could not ask how many jobs may go"),
+    }
+    counts
+}
+
+fn is_paused(campaigns: &[sluice_policy::CampaignOrder], key: &str) -> bool {
+    campaigns
+        .iter()
+        .any(|it| it.order == Order::Paused && key == format!("campaign:{}/{}", it.tenant, it.campaign))
+}
+
+/// When slots of a limit open, brake included.
+fn opening(limit: &Limit, look: &LimitLook, brake: Option<&sluice_policy::BrakeView>) -> Opening {
+    let hold_ns = brake.map_or(0, |brake| brake.hold_ns);
+    match Terms::of(&limit.spec) {
+        Some(Terms::Gcra(terms)) => {
+            let permille = brake.map_or(1000, |brake| crate::fleet::permille(brake.factor));
+            Opening::Spaced {
+                next_in_ns: nanos(look.next_in).max(hold_ns),
+                spacing_ns: terms.at_rate(permille).spacing_ns,
+            }
+        }
+        Some(Terms::Counted(_)) if hold_ns > 0 => Opening::Counted { left: 0 },
+        Some(Terms::Counted(_)) => Opening::Counted { left: u32::try_from(look.left).unwrap_or(u32::MAX) },
+        // Connections are held and not used up: a few at a time.
+        None => Opening::Spaced { next_in_ns: 0, spacing_ns: 10_000_000 },
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// How long the lanes are, so that they are kept short: what waits in the store can still be paused and takes turns.
+#[derive(Debug, Default)]
+struct Lanes {
+    depths: HashMap<Lane, u64>,
+    read_at: Option<Tick>,
+}
+
+impl Lanes {
+    async fn refresh(&mut self, worker: &Worker) {
+        let now = worker.clock.tick();
+        if self.read_at.is_some_and(|at| now.since(at) < DEPTHS_KEPT) {
+            return;
+        }
+        self.read_at = Some(now);
+        match worker.inbox.depths(&worker.plan().lanes()).await {
+            Ok(depths) => self.depths = depths.into_iter().map(|it| (it.lane, it.ready)).collect(),
+            // The publication itself tells whether the broker is away.
+            Err(error) => tracing::debug!(error = %chain(&error), "could not read how long the lanes are"),
+        }
+    }
+
+    fn full(&self, plan: &Plan) -> Vec<Lane> {
+        self.depths
+            .iter()
+            .filter(|(lane, depth)| **depth >= enough(plan, lane))
+            .map(|(lane, _)| lane.clone())
+            .collect()
+    }
+}
+
+fn enough(plan: &Plan, lane: &Lane) -> u64 {
+    match plan.lane_rate(lane) {
+        Some(rate) => whole(rate * f64::from(LANE_SECONDS)).clamp(LANE_LEAST, LANE_MOST),
+        None => LANE_MOST,
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
+fn whole(count: f64) -> u64 {
+    count as u64
+}
+
 /// Publishes one batch; answers whether all of it went, so that it is worth asking for more at once.
-async fn publish(worker: &Worker, batch: Box<dyn DueBatch>) -> bool {
-    let publications: Vec<Publication> = batch.jobs().iter().map(|job| publication(worker, job)).collect();
+async fn publish(worker: &Worker, lanes: &mut Lanes, batch: Box<dyn DueBatch>) -> bool {
+    let plan = worker.plan();
+    let publications: Vec<Publication> = batch.jobs().iter().map(|job| publication(&plan, job)).collect();
+    for publication in &publications {
+        *lanes.depths.entry(publication.lane.clone()).or_default() += 1;
+    }
     let ids: Vec<JobId> = publications.iter().map(|it| it.id.clone()).collect();
     let results = worker.outbox.publish(publications).await;
     let mut confirmed = Vec::with_capacity(ids.len());
     for (id, result) in ids.into_iter().zip(results) {
         match result {
             // A job that is queued already needs no second copy.
-            Ok(()) | Err(crate::ports::PublishError::Duplicate) => confirmed.push(id),
+            Ok(()) | Err(PublishError::Duplicate) => confirmed.push(id),
             Err(error) => tracing::warn!(job = %id, error = %chain(&error), "could not publish a parked job"),
         }
     }
@@ -64,10 +242,12 @@ async fn publish(worker: &Worker, batch: Box<dyn DueBatch>) -> bool {
     }
 }
 
-fn publication(worker: &Worker, job: &PendingJob) -> Publication {
+fn publication(plan: &Plan, job: &PendingJob) -> Publication {
+    // A domain that is named belongs where its name says, whatever its exchanges said when it was parked.
+    let group = if plan.names_domain(&job.domain) { plan.group_of(&job.domain) } else { job.group.clone() };
     Publication {
         id: job.id.clone(),
-        lane: worker.plan.lane(&job.pool, job.class, &job.domain),
+        lane: plan.lane_of_group(&job.pool, job.class, group),
         body: job.body.clone(),
         passport: job.passport.clone(),
     }

@@ -1,24 +1,29 @@
-//! Step 3: a place in the line of every limit that applies, and at the ESP.
+//! Step 3: a place in the line of every limit that applies, a connection, and a place at the ESP.
 
 use std::time::Duration;
 
-use sluice_types::{EspId, LimitScope, WaitReason};
+use sluice_types::{EspId, Limit, LimitScope, WaitReason};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::breakers::Leave;
 use crate::case::Case;
+use crate::connections::Connection;
 use crate::slots::Ticket;
 use crate::worker::Worker;
+
+/// How often one who waits looks whether its limit was shut meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// All that a call needs but the claim: the turn is near.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     pub(crate) esp: EspId,
     pub(crate) ticket: Ticket,
-    /// What would hold the job if its turn did not come after all.
-    pub(crate) reason: WaitReason,
+    /// What holds the job if its turn does not come after all; none when it is under no limit.
+    pub(crate) limit: Option<Limit>,
     pub(crate) leave: Leave,
     pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) connection: Connection,
 }
 
 /// Why a job has no reservation.
@@ -26,12 +31,12 @@ pub(crate) struct Reservation {
 pub(crate) enum Unreserved {
     /// The ESP's breaker has opened meanwhile: route again.
     RouteAgain,
-    /// It would have to wait so long that it is parked.
-    TooLong {
+    /// It would have to wait too long for this limit, or others wait in its line already.
+    InLine(Limit),
+    /// This process has no place for it.
+    Later {
         /// What holds it.
         reason: WaitReason,
-        /// The key of the limit, where it is one.
-        limit_key: Option<String>,
         /// About how long.
         wait: Duration,
     },
@@ -43,35 +48,61 @@ pub(crate) enum Unreserved {
 /// [`Unreserved`] when the wait is longer than a job is held: shorter for limits that concern only some jobs of the
 /// lane, which must not stand in the way of the rest.
 pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Result<Reservation, Unreserved> {
-    let bounds = worker.plan.bounds();
+    let plan = worker.plan();
+    let bounds = *plan.bounds();
     let (line, limits) =
-        worker.plan.line(case.job.class, &esp, &case.group, &case.job.tenant, case.job.to.email.domain());
+        plan.line(case.job.class, &esp, &case.group, &case.job.tenant, case.job.to.email.domain());
+    if let Some(limit) = limits.iter().find(|limit| joins_line(worker, case, limit)) {
+        return Err(Unreserved::InLine(limit.clone()));
+    }
     let estimate = worker.slots.estimate(&line, &limits);
-    let holding =
+    let scope =
         estimate.limit.as_ref().map_or_else(|| LimitScope::Esp(esp.clone()), |limit| limit.scope.clone());
-    let hold_max = if case.governs_lane(&holding) { bounds.lane_hold_max } else { bounds.hold_max };
-    let too_long = |wait: Duration| Unreserved::TooLong {
-        reason: holding.wait_reason(),
-        limit_key: estimate.limit.as_ref().map(sluice_types::Limit::key),
-        wait,
+    let hold_max = if case.governs_lane(&scope) { bounds.lane_hold_max } else { bounds.hold_max };
+    let too_long = |limit: Option<&Limit>| match limit.or(estimate.limit.as_ref()).or(limits.first()) {
+        Some(limit) => Unreserved::InLine(limit.clone()),
+        None => Unreserved::Later { reason: WaitReason::EspLimit, wait: bounds.hold_max },
     };
     if estimate.wait > hold_max {
-        return Err(too_long(estimate.wait));
+        return Err(too_long(None));
     }
     let began = worker.clock.tick();
+    let until = case.arrived + hold_max;
     let mut ticket = worker.slots.draw(&line, &limits);
-    if !ticket.near(case.arrived + hold_max).await {
-        return Err(too_long(worker.slots.estimate(&line, &limits).wait.max(bounds.hold_max)));
+    while !ticket.near(until.min(worker.clock.tick() + LOOK_AGAIN)).await {
+        // What turns out to open later than that need not be waited for until then.
+        let shut = worker.slots.shut(case.job.class, &limits).filter(|(opens, _)| *opens > until);
+        if let Some((_, limit)) = shut {
+            return Err(Unreserved::InLine(limit));
+        }
+        if worker.clock.tick() >= until {
+            return Err(too_long(worker.slots.estimate(&line, &limits).limit.as_ref()));
+        }
     }
-    let waited = worker.clock.tick().since(began);
-    if estimate.limit.is_some() {
-        worker.metrics.waited(holding.wait_reason(), waited);
+    if let Some(limit) = &estimate.limit {
+        worker.metrics.waited(limit.wait_reason(), worker.clock.tick().since(began));
     }
+    let connections = plan.connection_limits(&esp, &case.group);
+    let by = worker.clock.tick() + bounds.hold_max;
+    let Some(connection) = worker.connections.take(&connections, by).await else {
+        return Err(Unreserved::Later { reason: WaitReason::EspLimit, wait: bounds.hold_max });
+    };
     let Some(handle) = worker.esps.get(&esp) else { return Err(Unreserved::RouteAgain) };
     let place = tokio::time::timeout(bounds.hold_max, handle.places.clone().acquire_owned()).await;
-    let Ok(Ok(place)) = place else { return Err(too_long(bounds.hold_max)) };
+    let Ok(Ok(place)) = place else {
+        return Err(Unreserved::Later { reason: WaitReason::EspLimit, wait: bounds.hold_max });
+    };
     match worker.breakers.ask(&esp) {
-        Ok(leave) => Ok(Reservation { esp, ticket, reason: holding.wait_reason(), leave, place }),
+        Ok(leave) => Ok(Reservation { esp, ticket, limit: estimate.limit, leave, place, connection }),
         Err(_until) => Err(Unreserved::RouteAgain),
     }
+}
+
+/// Whether a fresh job has to go to the end of the line of a limit that holds only some of its lane: others were there
+/// first, unless nobody stands ready to use the next slot.
+fn joins_line(worker: &Worker, case: &Case<'_>, limit: &Limit) -> bool {
+    case.passport.first_seen.is_none()
+        && !case.governs_lane(&limit.scope)
+        && worker.slots.waiting(limit) > 0
+        && worker.link.has_line(&limit.key())
 }

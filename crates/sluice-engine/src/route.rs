@@ -1,35 +1,71 @@
-//! Step 2: which ESP. Pool tiers, breakers, weights, and what has faulted on this job before.
+//! Step 2: which ESP. Pool tiers, breakers, quotas, weights, and what has faulted on this job before.
 
-use sluice_policy::{Availability, Choice, choose};
-use sluice_types::{EspId, Tick};
+use sluice_config::Sticky;
+use sluice_policy::{Availability, Choice, Luck, choose};
+use sluice_types::{EspId, Limit, LimitScope, Tenant, Tick};
 
 use crate::case::Case;
-use crate::worker::Worker;
+use crate::worker::{Standing, Worker};
 
 /// Where a job goes.
 #[derive(Debug)]
 pub(crate) enum Route {
     /// To this ESP.
     To(EspId),
-    /// Nowhere: every ESP of the pool is open or away, at least until then.
-    Nowhere {
+    /// Nowhere: the breaker of every ESP of the pool refuses, at least until then.
+    Broken {
         /// When the first of them lets a probe through.
         until: Tick,
     },
+    /// Nowhere: no ESP of the pool takes more of these for longer than jobs are held.
+    Shut {
+        /// The limit that opens first.
+        limit: Limit,
+    },
 }
 
-/// Chooses the ESP for a job.
+/// Chooses the ESP for a job. One that has no slots left in its day is passed over while another has, and so is one with
+/// a long line while another has none.
 pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
     let now = worker.clock.tick();
-    let Some(pool) = worker.plan.pool(&case.job.pool) else { return Route::Nowhere { until: now } };
-    let availability = |esp: &EspId| {
-        if worker.esps.contains_key(esp) {
-            worker.breakers.availability(esp, now)
-        } else {
-            Availability::Down { until: now + worker.plan.bounds().hold_max }
+    let plan = worker.plan();
+    let Some(pool) = plan.pool(&case.job.pool) else { return Route::Broken { until: now } };
+    let hold_max = plan.bounds().hold_max;
+    let mut opens_first: Option<(Tick, Limit)> = None;
+    let mut availability = |esp: &EspId| match worker.standing(esp, &case.group, case.job.class) {
+        Standing::Up { weight } => Availability::Up { weight },
+        Standing::Broken { until } => Availability::Down { until },
+        Standing::Shut { until, limit } => {
+            if opens_first.as_ref().is_none_or(|(known, _)| until < *known) {
+                opens_first = Some((until, limit));
+            }
+            Availability::Down { until }
         }
     };
-    match choose(pool, availability, &case.passport.faulted, &mut fastrand::Rng::new()) {
+    let mut rng = fastrand::Rng::new();
+    let choice = match pool.sticky {
+        Sticky::Tenant => {
+            let luck = Luck::Sticky(number_of(&case.job.tenant));
+            choose(&pool.members, availability, &case.passport.faulted, luck)
+        }
+        Sticky::None => {
+            let short = |esp: &EspId| match availability(esp) {
+                up @ Availability::Up { .. } => {
+                    let limits = plan.shared_limits(esp, &case.group);
+                    let wait = worker.slots.wait(case.job.class, &limits);
+                    if wait > hold_max { Availability::Down { until: now + wait } } else { up }
+                }
+                down @ Availability::Down { .. } => down,
+            };
+            match choose(&pool.members, short, &case.passport.faulted, Luck::Random(&mut rng)) {
+                Choice::Wait { .. } => {
+                    choose(&pool.members, availability, &case.passport.faulted, Luck::Random(&mut rng))
+                }
+                chosen @ Choice::Esp { .. } => chosen,
+            }
+        }
+    };
+    match choice {
         Choice::Esp { esp, failover } => {
             if failover {
                 worker.metrics.failover(&esp);
@@ -37,6 +73,31 @@ pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
             }
             Route::To(esp)
         }
-        Choice::Wait { until } => Route::Nowhere { until: until.unwrap_or(now) },
+        Choice::Wait { until } => match opens_first {
+            Some((_, limit)) => Route::Shut { limit },
+            None => Route::Broken { until: until.unwrap_or(now) },
+        },
     }
+}
+
+/// Whether a job that this limit holds could go through another ESP at once: the limit is one ESP's own, and another of
+/// the pool is up and has no long line.
+pub(crate) fn has_way_around(worker: &Worker, case: &Case<'_>, limit: &Limit) -> bool {
+    let (LimitScope::Esp(held) | LimitScope::EspGroup(held, _)) = &limit.scope else { return false };
+    let plan = worker.plan();
+    let hold_max = plan.bounds().hold_max;
+    plan.pool(&case.job.pool).is_some_and(|pool| {
+        pool.sticky == Sticky::None
+            && pool.esps().filter(|esp| *esp != held).any(|esp| {
+                matches!(worker.standing(esp, &case.group, case.job.class), Standing::Up { .. })
+                    && worker.slots.wait(case.job.class, &plan.shared_limits(esp, &case.group)) <= hold_max
+            })
+    })
+}
+
+/// The same in every process and version: FNV-1a.
+fn number_of(tenant: &Tenant) -> u64 {
+    tenant.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

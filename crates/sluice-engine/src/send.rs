@@ -5,6 +5,8 @@ use std::time::Duration;
 use sluice_types::{EspId, Outcome, Tick, Timestamp, WaitReason};
 
 use crate::case::Case;
+use crate::fleet::CallNews;
+use crate::ports::{Answer, Due, Parked, QuotaHint};
 use crate::reserve::Reservation;
 use crate::worker::Worker;
 
@@ -16,12 +18,12 @@ const TIMEOUT_SLACK: Duration = Duration::from_secs(5);
 pub(crate) enum Sent {
     /// A call was made.
     Called(Call),
-    /// No slot opened in time, or the claim ran out first: nothing was sent.
+    /// No slot opened in time, the claim ran out first, or the breaker has opened: nothing was sent.
     Unsent {
         /// The ESP that would have been called.
         esp: EspId,
-        /// What held the job.
-        reason: WaitReason,
+        /// The copy that waits.
+        parked: Box<Parked>,
     },
 }
 
@@ -41,30 +43,65 @@ pub(crate) async fn send(
     reservation: Reservation,
     claimed_until: Tick,
 ) -> Sent {
-    let Reservation { esp, mut ticket, reason, leave, place } = reservation;
-    let Some(handle) = worker.esps.get(&esp) else { return Sent::Unsent { esp, reason } };
-    let wait_until = claimed_until.min(worker.clock.tick() + worker.plan.bounds().hold_max);
+    let Reservation { esp, mut ticket, limit, leave, place, connection } = reservation;
+    let no_turn = |esp| Sent::Unsent {
+        esp,
+        parked: Box::new(match &limit {
+            Some(limit) => case.in_line(limit),
+            None => case.parked(Due::In(Duration::from_secs(1)), WaitReason::EspLimit),
+        }),
+    };
+    let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
+    let wait_until = claimed_until.min(worker.clock.tick() + worker.plan().bounds().hold_max);
     loop {
-        let Some(grant) = ticket.turn(wait_until).await else { return Sent::Unsent { esp, reason } };
+        let Some(grant) = ticket.turn(wait_until).await else { return no_turn(esp) };
         let now = worker.clock.tick();
         if now >= claimed_until {
-            return Sent::Unsent { esp, reason };
+            return no_turn(esp);
         }
         // A slot that this process was too slow to use is gone: the next one, never two at once.
         if now <= grant.closes {
             break;
         }
     }
+    if leave.is_withdrawn() {
+        // It goes on at once, to whom the pool has beside this ESP.
+        let parked = case.parked(Due::In(Duration::ZERO), WaitReason::BreakerOpen);
+        return Sent::Unsent { esp, parked: Box::new(parked) };
+    }
+    let longest = worker.plan().esp_timeout(&esp) + TIMEOUT_SLACK;
+    if !connection.outlasts(longest) {
+        return no_turn(esp);
+    }
     let began = worker.clock.tick();
     let started_at = worker.clock.now();
-    let limit = worker.plan.esp_timeout(&esp) + TIMEOUT_SLACK;
-    let outcome = match tokio::time::timeout(limit, handle.esp.send(&case.job, case.passport.attempt)).await {
-        Ok(outcome) => outcome,
-        Err(_elapsed) => Outcome::Unknown { detail: "the call did not end in time".to_owned() },
+    let answer = match tokio::time::timeout(longest, handle.esp.send(&case.job, case.passport.attempt)).await
+    {
+        Ok(answer) => answer,
+        Err(_elapsed) => Outcome::Unknown { detail: "the call did not end in time".to_owned() }.into(),
     };
     let took = worker.clock.tick().since(began);
-    drop((ticket, place));
+    drop((ticket, place, connection));
+    let Answer { outcome, quota } = answer;
     leave.told(&outcome, took);
     worker.metrics.attempt(&esp, outcome.kind(), took);
+    tell_fleet(worker, case, &esp, &outcome, quota);
     Sent::Called(Call { esp, outcome, started_at, finished_at: worker.clock.now() })
+}
+
+/// Counts the call for the fleet; a reply that asks us to slow down does so for all replicas at the next tick.
+fn tell_fleet(worker: &Worker, case: &Case<'_>, esp: &EspId, outcome: &Outcome, quota: Option<QuotaHint>) {
+    let recover = worker.plan().bounds().brake_recover;
+    worker.link.news.called(&CallNews {
+        esp,
+        group: &case.group,
+        domain: case.job.to.email.domain(),
+        outcome,
+        now: worker.clock.tick(),
+        replicas: worker.link.workers(),
+        recover,
+    });
+    if let (Some(hint), Some(recover)) = (quota.filter(|hint| hint.remaining == 0), recover) {
+        worker.link.news.exhausted(esp, hint.resets_in, recover);
+    }
 }

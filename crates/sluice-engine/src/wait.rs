@@ -16,7 +16,7 @@ pub(crate) async fn hold(worker: &Worker, case: &Case<'_>, wait: Duration) -> bo
     let now = worker.clock.tick();
     // A little longer than asked, so that a breaker that opens its probes at that instant is surely past it.
     let wait = wait + Duration::from_millis(5);
-    if now + wait > case.arrived + worker.plan.bounds().hold_max {
+    if now + wait > case.arrived + worker.plan().bounds().hold_max {
         return false;
     }
     tokio::select! {
@@ -38,7 +38,7 @@ pub(crate) fn due_at(worker: &Worker, until: Tick) -> Due {
 /// When the store does not take it: the delivery must be given back.
 pub(crate) async fn park(worker: &Worker, parked: Parked) -> Result<(), NotStored> {
     let (id, reason, body) = (parked.id.clone(), parked.reason, parked.body.clone());
-    let lane = worker.plan.lane(&parked.pool, parked.class, &parked.domain);
+    let lane = worker.plan().lane(&parked.pool, parked.class, &parked.domain);
     match worker.parks.submit(parked).await {
         Ok(Written { answer: ParkVerdict::Parked, .. }) => {
             worker.metrics.parked(reason);

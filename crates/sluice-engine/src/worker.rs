@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
+use sluice_policy::Availability;
 use sluice_telemetry::{Batch, Metrics};
-use sluice_types::{EspId, Lane};
+use sluice_types::{Class, EspId, GroupName, Lane, Limit, PoolName, Tick};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::batcher::{Batcher, Surroundings, Write};
 use crate::breakers::Breakers;
+use crate::connections::Connections;
+use crate::fleet::Link;
 use crate::health::Health;
-use crate::plan::Plan;
+use crate::plan::{LivePlan, Plan};
 use crate::ports::{
-    Claim, ClaimVerdict, Clock, DeadLetter, Esp, Inbox, Ledger, LedgerError, Outbox, ParkVerdict, Parked,
-    Record, RecordVerdict,
+    Claim, ClaimVerdict, Clock, DeadLetter, Esp, Fleet, Inbox, Ledger, LedgerError, MxSource, Outbox,
+    ParkVerdict, Parked, Record, RecordVerdict, SlotSource,
 };
 use crate::slots::Slots;
 
@@ -24,18 +27,31 @@ use crate::slots::Slots;
 pub(crate) struct EspHandle {
     pub(crate) esp: Arc<dyn Esp>,
     pub(crate) places: Arc<Semaphore>,
+    pub(crate) max_in_flight: usize,
+}
+
+impl EspHandle {
+    /// Calls under way.
+    pub(crate) fn in_flight(&self) -> u64 {
+        let used = self.max_in_flight.saturating_sub(self.places.available_permits());
+        u64::try_from(used).unwrap_or(u64::MAX)
+    }
 }
 
 /// The shared state of a worker process.
 pub(crate) struct Worker {
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) plan: Arc<Plan>,
+    plan: LivePlan,
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) esps: BTreeMap<EspId, EspHandle>,
     pub(crate) slots: Arc<Slots>,
+    pub(crate) slot_source: Arc<dyn SlotSource>,
     pub(crate) breakers: Arc<Breakers>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) mx: Option<Arc<dyn MxSource>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
     pub(crate) claims: Batcher<ClaimWrite>,
@@ -48,17 +64,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    #[expect(clippy::too_many_arguments, reason = "called once, by the engine's start")]
-    pub(crate) fn new(
-        plan: Arc<Plan>,
-        inbox: Arc<dyn Inbox>,
-        outbox: Arc<dyn Outbox>,
-        ledger: Arc<dyn Ledger>,
-        esps: Vec<Arc<dyn Esp>>,
-        slots: Arc<Slots>,
-        breakers: Arc<Breakers>,
-        around: &Surroundings,
-    ) -> Self {
+    pub(crate) fn new(outside: Outside, slots: Arc<Slots>, around: &Surroundings) -> Self {
+        let Outside { plan, inbox, outbox, ledger, slot_source, fleet, replica, esps, mx, breakers } =
+            outside;
+        let news = Arc::clone(&breakers.news);
+        let longest = plan.esps().map(|(_, esp)| esp.timeout).max().unwrap_or_default();
+        let connections = Connections::new(Arc::clone(&around.clock), Arc::clone(&news), longest);
+        let link = Arc::new(Link::new(fleet, news, replica));
         let bounds = plan.bounds();
         let (writers, patience) = (bounds.writers, Some(bounds.unhealthy_release));
         let places: BTreeMap<EspId, usize> =
@@ -67,7 +79,10 @@ impl Worker {
             .into_iter()
             .map(|esp| {
                 let places = places.get(esp.id()).copied().unwrap_or(1).min(Semaphore::MAX_PERMITS);
-                (esp.id().clone(), EspHandle { esp, places: Arc::new(Semaphore::new(places)) })
+                (
+                    esp.id().clone(),
+                    EspHandle { esp, places: Arc::new(Semaphore::new(places)), max_in_flight: places },
+                )
             })
             .collect();
         Self {
@@ -79,13 +94,17 @@ impl Worker {
             clock: Arc::clone(&around.clock),
             metrics: Arc::clone(&around.metrics),
             health: Arc::clone(&around.health),
-            plan,
+            plan: LivePlan::new(plan),
             inbox,
             outbox,
             ledger,
             esps,
             slots,
+            slot_source,
             breakers,
+            connections,
+            link,
+            mx,
             due_now: Notify::new(),
             next_token: AtomicI64::new(1),
         }
@@ -96,15 +115,90 @@ impl Worker {
         self.next_token.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Whether any ESP of the lane's pool takes calls now.
-    pub(crate) fn lane_can_send(&self, lane: &Lane) -> bool {
-        let now = self.clock.tick();
-        self.plan.pool(&lane.pool).is_none_or(|pool| {
-            pool.members.iter().map(|(esp, _)| esp).chain(&pool.failover).any(|esp| {
-                matches!(self.breakers.availability(esp, now), sluice_policy::Availability::Up { .. })
-            })
-        })
+    /// The plan that holds now.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        self.plan.get()
     }
+
+    /// Replaces the plan, and puts everybody who waits under its limits.
+    pub(crate) fn set_plan(&self, plan: Arc<Plan>) {
+        self.plan.set(Arc::clone(&plan));
+        self.slots.set_reserved(plan.bounds().reserved_permille);
+        self.slots.relimit(|line| plan.limits_of_line(line));
+        self.breakers.closed.notify_waiters();
+    }
+
+    /// Whether `esp` can take a job of this class and group: its breaker, and the limits that hold for all of them.
+    pub(crate) fn standing(&self, esp: &EspId, group: &GroupName, class: Class) -> Standing {
+        let now = self.clock.tick();
+        let plan = self.plan();
+        if !self.esps.contains_key(esp) {
+            return Standing::Broken { until: now + plan.bounds().hold_max };
+        }
+        match self.breakers.availability(esp, now) {
+            Availability::Down { until } => Standing::Broken { until },
+            Availability::Up { weight } => match self.slots.shut(class, &plan.shared_limits(esp, group)) {
+                // What opens within the time that jobs are held is waited for in line.
+                Some((until, limit)) if until > now + plan.bounds().hold_max => {
+                    Standing::Shut { until, limit }
+                }
+                Some(_) | None => Standing::Up { weight },
+            },
+        }
+    }
+
+    /// Whether any ESP of the pool takes jobs of the lane now.
+    pub(crate) fn lane_can_send(&self, lane: &Lane) -> bool {
+        self.standings(&lane.pool, &lane.group, lane.class)
+            .is_none_or(|standings| standings.iter().any(|it| matches!(it, Standing::Up { .. })))
+    }
+
+    /// How each ESP of a pool stands; `None` when the pool is not configured.
+    pub(crate) fn standings(
+        &self,
+        pool: &PoolName,
+        group: &GroupName,
+        class: Class,
+    ) -> Option<Vec<Standing>> {
+        let plan = self.plan();
+        plan.pool(pool).map(|pool| pool.esps().map(|esp| self.standing(esp, group, class)).collect())
+    }
+}
+
+/// Whether an ESP can take jobs of a kind.
+#[derive(Clone, Debug)]
+pub(crate) enum Standing {
+    /// It can.
+    Up {
+        /// Part of its normal share that it should get.
+        weight: f64,
+    },
+    /// Its breaker refuses.
+    Broken {
+        /// When to ask again.
+        until: Tick,
+    },
+    /// A limit that holds for all of them opens later than jobs are held: out of its day, or told to wait.
+    Shut {
+        /// When it opens.
+        until: Tick,
+        /// Which.
+        limit: Limit,
+    },
+}
+
+/// What a worker is made of.
+pub(crate) struct Outside {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) inbox: Arc<dyn Inbox>,
+    pub(crate) outbox: Arc<dyn Outbox>,
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) slot_source: Arc<dyn SlotSource>,
+    pub(crate) fleet: Arc<dyn Fleet>,
+    pub(crate) replica: String,
+    pub(crate) esps: Vec<Arc<dyn Esp>>,
+    pub(crate) mx: Option<Arc<dyn MxSource>>,
+    pub(crate) breakers: Arc<Breakers>,
 }
 
 impl std::fmt::Debug for Worker {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
-use sluice_types::{JobId, Tenant, Timestamp};
+use sluice_types::{Campaign, JobId, Tenant, Timestamp};
 
 use super::LedgerError;
 
@@ -41,6 +41,12 @@ pub trait Console: Send + Sync + std::fmt::Debug {
 
     /// Suppressions, newest first.
     async fn suppressions(&self, max: u32) -> Result<Vec<SuppressionEntry>, LedgerError>;
+
+    /// Makes every parked job of a campaign due now, those that wait in line included; answers how many there were.
+    ///
+    /// Jobs whose outcome is unknown are left as they are, held or timed: when they go on is for policy or a person to
+    /// decide. May be run twice, and goes on where a call that failed has stopped.
+    async fn wake_campaign(&self, tenant: &Tenant, campaign: &Campaign) -> Result<u64, LedgerError>;
 }
 
 /// What the store knows of an id.
@@ -109,8 +115,11 @@ pub struct PendingView {
     pub reason: String,
     /// The limit that holds it.
     pub limit_key: Option<String>,
-    /// Until when, RFC 3339; `None`: until an operator or an event says so.
+    /// Until when, RFC 3339; `None`: until its turn in the line of that limit comes, or until an operator or an event
+    /// says so.
     pub due_at: Option<String>,
+    /// For a job in line: how many go before it, counted up to 10,000.
+    pub ahead: Option<u64>,
 }
 
 /// Counts over the store.

@@ -1,5 +1,7 @@
 //! The system that takes the mail.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sluice_types::{EspId, Job, Outcome};
 
@@ -13,5 +15,29 @@ pub trait Esp: Send + Sync + std::fmt::Debug {
     ///
     /// What the ESP answers is an [`Outcome`]; so is what went wrong on the way, told apart by whether the ESP may
     /// have taken the message ([`Outcome::Unknown`]) or surely has not ([`Outcome::Faulted`]).
-    async fn send(&self, job: &Job, attempt: u32) -> Outcome;
+    async fn send(&self, job: &Job, attempt: u32) -> Answer;
+}
+
+/// What came of one call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The outcome of the job.
+    pub outcome: Outcome,
+    /// What the ESP said of its own limits beside it.
+    pub quota: Option<QuotaHint>,
+}
+
+/// What an ESP says of its own limits, by headers such as `X-RateLimit-Remaining` and `-Reset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaHint {
+    /// Calls that it will still take in its current window.
+    pub remaining: u32,
+    /// When that window ends.
+    pub resets_in: Duration,
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, quota: None }
+    }
 }

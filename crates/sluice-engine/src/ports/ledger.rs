@@ -9,7 +9,7 @@ use sluice_types::{
     Timestamp,
 };
 
-use super::{DueBatch, Parked};
+use super::{DueBatch, DueQuery, Parked, WaitingKey};
 
 /// The ledger of jobs, attempts, parked jobs and dead letters. A call returns when its rows are durable.
 #[async_trait]
@@ -44,11 +44,32 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// When the store could not be asked; a repeated call may keep a message twice.
     async fn refuse(&self, messages: &[DeadLetter]) -> Result<(), LedgerError>;
 
-    /// Up to `max` parked jobs that are due, oldest first, hidden from other relays; `None` when none is due.
+    /// Parked jobs that are due, hidden from other relays; `None` when none is.
+    ///
+    /// Tenants, and campaigns within a tenant, take turns by weight for each lane; within one of them the oldest goes
+    /// first.
     ///
     /// # Errors
     /// When the store could not be asked.
-    async fn due(&self, max: u32) -> Result<Option<Box<dyn DueBatch>>, LedgerError>;
+    async fn due(&self, query: &DueQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError>;
+
+    /// The keys under which jobs wait in line ([`super::Due::InLine`]), at most `max`, in key order; the jobs of each are
+    /// counted up to `count_max`.
+    ///
+    /// # Errors
+    /// When the store could not be asked.
+    async fn waiting(&self, max: u32, count_max: u32) -> Result<Vec<WaitingKey>, LedgerError>;
+
+    /// The first jobs of each line, up to the count beside its key, hidden from other relays; `None` when there are
+    /// none. Jobs of `full` lanes stay where they are.
+    ///
+    /// # Errors
+    /// When the store could not be asked.
+    async fn release(
+        &self,
+        counts: &[(String, u32)],
+        full: &[Lane],
+    ) -> Result<Option<Box<dyn DueBatch>>, LedgerError>;
 
     /// Whether the store answers.
     ///

@@ -5,8 +5,10 @@
 mod clock;
 mod console;
 mod esp;
+mod fleet;
 mod inbox;
 mod ledger;
+mod mx;
 mod outbox;
 mod pending;
 mod slot_source;
@@ -15,12 +17,14 @@ pub use clock::{Clock, SystemClock};
 pub use console::{
     AttemptView, Console, DeadLetterView, JobView, KnownJob, PendingView, StatusView, SuppressionEntry,
 };
-pub use esp::Esp;
+pub use esp::{Answer, Esp, QuotaHint};
+pub use fleet::{Fleet, FleetError};
 pub use inbox::{Acker, Delivery, Feed, Inbox, InboxError, LaneDepth, Passport, PoisonFeed, Receipt};
 pub use ledger::{
     Claim, ClaimVerdict, DeadLetter, Intent, Ledger, LedgerError, NextStep, ParkVerdict, Record,
     RecordVerdict,
 };
+pub use mx::{MxAnswer, MxSource};
 pub use outbox::{Burial, Outbox, Publication, PublishError};
-pub use pending::{Due, DueBatch, Parked, PendingJob};
-pub use slot_source::{Leased, SlotError, SlotSource, Want};
+pub use pending::{Due, DueBatch, DueQuery, Parked, PendingJob, WaitingKey};
+pub use slot_source::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};

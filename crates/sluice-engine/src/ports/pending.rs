@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sluice_types::{Campaign, Class, JobId, PoolName, Tenant, Timestamp, WaitReason};
+use sluice_types::{Campaign, Class, GroupName, JobId, Lane, PoolName, Tenant, Timestamp, WaitReason};
 
 use super::{LedgerError, Passport};
 
@@ -17,6 +17,8 @@ pub enum Due {
     At(Timestamp),
     /// Not until an operator or an event says so.
     Held,
+    /// When the relay releases it from the line of jobs that wait under [`Parked::limit_key`], first seen first.
+    InLine,
 }
 
 /// A job put aside with its body.
@@ -32,8 +34,10 @@ pub struct Parked {
     pub pool: PoolName,
     /// Its class, for the lane.
     pub class: Class,
-    /// The recipient's domain, for the lane.
+    /// The recipient's domain.
     pub domain: String,
+    /// Its domain group, for the lane.
+    pub group: GroupName,
     /// When it goes on.
     pub due: Due,
     /// Why it waits.
@@ -44,6 +48,30 @@ pub struct Parked {
     pub body: Bytes,
     /// What goes into the next publication.
     pub passport: Passport,
+}
+
+/// Which due jobs a relay wants.
+#[derive(Clone, Debug, Default)]
+pub struct DueQuery {
+    /// At most so many.
+    pub max: u32,
+    /// Lanes that are long enough: their jobs stay where they are.
+    pub full: Vec<Lane>,
+    /// Campaigns that are paused, as (tenant, campaign): their jobs stay where they are.
+    pub paused: Vec<(String, String)>,
+    /// Tenants whose weight is not 1.
+    pub weights: Vec<(Tenant, u32)>,
+}
+
+/// Jobs that wait in line under one limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingKey {
+    /// The key of the limit, or `campaign:TENANT/NAME`.
+    pub key: String,
+    /// How many, counted up to what was asked for.
+    pub jobs: u64,
+    /// When the first of them was first seen.
+    pub oldest: Timestamp,
 }
 
 /// A parked job whose time has come.
@@ -57,6 +85,8 @@ pub struct PendingJob {
     pub class: Class,
     /// The recipient's domain.
     pub domain: String,
+    /// Its domain group when it was parked.
+    pub group: GroupName,
     /// The body.
     pub body: Bytes,
     /// What travels beside it.

@@ -17,6 +17,18 @@ pub trait SlotSource: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When the store could not be asked. Slots may have been leased all the same; they lapse.
     async fn lease(&self, wants: &[Want]) -> Result<Vec<Leased>, SlotError>;
+
+    /// Gives slots back that were leased and will surely not be used; those that can no longer be given back lapse.
+    ///
+    /// # Errors
+    /// When the store could not be asked; never to be repeated, since the first call may have been carried out.
+    async fn give_back(&self, unused: &[Unused]) -> Result<(), SlotError>;
+
+    /// How each limit stands, in order; leases nothing.
+    ///
+    /// # Errors
+    /// When the store could not be asked.
+    async fn look(&self, limits: &[Limit]) -> Result<Vec<LimitLook>, SlotError>;
 }
 
 /// A wish for slots under one limit.
@@ -26,6 +38,12 @@ pub struct Want {
     pub limit: Limit,
     /// How many slots at most.
     pub count: u32,
+    /// Of these, how many for transactional jobs: they may use the share that is reserved for them.
+    pub urgent: u32,
+    /// The share of a counted limit that is reserved for transactional jobs, in permille.
+    pub reserved_permille: u32,
+    /// The share of its rate that a spaced limit or a bucket may use now, in permille, at least 1: 1000 but for a brake.
+    pub rate_permille: u32,
 }
 
 /// The slots leased under one limit.
@@ -35,6 +53,38 @@ pub struct Leased {
     pub runs: Vec<SlotRun>,
     /// When the next slot after these opens, if the limit holds more back.
     pub next_in: Option<Duration>,
+    /// The same for transactional jobs.
+    pub next_urgent_in: Option<Duration>,
+    /// What [`Unused::mark`] wants to see again.
+    pub mark: i64,
+    /// The store's instant of the lease, in nanoseconds of its clock.
+    pub at_ns: i64,
+}
+
+/// Slots to give back: the last ones of one lease.
+#[derive(Clone, Debug)]
+pub struct Unused {
+    /// The limit.
+    pub limit: Limit,
+    /// How many.
+    pub count: u32,
+    /// The share of its rate that the limit had when they were leased ([`Want::rate_permille`]).
+    pub rate_permille: u32,
+    /// The mark of their lease.
+    pub mark: i64,
+}
+
+/// How a limit stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitLook {
+    /// Slots leased in the current window: counted for counted limits, and as the arrival time tells for the others.
+    pub used: u64,
+    /// Slots that may still be leased in this window.
+    pub left: u64,
+    /// When the next slot opens that nobody has leased; zero when it is open.
+    pub next_in: Duration,
+    /// When the window ends, or (rolling) when its oldest sub-bucket leaves; none when nothing was used.
+    pub resets_in: Option<Duration>,
 }
 
 /// The store could not be asked for slots.

@@ -8,16 +8,17 @@
 mod book;
 mod keeper;
 mod run;
+mod store_clock;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use sluice_telemetry::Metrics;
-use sluice_types::{Class, EspId, GroupName, Limit, Tenant, Tick};
+use sluice_types::{Class, EspId, GroupName, Limit, LimitScope, Tenant, Tick};
 use tokio::sync::{Notify, oneshot};
 
-use crate::ports::{Clock, Leased, Want};
-use book::Book;
+use crate::ports::{Clock, Leased, Unused, Want};
+use book::{Book, Brake, Totals};
 pub(crate) use keeper::keep_slots;
 
 /// What decides which limits apply to a job. Jobs with the same key wait in one line, first come first served.
@@ -60,14 +61,10 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    pub(crate) fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        Self {
-            book: Mutex::new(Book::default()),
-            clock,
-            metrics,
-            wanted: Notify::new(),
-            changed: Notify::new(),
-        }
+    pub(crate) fn new(clock: Arc<dyn Clock>, metrics: Arc<Metrics>, reserved_permille: u32) -> Self {
+        let mut book = Book::default();
+        book.set_reserved(reserved_permille);
+        Self { book: Mutex::new(book), clock, metrics, wanted: Notify::new(), changed: Notify::new() }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -80,11 +77,72 @@ impl Slots {
             return Estimate { wait: Duration::ZERO, limit: None };
         }
         let now = self.clock.tick();
-        self.book().estimate(key, limits, now)
+        self.book().estimate(key.class, limits, now)
+    }
+
+    /// How long a further job of a class would wait under these limits.
+    pub(crate) fn wait(&self, class: Class, limits: &[Limit]) -> Duration {
+        if limits.is_empty() {
+            return Duration::ZERO;
+        }
+        let now = self.clock.tick();
+        self.book().estimate(class, limits, now).wait
+    }
+
+    /// The limit that lets nothing of a class go for the longest, and until when; `None` when none is shut.
+    pub(crate) fn shut(&self, class: Class, limits: &[Limit]) -> Option<(Tick, Limit)> {
+        if limits.is_empty() {
+            return None;
+        }
+        let now = self.clock.tick();
+        self.book().shut(class, limits, now)
+    }
+
+    /// How many jobs wait in memory under a limit.
+    pub(crate) fn waiting(&self, limit: &Limit) -> usize {
+        self.book().waiting(limit)
+    }
+
+    /// Jobs that wait and slots that are left, by key; at most `max` of each.
+    pub(crate) fn totals(&self, max: usize) -> (Totals, Totals) {
+        self.book().totals(max)
+    }
+
+    /// Sets the share of counted limits that is kept for transactional jobs.
+    pub(crate) fn set_reserved(&self, permille: u32) {
+        self.book().set_reserved(permille);
+    }
+
+    /// How many replicas have jobs waiting, by limit key; each keeps to its share of the slots.
+    pub(crate) fn set_sharers(&self, sharers: std::collections::HashMap<String, u32>) {
+        self.book().set_sharers(sharers);
+    }
+
+    /// Puts every line under the limits that hold for it now.
+    pub(crate) fn relimit(&self, limits_of: impl Fn(&LineKey) -> Arc<[Limit]>) {
+        let now = self.clock.tick();
+        self.book().relimit(limits_of, now);
+        self.wanted.notify_one();
+        self.changed.notify_one();
+    }
+
+    /// Takes all unused slots out, to give them back.
+    pub(crate) fn take_unused(&self) -> Vec<Unused> {
+        let now = self.clock.tick();
+        self.book().take_unused(now)
+    }
+
+    /// Sets the brakes that are on: by scope, the share of the rate in permille and until when nothing goes at all.
+    pub(crate) fn set_brakes(&self, brakes: impl IntoIterator<Item = (LimitScope, u32, Tick)>) {
+        let brakes = brakes.into_iter();
+        let brakes =
+            brakes.map(|(scope, rate_permille, hold_until)| (scope, Brake { rate_permille, hold_until }));
+        self.book().set_brakes(brakes.collect());
+        self.changed.notify_one();
     }
 
     /// Draws a ticket: a place at the end of the line.
-    pub(crate) fn draw(self: &Arc<Self>, key: &LineKey, limits: &[Limit]) -> Ticket {
+    pub(crate) fn draw(self: &Arc<Self>, key: &LineKey, limits: &Arc<[Limit]>) -> Ticket {
         if limits.is_empty() {
             return Ticket { slots: Arc::clone(self), place: None };
         }
@@ -102,15 +160,23 @@ impl Slots {
     /// Gives every turn that is due; answers when the next one may be.
     fn serve(&self) -> Option<Tick> {
         let now = self.clock.tick();
-        self.book().serve(now)
+        let served = self.book().serve(now);
+        if served.starves {
+            self.wanted.notify_one();
+        }
+        served.next
     }
 
     /// Takes in leases that were asked for at `asked_at`.
     fn stock(&self, wants: &[Want], leases: &[Leased], asked_at: Tick) {
         let received_at = self.clock.tick();
         let mut book = self.book();
+        // What was not leased by time has no instant.
+        if let Some(at_ns) = leases.iter().map(|leased| leased.at_ns).find(|at_ns| *at_ns != 0) {
+            book.learn_clock(at_ns, asked_at, received_at);
+        }
         for (want, leased) in wants.iter().zip(leases) {
-            book.stock(&want.limit, leased, asked_at, received_at);
+            book.stock(want, leased, received_at);
             let count = leased.runs.iter().map(|run| u64::from(run.count)).sum();
             self.metrics.slots_leased(&want.limit.scope, count);
         }

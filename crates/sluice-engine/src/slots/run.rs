@@ -5,6 +5,8 @@ use std::time::Duration;
 use sluice_policy::SlotRun;
 use sluice_types::Tick;
 
+use super::store_clock::StoreClock;
+
 /// Slot `i` opens at `first + i * spacing` and closes `grace` later.
 #[derive(Clone, Debug)]
 pub(super) struct LocalRun {
@@ -14,18 +16,26 @@ pub(super) struct LocalRun {
     grace: Duration,
     next: u32,
     count: u32,
+    /// What the lease is given back with.
+    pub(super) mark: i64,
+    /// The share of its rate that the limit had then.
+    pub(super) rate_permille: u32,
 }
 
 impl LocalRun {
-    /// Places a leased run on the local clock. The store answered at some instant between the asking and the receipt:
-    /// openings count from the receipt and closings from the asking, so that a slot is neither early nor late.
-    pub(super) fn place(run: &SlotRun, asked_at: Tick, received_at: Tick) -> Self {
+    /// Places a run that was leased at `at_ns` of the store's clock on ours: openings by the latest that the store's clock
+    /// may be, closings by the earliest, so that a slot is neither early nor late.
+    pub(super) fn place(run: &SlotRun, at_ns: i64, clock: &StoreClock) -> Self {
+        let opens_ns = at_ns.saturating_add(nanos(run.opens_in));
+        let first = clock.surely_after(opens_ns);
         Self {
-            first: received_at + run.opens_in,
+            first,
             spacing_ns: u64::try_from(run.spacing.as_nanos()).unwrap_or(u64::MAX),
-            grace: run.grace.saturating_sub(received_at.since(asked_at)),
+            grace: clock.surely_before(opens_ns.saturating_add(nanos(run.grace))).since(first),
             next: 0,
             count: run.count,
+            mark: 0,
+            rate_permille: 1000,
         }
     }
 
@@ -83,6 +93,10 @@ impl LocalRun {
     }
 }
 
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,8 +109,8 @@ mod tests {
                 count,
                 grace: Duration::from_millis(grace_ms),
             },
-            Tick::ZERO,
-            Tick::ZERO,
+            0,
+            &StoreClock::default(),
         )
     }
 

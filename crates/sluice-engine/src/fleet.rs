@@ -1,0 +1,7 @@
+//! This process as one of a fleet: what it tells the others through the store, and what holds for all.
+
+mod link;
+mod news;
+
+pub(crate) use link::{Link, keep_in_touch, orders, permille};
+pub(crate) use news::{CallNews, News};

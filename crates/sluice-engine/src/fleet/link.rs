@@ -1,0 +1,223 @@
+//! The exchange with the fleet: a report every tick, at once when there is news, and what comes back put into effect.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU32;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use sluice_policy::{CampaignOrder, Order, Presence, ReplicaView, Report, View};
+use sluice_telemetry::Dependency;
+use sluice_types::{LimitKind, LimitScope, LimitSpec};
+use tokio::sync::watch;
+
+use super::News;
+use crate::case::Case;
+use crate::plan::{Orders, Plan};
+use crate::ports::{Fleet, FleetError};
+use crate::worker::Worker;
+
+/// Time between two exchanges without news.
+const TICK: Duration = Duration::from_millis(500);
+/// Least time between two exchanges, however much news there is.
+const LEAST_PAUSE: Duration = Duration::from_millis(20);
+/// Pause after an exchange that failed.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
+/// A replica that has not reported for so long has no part in the slots.
+const SEEN_LATELY_NS: i64 = 3_000_000_000;
+/// Keys told in a presence at most.
+const KEYS_TOLD: usize = 200;
+
+/// The tie to the fleet.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) fleet: Arc<dyn Fleet>,
+    /// This process's name in the fleet.
+    pub(crate) replica: String,
+    pub(crate) news: Arc<News>,
+    view: RwLock<Arc<View>>,
+    /// Whether there was an exchange yet.
+    known: watch::Sender<bool>,
+}
+
+impl Link {
+    pub(crate) fn new(fleet: Arc<dyn Fleet>, news: Arc<News>, replica: String) -> Self {
+        Self { fleet, replica, news, view: RwLock::default(), known: watch::Sender::new(false) }
+    }
+
+    /// What held at the last exchange.
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until it is known what holds for the fleet: nothing is sent past orders that stand.
+    pub(crate) async fn wait_known(&self) {
+        let mut known = self.known.subscribe();
+        // The sender lives as long as `self`, so this cannot fail.
+        if known.wait_for(|known| *known).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Replicas that work lanes, this one included.
+    pub(crate) fn workers(&self) -> u32 {
+        let working = self.view().replicas.iter().filter(|it| it.presence.works).count();
+        u32::try_from(working).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Whether jobs wait in line under the key.
+    pub(crate) fn has_line(&self, key: &str) -> bool {
+        self.view().lines.contains(key)
+    }
+
+    /// What an operator has ordered for the campaign of a job.
+    pub(crate) fn order(&self, case: &Case<'_>) -> Option<Order> {
+        let view = self.view();
+        if view.campaigns.is_empty() {
+            return None;
+        }
+        let campaign = case.job.campaign.as_ref()?.as_str();
+        let is_it = |it: &&CampaignOrder| it.campaign == campaign && it.tenant == case.job.tenant.as_str();
+        view.campaigns.iter().find(is_it).map(|it| it.order)
+    }
+
+    /// Tells the fleet that this process ends.
+    pub(crate) async fn leave(&self) -> Result<(), FleetError> {
+        let report = Report { replica: self.replica.clone(), leaves: true, ..Report::default() };
+        self.fleet.exchange(&report).await.map(drop)
+    }
+}
+
+/// Exchanges news with the fleet, for ever. While the store is away nothing is known: leases run out, limits fail closed.
+pub(crate) async fn keep_in_touch(worker: &Worker, works: bool) {
+    loop {
+        let pause = match exchange(worker, works).await {
+            Ok(()) => LEAST_PAUSE,
+            Err(error) => {
+                worker.health.down(Dependency::Store, &error);
+                PAUSE_AFTER_ERROR
+            }
+        };
+        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = worker.link.news.urgent.notified() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+async fn exchange(worker: &Worker, works: bool) -> Result<(), FleetError> {
+    let asked_at = worker.clock.tick();
+    let taken = worker.link.news.take();
+    let plan = worker.plan();
+    let report = Report {
+        replica: worker.link.replica.clone(),
+        presence: Some(presence(worker, works)),
+        leaves: false,
+        turns: taken.turns.clone(),
+        probes: taken.probes.clone(),
+        throttles: taken.throttles.clone(),
+        sends: taken.sends.clone(),
+        ramps: plan.ramps(),
+        connections: worker.connections.wishes(),
+        releases: Vec::new(),
+    };
+    match worker.link.fleet.exchange(&report).await {
+        Ok(view) => {
+            adopt(worker, view, asked_at);
+            Ok(())
+        }
+        Err(error) => {
+            worker.link.news.put_back(taken);
+            Err(error)
+        }
+    }
+}
+
+fn presence(worker: &Worker, works: bool) -> Presence {
+    let (waiting, slots) = worker.slots.totals(KEYS_TOLD);
+    let in_flight = worker.esps.iter().map(|(esp, handle)| (esp.to_string(), handle.in_flight()));
+    Presence {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_digest: worker.plan().digest().to_owned(),
+        works,
+        in_flight: in_flight.filter(|(_, count)| *count > 0).collect(),
+        waiting: waiting.into_iter().collect(),
+        slots: slots.into_iter().collect(),
+    }
+}
+
+/// Puts into effect what holds for the fleet.
+fn adopt(worker: &Worker, view: View, asked_at: sluice_types::Tick) {
+    worker.breakers.adopt(&view);
+    worker.connections.adopt(&view, &worker.link.replica, asked_at);
+    let now = worker.clock.tick();
+    worker.slots.set_brakes(view.brakes.iter().filter_map(|(scope, brake)| {
+        let hold = Duration::from_nanos(u64::try_from(brake.hold_ns).unwrap_or(0));
+        Some((scope.parse().ok()?, permille(brake.factor), now + hold))
+    }));
+    worker.slots.set_sharers(sharers(&view));
+    let plan = worker.plan();
+    let orders = orders(&view, &plan);
+    if *plan.orders() != orders {
+        tracing::info!(
+            edits = orders.edits.len(),
+            ramps = orders.ramps.len(),
+            brakes = orders.brakes.len(),
+            "limits changed"
+        );
+        worker.set_plan(Arc::new(plan.with_orders(orders)));
+    }
+    let digests: BTreeSet<&str> = view
+        .replicas
+        .iter()
+        .filter(|it| it.presence.works)
+        .map(|it| it.presence.config_digest.as_str())
+        .collect();
+    let differ = digests.len() > 1;
+    if worker.health.configs_differ(differ) {
+        tracing::error!(severity = "high", "replicas run with different limits, pools or groups");
+    }
+    worker.metrics.fleet(view.replicas.len(), differ, view.brakes.len());
+    *worker.link.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    worker.link.known.send_replace(true);
+}
+
+/// How many replicas have jobs waiting under each limit, where there are several.
+fn sharers(view: &View) -> HashMap<String, u32> {
+    let mut sharers: HashMap<String, u32> = HashMap::new();
+    let lately = |it: &&ReplicaView| it.seen_ago_ns < SEEN_LATELY_NS;
+    for key in view.replicas.iter().filter(lately).flat_map(|it| it.presence.waiting.keys()) {
+        *sharers.entry(key.clone()).or_default() += 1;
+    }
+    sharers.retain(|_, count| *count > 1);
+    sharers
+}
+
+/// What a view means for the limits.
+pub(crate) fn orders(view: &View, plan: &Plan) -> Orders {
+    let configured: BTreeSet<String> = plan.ramps().into_iter().map(|ramp| ramp.scope).collect();
+    let edits =
+        view.limit_edits.iter().filter_map(|(key, edit)| Some((key.clone(), edit.spec.parse().ok()?)));
+    // The ramp of a warm-up that was taken out of the configuration is kept, and holds nobody.
+    let ramps = view.ramps.iter().filter(|(scope, _)| configured.contains(*scope));
+    let ramps = ramps.filter_map(|(scope, ramp)| Some((scope.parse().ok()?, ramp.quota?)));
+    let brakes: BTreeMap<LimitScope, LimitSpec> = view
+        .brakes
+        .iter()
+        .filter_map(|(scope, brake)| Some((scope.parse().ok()?, spec_of(brake.rate)?)))
+        .collect();
+    Orders { edits: edits.collect(), ramps: ramps.collect(), brakes }
+}
+
+/// A limit of about so many messages per second, at least one a minute.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a bounded rate")]
+fn spec_of(rate: f64) -> Option<LimitSpec> {
+    let (count, window) = if rate >= 1.0 { (rate, 1) } else { (rate * 60.0, 60) };
+    let count = NonZeroU32::new((count.round() as u32).clamp(1, sluice_types::COUNT_MAX))?;
+    Some(LimitSpec { count, kind: LimitKind::Spaced { window: Duration::from_secs(window) } })
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
+pub(crate) fn permille(share: f64) -> u32 {
+    (share.clamp(0.0, 1.0) * 1000.0).round() as u32
+}

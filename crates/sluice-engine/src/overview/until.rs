@@ -1,0 +1,103 @@
+//! When a job that waits in line is likely to go on: its place in the line divided by the rate.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sluice_policy::{BrakeView, Order, Terms};
+use sluice_types::Limit;
+
+use super::limits::look;
+use super::{Now, OverviewError};
+use crate::ports::{LimitLook, SlotSource};
+
+/// When a parked job goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Until {
+    /// RFC 3339.
+    pub at: String,
+    /// Whether it is worked out from the line and the limit, and may change with either; else it is the due time.
+    pub estimated: bool,
+}
+
+/// How long the job with so many before it in the line of `key` has to wait; `None` when that cannot be told.
+pub(super) async fn wait(
+    now: &Now,
+    key: &str,
+    ahead: u64,
+    slot_source: &dyn SlotSource,
+) -> Result<Option<Duration>, OverviewError> {
+    let Some(limit) = now.plan.limit_of_key(key) else {
+        let is_it = |tenant: &str, campaign: &str| key == format!("campaign:{tenant}/{campaign}");
+        let order = now.view.campaigns.iter().find(|it| is_it(&it.tenant, &it.campaign)).map(|it| it.order);
+        // The line of a limit that is no more, or of a campaign that goes on, is on its way.
+        return Ok((order != Some(Order::Paused)).then_some(Duration::ZERO));
+    };
+    let looks = look(std::slice::from_ref(&limit), slot_source).await?;
+    let brake = now.view.brakes.get(&limit.scope.to_string());
+    Ok(looks.into_iter().next().flatten().and_then(|look| in_line(&limit, &look, brake, ahead)))
+}
+
+fn in_line(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>, ahead: u64) -> Option<Duration> {
+    let held = Duration::from_nanos(brake.map_or(0, |it| u64::try_from(it.hold_ns).unwrap_or(0)));
+    let ahead_u32 = u32::try_from(ahead).unwrap_or(u32::MAX);
+    match Terms::of(&limit.spec)? {
+        Terms::Gcra(terms) => {
+            let permille = brake.map_or(1000, |it| crate::fleet::permille(it.factor));
+            let spacing_ns = u64::try_from(terms.at_rate(permille).spacing_ns).unwrap_or(0);
+            Some(look.next_in.max(held) + Duration::from_nanos(spacing_ns).saturating_mul(ahead_u32))
+        }
+        Terms::Counted(_) if ahead < look.left => Some(held),
+        Terms::Counted(_) => {
+            let windows = (ahead - look.left) / u64::from(limit.spec.count.get());
+            let later = limit.spec.window()?.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX));
+            Some(look.resets_in.unwrap_or(look.next_in).max(held).saturating_add(later))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_of(limit: &str, look: LimitLook, brake: Option<BrakeView>, ahead: u64) -> u64 {
+        let limit = Limit { scope: "esp:main".parse().unwrap(), spec: limit.parse().unwrap() };
+        in_line(&limit, &look, brake.as_ref(), ahead).unwrap().as_millis().try_into().unwrap()
+    }
+
+    #[test]
+    fn the_place_in_the_line_over_the_rate() {
+        let seconds = Duration::from_secs;
+        let look = |left, next, resets| LimitLook {
+            used: 0,
+            left,
+            next_in: Duration::from_millis(next),
+            resets_in: Some(seconds(resets)),
+        };
+        let brake = |factor, hold_s: i64| {
+            Some(BrakeView { factor, rate: 1.0, hold_ns: hold_s * 1_000_000_000, off_in_ns: 1 })
+        };
+        for (limit, look, brake, ahead, least_ms, most_ms) in [
+            ("10/s", look(0, 100, 1), None, 0, 100, 100),
+            ("10/s", look(0, 100, 1), None, 100, 10_000, 10_400),
+            ("10/s burst 50", look(0, 100, 1), None, 100, 10_000, 10_400),
+            ("6/h", look(2, 0, 1_800), None, 1, 0, 0),
+            ("6/h", look(2, 0, 1_800), None, 2, 1_800_000, 1_800_000),
+            (
+                "6/h",
+                look(0, 1_800_000, 1_800),
+                None,
+                13,
+                1_800_000 + 2 * 3_600_000,
+                1_800_000 + 2 * 3_600_000,
+            ),
+            ("6/day calendar", look(0, 0, 60), None, 6, 60_000 + 86_400_000, 60_000 + 86_400_000),
+            // A brake: half the rate, or nothing for a while.
+            ("10/s", look(0, 100, 1), brake(0.5, 0), 100, 20_000, 20_700),
+            ("10/s", look(0, 100, 1), brake(1.0, 30), 0, 30_000, 30_000),
+            ("6/h", look(6, 0, 1), brake(1.0, 30), 0, 30_000, 30_000),
+        ] {
+            let wait = wait_of(limit, look, brake, ahead);
+            assert!((least_ms..=most_ms).contains(&wait), "{limit} {look:?} {ahead}: {wait}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Which limits hold: those of the configuration, as an operator has edited them, with ramps and brakes.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use sluice_types::{Class, EspId, GroupName, Limit, LimitKind, LimitScope, LimitSpec, Tenant};
+
+use super::Plan;
+use crate::slots::LineKey;
+
+/// What holds beside the configuration, as the fleet knows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Orders {
+    /// Limits set at run time, by key.
+    pub(crate) edits: BTreeMap<String, LimitSpec>,
+    /// Today's caps of warm-ups, by scope.
+    pub(crate) ramps: BTreeMap<LimitScope, u32>,
+    /// Limits of scopes under a brake, for those that have none of their own.
+    pub(crate) brakes: BTreeMap<LimitScope, LimitSpec>,
+}
+
+/// The limits that apply to one group at one ESP, but for those of tenants and single domains.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Base {
+    timed: Arc<[Limit]>,
+    connections: Arc<[Limit]>,
+}
+
+impl Plan {
+    /// The same plan with other orders of the fleet.
+    pub(crate) fn with_orders(&self, orders: Orders) -> Self {
+        let mut plan = Self { orders, ..self.clone() };
+        plan.index();
+        plan
+    }
+
+    pub(crate) const fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// Joins the limits of each group at each ESP once, and not for each job.
+    pub(super) fn index(&mut self) {
+        let mut bases: BTreeMap<EspId, BTreeMap<GroupName, Base>> = BTreeMap::new();
+        for (esp, esp_plan) in &self.esps {
+            for (group, group_plan) in &self.groups {
+                let mut limits = self.effective(LimitScope::Esp(esp.clone()), &esp_plan.limits);
+                limits.extend(self.effective(LimitScope::Group(group.clone()), &group_plan.limits));
+                let both = LimitScope::EspGroup(esp.clone(), group.clone());
+                limits.extend(self.effective(both, &group_plan.limits_per_esp));
+                let (connections, timed): (Vec<_>, Vec<_>) =
+                    limits.into_iter().partition(|limit| limit.spec.kind == LimitKind::Connections);
+                let base = Base { timed: timed.into(), connections: connections.into() };
+                bases.entry(esp.clone()).or_default().insert(group.clone(), base);
+            }
+        }
+        self.bases = bases;
+    }
+
+    /// The limits of a scope as they hold now: configured or set at run time, ramps, and what a brake adds.
+    fn effective(&self, scope: LimitScope, configured: &[LimitSpec]) -> Vec<Limit> {
+        let of = |spec: LimitSpec| Limit { scope: scope.clone(), spec };
+        let mut limits: Vec<Limit> = Vec::with_capacity(configured.len());
+        for spec in configured {
+            let limit = of(*spec);
+            limits.push(match self.orders.edits.get(&limit.key()) {
+                Some(edit) => of(*edit),
+                None => limit,
+            });
+        }
+        // A limit that is not configured may be set as well.
+        if !self.orders.edits.is_empty() {
+            for (key, spec) in &self.orders.edits {
+                let limit = of(*spec);
+                if limit.key() == *key && !limits.iter().any(|known| known.key() == *key) {
+                    limits.push(limit);
+                }
+            }
+        }
+        if let Some(cap) = self.orders.ramps.get(&scope).and_then(|cap| NonZeroU32::new(*cap)) {
+            limits.push(of(LimitSpec { count: cap, kind: LimitKind::Ramp }));
+        }
+        if let Some(spec) = self.orders.brakes.get(&scope)
+            && !limits.iter().any(|limit| is_rate(&limit.spec))
+        {
+            limits.push(of(*spec));
+        }
+        limits
+    }
+
+    /// Every limit that is configured or set, but for those of single domains; for people and for editing.
+    #[must_use]
+    pub fn limits(&self) -> Vec<Limit> {
+        let mut limits = Vec::new();
+        for (esp, plan) in &self.esps {
+            limits.extend(self.effective(LimitScope::Esp(esp.clone()), &plan.limits));
+        }
+        for (group, plan) in &self.groups {
+            limits.extend(self.effective(LimitScope::Group(group.clone()), &plan.limits));
+            for esp in self.esps.keys() {
+                let scope = LimitScope::EspGroup(esp.clone(), group.clone());
+                limits.extend(self.effective(scope, &plan.limits_per_esp));
+            }
+        }
+        for (tenant, specs) in &self.tenants {
+            limits.extend(self.effective(LimitScope::Tenant(tenant.clone()), specs));
+        }
+        for key in self.orders.edits.keys() {
+            if let Some(scope @ (LimitScope::Domain(_) | LimitScope::Tenant(_))) = Limit::scope_of_key(key)
+                && !matches!(&scope, LimitScope::Tenant(tenant) if self.tenants.contains_key(tenant))
+            {
+                limits.extend(self.scope_limits(&scope).into_iter().filter(|limit| limit.key() == *key));
+            }
+        }
+        limits
+    }
+
+    /// The limits of one scope as they hold now; those of a single domain come from the group `other`.
+    #[must_use]
+    pub fn scope_limits(&self, scope: &LimitScope) -> Vec<Limit> {
+        let none: &[LimitSpec] = &[];
+        let configured = match scope {
+            LimitScope::Esp(esp) => self.esps.get(esp).map_or(none, |plan| &plan.limits),
+            LimitScope::Group(group) => self.groups.get(group).map_or(none, |plan| &plan.limits),
+            LimitScope::EspGroup(_, group) => {
+                self.groups.get(group).map_or(none, |plan| &plan.limits_per_esp)
+            }
+            LimitScope::Tenant(tenant) => self.tenants.get(tenant).map_or(none, Vec::as_slice),
+            LimitScope::Domain(_) => {
+                self.groups.get(&GroupName::other()).map_or(none, |plan| &plan.limits_per_domain)
+            }
+        };
+        self.effective(scope.clone(), configured)
+    }
+
+    /// Whether the scope names something that is configured; a tenant or a domain always does.
+    #[must_use]
+    pub fn knows_scope(&self, scope: &LimitScope) -> bool {
+        match scope {
+            LimitScope::Esp(esp) => self.esps.contains_key(esp),
+            LimitScope::Group(group) => self.groups.contains_key(group),
+            LimitScope::EspGroup(esp, group) => {
+                self.esps.contains_key(esp) && self.groups.contains_key(group)
+            }
+            LimitScope::Tenant(_) => true,
+            LimitScope::Domain(domain) => self.group_of(domain).is_other(),
+        }
+    }
+
+    /// The limit of a key, if it is one that holds now.
+    #[must_use]
+    pub fn limit_of_key(&self, key: &str) -> Option<Limit> {
+        let scope = Limit::scope_of_key(key)?;
+        self.scope_limits(&scope).into_iter().find(|limit| limit.key() == key)
+    }
+
+    /// The limits that govern every job of a group at `esp`, but for connections.
+    pub(crate) fn shared_limits(&self, esp: &EspId, group: &GroupName) -> Arc<[Limit]> {
+        self.base(esp, group).map_or_else(|| Arc::from([]), |base| Arc::clone(&base.timed))
+    }
+
+    /// The limits on connections for a group at `esp`.
+    pub(crate) fn connection_limits(&self, esp: &EspId, group: &GroupName) -> Arc<[Limit]> {
+        self.base(esp, group).map_or_else(|| Arc::from([]), |base| Arc::clone(&base.connections))
+    }
+
+    fn base(&self, esp: &EspId, group: &GroupName) -> Option<&Base> {
+        self.bases.get(esp).and_then(|groups| groups.get(group))
+    }
+
+    /// The line that a job of this kind waits in at `esp`, and the limits that apply to it.
+    pub(crate) fn line(
+        &self,
+        class: Class,
+        esp: &EspId,
+        group: &GroupName,
+        tenant: &Tenant,
+        domain: &str,
+    ) -> (LineKey, Arc<[Limit]>) {
+        let shared = self.shared_limits(esp, group);
+        let mut own: Vec<Limit> = Vec::new();
+        let mut own_domain = None;
+        if group.is_other() && self.domains_have_limits() {
+            let name: Arc<str> = Arc::from(domain);
+            let limits = self.scope_limits(&LimitScope::Domain(Arc::clone(&name)));
+            if !limits.is_empty() {
+                own.extend(limits);
+                own_domain = Some(name);
+            }
+        }
+        let mut own_tenant = None;
+        if self.tenants_have_limits(tenant) {
+            let limits = self.scope_limits(&LimitScope::Tenant(tenant.clone()));
+            if !limits.is_empty() {
+                own.extend(limits);
+                own_tenant = Some(tenant.clone());
+            }
+        }
+        let key =
+            LineKey { class, esp: esp.clone(), group: group.clone(), tenant: own_tenant, domain: own_domain };
+        let limits = if own.is_empty() { shared } else { shared.iter().cloned().chain(own).collect() };
+        (key, limits)
+    }
+
+    /// The limits of a line that is there already.
+    pub(crate) fn limits_of_line(&self, line: &LineKey) -> Arc<[Limit]> {
+        let shared = self.shared_limits(&line.esp, &line.group);
+        let mut own: Vec<Limit> = Vec::new();
+        if let Some(domain) = &line.domain {
+            own.extend(self.scope_limits(&LimitScope::Domain(Arc::clone(domain))));
+        }
+        if let Some(tenant) = &line.tenant {
+            own.extend(self.scope_limits(&LimitScope::Tenant(tenant.clone())));
+        }
+        if own.is_empty() { shared } else { shared.iter().cloned().chain(own).collect() }
+    }
+
+    fn domains_have_limits(&self) -> bool {
+        let of_other = self.groups.get(&GroupName::other());
+        of_other.is_some_and(|plan| !plan.limits_per_domain.is_empty())
+            || self.orders.brakes.keys().any(|scope| matches!(scope, LimitScope::Domain(_)))
+            || self.orders.edits.keys().any(|key| key.starts_with("domain:"))
+    }
+
+    fn tenants_have_limits(&self, tenant: &Tenant) -> bool {
+        self.tenants.contains_key(tenant) || self.orders.edits.keys().any(|key| key.starts_with("tenant:"))
+    }
+}
+
+/// Whether the limit spaces its slots, so that a brake can slow it.
+pub(crate) const fn is_rate(spec: &LimitSpec) -> bool {
+    matches!(spec.kind, LimitKind::Spaced { .. } | LimitKind::Bucket { .. })
+}
