@@ -1,7 +1,7 @@
 //! The client: settings, and one line of connections for each purpose.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
@@ -20,8 +20,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 /// Connections for slot leases and pings: one works, one takes over when it hangs.
 const CONTROL_CONNECTIONS: usize = 2;
-/// Connections for relays, each with its transaction open while it publishes.
-const RELAY_CONNECTIONS: usize = 2;
+/// Connections for the fleet's document: one works, one takes over when it hangs.
+const FLEET_CONNECTIONS: usize = 2;
+/// Longest time that a replica which went away in between may keep the fleet's document from the others.
+const FLEET_IDLE_MAX: Duration = Duration::from_secs(5);
+/// Connections for relays: due jobs and released ones, each with their transaction open while they are published, and
+/// a look for more.
+const RELAY_CONNECTIONS: usize = 3;
 /// Longest time that a relay may publish before the server takes its rows back.
 const RELAY_IDLE_MAX: Duration = Duration::from_secs(60);
 /// Longest question of an operator.
@@ -81,8 +86,12 @@ pub struct Postgres {
     pub(crate) writers: Line,
     /// Slot leases and pings.
     pub(crate) control: Line,
-    /// Due batches.
+    /// What the replicas tell each other.
+    pub(crate) fleet: Line,
+    /// Due jobs and lines.
     pub(crate) relay: Line,
+    /// The flow after which the next look for due jobs begins.
+    pub(crate) flows_after: Arc<Mutex<String>>,
     /// Operators' questions, housekeeping and migrations.
     pub(crate) readers: Line,
 }
@@ -103,20 +112,23 @@ impl Postgres {
             let pool = pool(config, tls.clone(), size, connect_timeout, call_timeout)?;
             Ok(Line::new(pool, call_timeout))
         };
-        let relay_options =
-            format!("{WRITER_PLANS} -c idle_in_transaction_session_timeout={}", RELAY_IDLE_MAX.as_millis());
+        let ending_idle = |max: Duration| {
+            format!("{WRITER_PLANS} -c idle_in_transaction_session_timeout={}", max.as_millis())
+        };
         Ok(Self {
             worker: Arc::from(settings.worker.as_str()),
             writers: line(settings.writers, settings.statement_timeout, WRITER_PLANS)?,
             control: line(CONTROL_CONNECTIONS, settings.statement_timeout, WRITER_PLANS)?,
-            relay: line(RELAY_CONNECTIONS, settings.statement_timeout, &relay_options)?,
+            fleet: line(FLEET_CONNECTIONS, settings.statement_timeout, &ending_idle(FLEET_IDLE_MAX))?,
+            relay: line(RELAY_CONNECTIONS, settings.statement_timeout, &ending_idle(RELAY_IDLE_MAX))?,
+            flows_after: Arc::default(),
             readers: line(settings.pool_size, READ_TIMEOUT, "")?,
         })
     }
 
     /// Closes every connection; calls fail from here on.
     pub fn close(&self) {
-        for line in [&self.writers, &self.control, &self.relay, &self.readers] {
+        for line in [&self.writers, &self.control, &self.fleet, &self.relay, &self.readers] {
             line.close();
         }
     }

@@ -1,105 +1,153 @@
-//! Due batches: parked jobs under lock while a relay publishes them.
+//! Due jobs: which of them go into the next batch.
 
-use std::time::SystemTime;
+use std::collections::HashMap;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use sluice_engine::{DueBatch, LedgerError, Passport, PendingJob};
-use sluice_types::{Class, EspId, JobId, PoolName};
+use sluice_engine::DueQuery;
 use tokio_postgres::Row;
-use tracing::warn;
 
-use crate::convert::{column, timestamp, uint4, word};
+use crate::batch::{Locked, PostgresDueBatch, job_columns};
+use crate::convert::{clean, column};
+use crate::flows::Look;
 use crate::line::Lent;
+use crate::turns::{Flow, share};
 use crate::{Postgres, StoreError};
 
 const STEP: &str = "take due jobs";
-const DONE_STEP: &str = "remove published jobs";
 
-/// The instant is the statement's: a clock that moves while it runs cannot be looked up in an index.
-const DUE: &str = "
-SELECT job_id, tenant, pool, class, domain, attempt, resend, first_seen, faulted, traceparent, body
-FROM sluice.pending
-WHERE due_at <= statement_timestamp()
-ORDER BY due_at
+/// Looks of one call, where there are more flows than one look walks over and none has a job for us.
+const LOOKS_MAX: usize = 5;
+/// Times that the turns which some flows had no jobs for are given to the others.
+const ROUNDS_MAX: usize = 5;
+
+/// All that is due.
+const TAKE_ALL: &str = concat!(
+    "
+SELECT p.due_at AS turn_at, ",
+    job_columns!(),
+    "
+FROM sluice.pending p
+WHERE p.due_at <= statement_timestamp()
+  AND NOT p.pool || '.' || p.class || '.' || p.group_name = ANY ($2)
+  AND NOT p.tenant || '/' || coalesce(p.campaign, '') = ANY ($3)
+ORDER BY p.due_at
 LIMIT $1
 FOR UPDATE SKIP LOCKED
-";
+"
+);
 
-const DELETE: &str = "DELETE FROM sluice.pending WHERE job_id = ANY ($1)";
-
-/// Rows that do not read as jobs (written by hand) would come first for ever; they wait for an operator instead.
-const HOLD: &str = "UPDATE sluice.pending SET due_at = NULL WHERE job_id = ANY ($1)";
+/// The oldest due jobs of each flow $1, up to its turns $3, without those that we hold already ($4).
+const TAKE_TURNS: &str = concat!(
+    "
+SELECT f.place, p.due_at AS turn_at, ",
+    job_columns!(),
+    "
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS f (name, place, turns)
+CROSS JOIN LATERAL (
+    SELECT * FROM sluice.pending p
+    WHERE p.due_at <= statement_timestamp()
+      AND sluice.flow(p.pool, p.class, p.group_name, p.tenant, p.campaign) COLLATE \"C\" = f.name
+      AND NOT p.job_id = ANY ($4)
+    ORDER BY p.due_at
+    LIMIT f.turns
+    FOR UPDATE SKIP LOCKED
+) p
+"
+);
 
 impl Postgres {
-    /// Takes up to `max` due jobs; they stay locked as long as the batch lives.
-    pub(crate) async fn take_due(&self, max: u32) -> Result<Option<PostgresDueBatch>, StoreError> {
-        let lent = self.relay.borrow(STEP).await?;
-        lent.run(STEP, "BEGIN").await?;
-        let rows = lent.query(STEP, DUE, &[&i64::from(max)]).await?;
-        let mut jobs = Vec::with_capacity(rows.len());
-        let mut unreadable: Vec<String> = Vec::new();
-        for row in &rows {
-            match job_of_row(row) {
-                Ok(job) => jobs.push(job),
-                Err(error) => {
-                    let id: String = column(row, STEP, "job_id")?;
-                    warn!(job = id, %error, "parked row is not a job, holding it");
-                    unreadable.push(id);
+    /// Takes due jobs; they stay locked as long as the batch lives.
+    pub(crate) async fn take_due(&self, query: &DueQuery) -> Result<Option<PostgresDueBatch>, StoreError> {
+        let full: Vec<String> = query.full.iter().map(ToString::to_string).collect();
+        let owner =
+            |(tenant, campaign): &(String, String)| clean(&format!("{tenant}/{campaign}")).into_owned();
+        let paused: Vec<String> = query.paused.iter().map(owner).collect();
+        for _ in 0..LOOKS_MAX {
+            match self.look_for_flows(query, &full, &paused).await? {
+                Look::Nothing => return Ok(None),
+                Look::Few => return self.take_all(query.max, &full, &paused).await,
+                Look::Many { flows, are_all } => {
+                    let batch = self.take_turns(query, flows).await?;
+                    if batch.is_some() || are_all {
+                        return Ok(batch);
+                    }
                 }
             }
         }
-        if !unreadable.is_empty() {
-            lent.query(STEP, HOLD, &[&unreadable]).await?;
-        }
-        if jobs.is_empty() {
-            lent.run(STEP, "COMMIT").await?;
-            lent.give_back();
+        Ok(None)
+    }
+
+    async fn take_all(
+        &self,
+        max: u32,
+        full: &[String],
+        paused: &[String],
+    ) -> Result<Option<PostgresDueBatch>, StoreError> {
+        let lent = self.relay.borrow(STEP).await?;
+        let mut locked = Locked::default();
+        locked.take(&lent.begin(STEP, TAKE_ALL, &[&i64::from(max), &full, &paused]).await?)?;
+        locked.into_batch(lent).await
+    }
+
+    /// Shares the batch among `flows`, and again what some of them have no jobs for.
+    async fn take_turns(
+        &self,
+        query: &DueQuery,
+        mut flows: Vec<Flow>,
+    ) -> Result<Option<PostgresDueBatch>, StoreError> {
+        let max = usize::try_from(query.max).unwrap_or(usize::MAX);
+        if flows.is_empty() || max == 0 {
             return Ok(None);
         }
-        Ok(Some(PostgresDueBatch { lent, jobs }))
+        let weights: HashMap<&str, u32> =
+            query.weights.iter().map(|(tenant, weight)| (tenant.as_str(), *weight)).collect();
+        let mut chance = fastrand::Rng::new();
+        let lent = self.relay.borrow(STEP).await?;
+        let mut locked = Locked::default();
+        for round in 0..ROUNDS_MAX {
+            let left = max.saturating_sub(locked.ids().len());
+            if left == 0 || flows.is_empty() {
+                break;
+            }
+            let turns = share(&flows, &weights, left, &mut chance);
+            let rows = take_round(&lent, round == 0, &flows, &turns, &locked).await?;
+            locked.take(&rows)?;
+            let mut got = vec![0; flows.len()];
+            for row in &rows {
+                let place = usize::try_from(column::<i64>(row, STEP, "place")?).ok();
+                if let Some(got) = place.and_then(|place| got.get_mut(place)) {
+                    *got += 1;
+                }
+            }
+            // A flow that has not used its turns has no more.
+            let used_up = turns.iter().zip(&got).map(|(turns, got)| turns == got);
+            flows = flows
+                .into_iter()
+                .zip(used_up)
+                .filter(|(_, used_up)| *used_up)
+                .map(|(flow, _)| flow)
+                .collect();
+        }
+        locked.into_batch(lent).await
     }
 }
 
-/// Due jobs and the transaction that hides them; dropped, it ends its connection, and the rows show again.
-#[derive(Debug)]
-pub(crate) struct PostgresDueBatch {
-    lent: Lent,
-    jobs: Vec<PendingJob>,
-}
-
-#[async_trait]
-impl DueBatch for PostgresDueBatch {
-    fn jobs(&self) -> &[PendingJob] {
-        &self.jobs
+async fn take_round(
+    lent: &Lent,
+    is_first: bool,
+    flows: &[Flow],
+    turns: &[usize],
+    locked: &Locked,
+) -> Result<Vec<Row>, StoreError> {
+    let (mut names, mut places, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, (flow, turns)) in flows.iter().zip(turns).enumerate().filter(|(_, (_, turns))| **turns > 0) {
+        names.push(flow.name.as_str());
+        places.push(i64::try_from(place).unwrap_or(i64::MAX));
+        counts.push(i64::try_from(*turns).unwrap_or(i64::MAX));
     }
-
-    async fn published(self: Box<Self>, confirmed: &[JobId]) -> Result<(), LedgerError> {
-        let Self { lent, .. } = *self;
-        let ids: Vec<&str> = confirmed.iter().map(JobId::as_str).collect();
-        lent.query(DONE_STEP, DELETE, &[&ids]).await?;
-        lent.run(DONE_STEP, "COMMIT").await?;
-        lent.give_back();
-        Ok(())
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&names, &places, &counts, &locked.ids()];
+    if is_first {
+        lent.begin(STEP, TAKE_TURNS, &params).await
+    } else {
+        lent.query(STEP, TAKE_TURNS, &params).await
     }
-}
-
-fn job_of_row(row: &Row) -> Result<PendingJob, StoreError> {
-    let faulted: Vec<String> = column(row, STEP, "faulted")?;
-    let first_seen: Option<SystemTime> = column(row, STEP, "first_seen")?;
-    let body: &[u8] = column(row, STEP, "body")?;
-    Ok(PendingJob {
-        id: word(row, STEP, "job_id", |text| JobId::new(text).ok())?,
-        pool: word(row, STEP, "pool", |text| PoolName::new(text).ok())?,
-        class: word(row, STEP, "class", Class::from_word)?,
-        domain: column(row, STEP, "domain")?,
-        body: Bytes::copy_from_slice(body),
-        passport: Passport {
-            attempt: uint4(column(row, STEP, "attempt")?),
-            first_seen: first_seen.map(timestamp),
-            faulted: faulted.iter().filter_map(|esp| EspId::new(esp).ok()).collect(),
-            resend: column(row, STEP, "resend")?,
-            traceparent: column(row, STEP, "traceparent")?,
-        },
-    })
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sluice_engine::{LedgerError, SlotError};
+use sluice_engine::{FleetError, LedgerError, SlotError};
 use tokio_postgres::error::{Severity, SqlState};
 
 /// The settings do not make a client. Nothing was connected yet.
@@ -97,27 +97,30 @@ pub enum StoreError {
         /// The column.
         column: &'static str,
     },
+    /// The fleet's document is not one; it is left as it is, for a person to look at.
+    #[error("cannot read the document in sluice.fleet")]
+    Document(#[source] serde_json::Error),
 }
 
 impl StoreError {
-    /// Whether the fault lies in the rows of this call, so that the same call will fail again.
-    ///
     /// Whether the server is there and will not have us: wrong credentials, or no such database.
     pub(crate) fn is_misconfiguration(&self) -> bool {
         let code = match self {
             Self::Connection { source: deadpool_postgres::PoolError::Backend(error), .. } => error.code(),
             Self::Query { source, .. } => source.code(),
-            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } => None,
+            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } | Self::Document(_) => None,
         };
         code.is_some_and(|code| code.code().starts_with("28") || *code == SqlState::INVALID_CATALOG_NAME)
     }
 
+    /// Whether the fault lies in the rows of this call, so that the same call will fail again.
+    ///
     /// A store that is away, busy, read-only, not migrated yet or not granted to us is not the rows' fault.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Query { source, .. } => source.code().is_some_and(is_refusal),
-            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } => false,
+            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } | Self::Document(_) => false,
         }
     }
 }
@@ -129,6 +132,12 @@ impl From<StoreError> for LedgerError {
 }
 
 impl From<StoreError> for SlotError {
+    fn from(error: StoreError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl From<StoreError> for FleetError {
     fn from(error: StoreError) -> Self {
         Self(Box::new(error))
     }

@@ -1,4 +1,4 @@
-//! Housekeeping: partitions ahead, partitions and finished jobs that are old enough to go.
+//! Housekeeping: partitions ahead, and what is old enough to go: partitions, finished jobs, limits nobody uses.
 
 use std::time::Duration;
 
@@ -30,6 +30,40 @@ WITH old AS (
 SELECT count(*) AS gone FROM gone
 ";
 
+const PRUNE_STEP: &str = "remove old limits";
+
+/// Longer than any window, so that what goes counts for nothing. The row of a counted limit in `limit_gcra` is but its
+/// lock, and stays as long as its counts. Rows that somebody holds are left for the next time.
+const PRUNE: &str = "
+WITH old AS (
+    SELECT (extract(epoch FROM clock_timestamp() - interval '33 days') * 1000000)::bigint * 1000 AS ns
+), counts AS (
+    DELETE FROM sluice.limit_count t
+    USING (
+        SELECT c.key, c.bucket_ns
+        FROM sluice.limit_count c
+        WHERE c.bucket_ns < (SELECT ns FROM old)
+        LIMIT $1
+        FOR UPDATE SKIP LOCKED
+    ) o
+    WHERE t.key = o.key AND t.bucket_ns = o.bucket_ns
+    RETURNING t.key
+), states AS (
+    DELETE FROM sluice.limit_gcra t
+    USING (
+        SELECT s.key
+        FROM sluice.limit_gcra s
+        WHERE s.tat_ns < (SELECT ns FROM old)
+          AND NOT EXISTS (SELECT FROM sluice.limit_count c WHERE c.key = s.key)
+        LIMIT $1
+        FOR UPDATE SKIP LOCKED
+    ) o
+    WHERE t.key = o.key
+    RETURNING t.key
+)
+SELECT (SELECT count(*) FROM counts) + (SELECT count(*) FROM states) AS gone
+";
+
 impl Postgres {
     /// Makes the daily partitions of today and of `days_ahead` days after it; answers how many are new.
     ///
@@ -59,6 +93,17 @@ impl Postgres {
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&wait_us(older_than), &i64::from(max)];
         let rows = self.readers.query(AGE_STEP, AGE, &params).await?;
         let gone: i64 = rows.first().map_or(Ok(0), |row| column(row, AGE_STEP, "gone"))?;
+        Ok(u64::try_from(gone).unwrap_or(0))
+    }
+
+    /// Removes the state of limits that were last used so long ago that it counts for nothing, at most `max` rows of
+    /// each of its two tables; answers how many there were. Call again while it answers `max` or more.
+    ///
+    /// # Errors
+    /// When the store could not be asked; the call may be repeated.
+    pub async fn prune_limits(&self, max: u32) -> Result<u64, LedgerError> {
+        let rows = self.readers.query(PRUNE_STEP, PRUNE, &[&i64::from(max)]).await?;
+        let gone: i64 = rows.first().map_or(Ok(0), |row| column(row, PRUNE_STEP, "gone"))?;
         Ok(u64::try_from(gone).unwrap_or(0))
     }
 

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use sluice_engine::{
-    Claim, ClaimVerdict, DeadLetter, DueBatch, Ledger, LedgerError, ParkVerdict, Parked, Record,
-    RecordVerdict,
+    Claim, ClaimVerdict, DeadLetter, DueBatch, DueQuery, Ledger, LedgerError, ParkVerdict, Parked, Record,
+    RecordVerdict, WaitingKey,
 };
+use sluice_types::Lane;
 
 use crate::Postgres;
 
@@ -26,8 +27,21 @@ impl Ledger for Postgres {
         Ok(self.keep_refused(messages).await?)
     }
 
-    async fn due(&self, max: u32) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
-        Ok(self.take_due(max).await?.map(|batch| Box::new(batch) as Box<dyn DueBatch>))
+    async fn due(&self, query: &DueQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        Ok(self.take_due(query).await?.map(|batch| Box::new(batch) as Box<dyn DueBatch>))
+    }
+
+    async fn waiting(&self, max: u32, count_max: u32) -> Result<Vec<WaitingKey>, LedgerError> {
+        Ok(self.lines(max, count_max).await?)
+    }
+
+    async fn release(
+        &self,
+        counts: &[(String, u32)],
+        full: &[Lane],
+    ) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        let batch = self.take_from_lines(counts, full).await?;
+        Ok(batch.map(|batch| Box::new(batch) as Box<dyn DueBatch>))
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

@@ -1,4 +1,5 @@
-//! All Postgres SQL of Sluice: the ledger, parked jobs, slot leases, the console, and the migrations.
+//! All Postgres SQL of Sluice: the ledger, parked jobs, slot leases, the fleet's document, the console, and the
+//! migrations.
 //!
 //! One file and one function per statement, its text beside it; what a row means is decided in `convert`, which is
 //! pure. Nothing here knows a broker or an ESP. Start at [`Postgres`].
@@ -6,21 +7,26 @@
 //! It talks to one primary directly or through a pooler in session mode: it uses startup options, prepared
 //! statements, and one transaction that lives as long as a relay publishes a batch.
 
+mod batch;
 mod claim;
 mod client;
 mod console;
 mod convert;
 mod due;
 mod error;
+mod fleet;
+mod flows;
 mod housekeeping;
 mod ledger;
 mod line;
+mod lines;
 mod migrate;
 mod park;
 mod record;
 mod refuse;
 mod slots;
 mod tls;
+mod turns;
 
 pub use client::{Postgres, PostgresSettings};
 pub use error::{ConnectError, MigrateError, StoreError};

@@ -80,6 +80,46 @@ impl Lent {
         within(self.call_timeout, step, call).await
     }
 
+    /// Opens a transaction with its first statement: one round trip, once the connection knows the statement.
+    pub(crate) async fn begin(
+        &self,
+        step: &'static str,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let Some(client) = &self.object else {
+            return Err(StoreError::Timeout { step });
+        };
+        let call = async {
+            // Known before anything is sent, so that the two go out in the order of their first polls.
+            let statement = client.prepare_cached(sql).await?;
+            let (begun, rows) =
+                tokio::join!(biased; client.batch_execute("BEGIN"), client.query(&statement, params));
+            begun.and(rows)
+        };
+        within(self.call_timeout, step, call).await
+    }
+
+    /// Ends a transaction with its last statement, in one round trip like [`Lent::begin`].
+    pub(crate) async fn commit(
+        &self,
+        step: &'static str,
+        sql: &'static str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let Some(client) = &self.object else {
+            return Err(StoreError::Timeout { step });
+        };
+        let call = async {
+            let statement = client.prepare_cached(sql).await?;
+            // A statement that fails turns the commit into a rollback.
+            let (rows, ended) =
+                tokio::join!(biased; client.query(&statement, params), client.batch_execute("COMMIT"));
+            ended.and(rows)
+        };
+        within(self.call_timeout, step, call).await
+    }
+
     /// Runs statements that take no parameters and answer nothing.
     pub(crate) async fn run(&self, step: &'static str, sql: &'static str) -> Result<(), StoreError> {
         let Some(client) = &self.object else {
@@ -116,7 +156,7 @@ impl StoreError {
     fn leaves_connection_fit(&self) -> bool {
         match self {
             Self::Query { source, .. } => leaves_connection_fit(source),
-            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } => false,
+            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } | Self::Document(_) => false,
         }
     }
 }

@@ -23,16 +23,16 @@ const STATEMENT_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// Answers the jobs that were parked before with another body.
 const PARK: &str = "
 WITH p AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
-            $8::bigint[], $9::text[], $10::text[], $11::int[], $12::boolean[], $13::timestamptz[], $14::text[],
-            $15::text[], $16::bytea[])
-        AS u (job_id, tenant, campaign, pool, class, domain, due_at, due_in_us, reason, limit_key,
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+            $8::timestamptz[], $9::bigint[], $10::text[], $11::text[], $12::int[], $13::boolean[],
+            $14::timestamptz[], $15::text[], $16::text[], $17::bytea[])
+        AS u (job_id, tenant, campaign, pool, class, domain, group_name, due_at, due_in_us, reason, limit_key,
               attempt, resend, first_seen, faulted, traceparent, body)
 ), put AS (
 INSERT INTO sluice.pending
-    (job_id, tenant, campaign, pool, class, domain, due_at, reason, limit_key,
+    (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
      attempt, resend, first_seen, faulted, traceparent, body)
-SELECT p.job_id, p.tenant, p.campaign, p.pool, p.class, p.domain,
+SELECT p.job_id, p.tenant, p.campaign, p.pool, p.class, p.domain, p.group_name,
     coalesce(p.due_at, clock_timestamp() + p.due_in_us * interval '1 microsecond'), p.reason, p.limit_key,
     p.attempt, p.resend, p.first_seen, string_to_array(p.faulted, ','), p.traceparent, p.body
 FROM p
@@ -81,6 +81,7 @@ pub(crate) struct ParkedColumns<'a> {
     pools: Vec<Option<&'a str>>,
     classes: Vec<Option<&'static str>>,
     domains: Vec<Option<Cow<'a, str>>>,
+    groups: Vec<Option<&'a str>>,
     due_ats: Vec<Option<SystemTime>>,
     due_ins_us: Vec<Option<i64>>,
     reasons: Vec<Option<&'static str>>,
@@ -95,20 +96,26 @@ pub(crate) struct ParkedColumns<'a> {
 
 impl<'a> ParkedColumns<'a> {
     pub(crate) fn push(&mut self, parked: Option<&'a Parked>) {
-        let (due_at, due_in) = match parked.map(|job| job.due) {
-            Some(Due::At(at)) => (Some(instant(at)), None),
-            Some(Due::In(wait)) => (None, Some(wait_us(wait))),
-            Some(Due::Held) | None => (None, None),
+        let key = parked.and_then(|job| job.limit_key.as_deref()).and_then(clean_some);
+        let (due_at, due_in, key) = match parked.map(|job| job.due) {
+            Some(Due::At(at)) => (Some(instant(at)), None, key),
+            Some(Due::In(wait)) => (None, Some(wait_us(wait)), key),
+            // Without a key it would be in no line and wait for ever.
+            Some(Due::InLine) if key.is_none() => (None, Some(0), None),
+            Some(Due::InLine) => (None, None, key),
+            // A key without a due time would be a place in line.
+            Some(Due::Held) | None => (None, None, None),
         };
         let passport = parked.map(|job| &job.passport);
         self.campaigns.push(parked.and_then(|job| job.campaign.as_ref()).map(|campaign| campaign.as_str()));
         self.pools.push(parked.map(|job| job.pool.as_str()));
         self.classes.push(parked.map(|job| job.class.as_str()));
         self.domains.push(parked.map(|job| clean(&job.domain)));
+        self.groups.push(parked.map(|job| job.group.as_str()));
         self.due_ats.push(due_at);
         self.due_ins_us.push(due_in);
         self.reasons.push(parked.map(|job| job.reason.as_str()));
-        self.limit_keys.push(parked.and_then(|job| job.limit_key.as_deref()).and_then(clean_some));
+        self.limit_keys.push(key);
         self.attempts.push(passport.map(|passport| int4(passport.attempt)));
         self.resends.push(passport.map(|passport| passport.resend));
         self.first_seens.push(passport.and_then(|passport| passport.first_seen).map(instant));
@@ -122,12 +129,13 @@ impl<'a> ParkedColumns<'a> {
         self.bodies.push(parked.map(|job| job.body.as_ref()));
     }
 
-    pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+    pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 15] {
         [
             &self.campaigns,
             &self.pools,
             &self.classes,
             &self.domains,
+            &self.groups,
             &self.due_ats,
             &self.due_ins_us,
             &self.reasons,

@@ -24,11 +24,12 @@ WITH input AS MATERIALIZED (
     SELECT *
     FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::timestamptz[], $7::timestamptz[], $8::text[],
                 $9::text[], $10::text[], $11::text[], $12::text[], $13::int[], $14::text[], $15::boolean[],
-                $16::text[], $17::text[], $18::text[], $19::text[], $20::timestamptz[], $21::bigint[], $22::text[],
-                $23::text[], $24::int[], $25::boolean[], $26::timestamptz[], $27::text[], $28::text[], $29::bytea[])
+                $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::timestamptz[], $22::bigint[],
+                $23::text[], $24::text[], $25::int[], $26::boolean[], $27::timestamptz[], $28::text[], $29::text[],
+                $30::bytea[])
         AS i (id, tenant, attempt, esp, started_at, finished_at, outcome,
               category, detail, provider_message_id, state, attempts, job_category, final,
-              campaign, pool, class, domain, due_at, due_in_us, reason,
+              campaign, pool, class, domain, group_name, due_at, due_in_us, reason,
               limit_key, next_attempt, resend, first_seen, faulted, traceparent, body)
 ), tried AS (
     INSERT INTO sluice.attempt
@@ -65,19 +66,19 @@ WITH input AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED))
 ), kept AS (
     INSERT INTO sluice.pending
-        (job_id, tenant, campaign, pool, class, domain, due_at, reason, limit_key,
+        (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
          attempt, resend, first_seen, faulted, traceparent, body)
-    SELECT m.id, m.tenant, m.campaign, m.pool, m.class, m.domain,
+    SELECT m.id, m.tenant, m.campaign, m.pool, m.class, m.domain, m.group_name,
         coalesce(m.due_at, clock_timestamp() + m.due_in_us * interval '1 microsecond'), m.reason, m.limit_key,
         m.next_attempt, m.resend, m.first_seen, string_to_array(m.faulted, ','), m.traceparent, m.body
     FROM mine m
     WHERE NOT m.final
     ORDER BY m.id COLLATE \"C\"
     ON CONFLICT (job_id) DO UPDATE SET
-        (tenant, campaign, pool, class, domain, due_at, reason, limit_key,
+        (tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
          attempt, resend, first_seen, faulted, traceparent, body)
         = (excluded.tenant, excluded.campaign, excluded.pool, excluded.class, excluded.domain,
-           excluded.due_at, excluded.reason, excluded.limit_key,
+           excluded.group_name, excluded.due_at, excluded.reason, excluded.limit_key,
            excluded.attempt, excluded.resend, excluded.first_seen, excluded.faulted, excluded.traceparent,
            excluded.body)
 )

@@ -1,10 +1,14 @@
 //! Slot leases: one statement for all keys of a tick.
 
+mod look;
+mod unused;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluice_engine::{Leased, SlotError, SlotSource, Want};
+use sluice_engine::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
 use sluice_policy::{SlotRun, Terms};
+use sluice_types::Limit;
 use tokio_postgres::Row;
 
 use crate::convert::column;
@@ -13,14 +17,22 @@ use crate::{Postgres, StoreError};
 const STEP: &str = "lease slots";
 
 const LEASE: &str = r#"
-SELECT "position", open_now, then_in_ns, then_count, spacing_ns, grace_ns, next_in_ns
-FROM sluice.lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+SELECT "position", open_now, then_in_ns, then_count, spacing_ns, grace_ns, next_in_ns, next_urgent_in_ns, mark, leased_at_ns
+FROM sluice.lease($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 "#;
 
 #[async_trait]
 impl SlotSource for Postgres {
     async fn lease(&self, wants: &[Want]) -> Result<Vec<Leased>, SlotError> {
         Ok(self.lease_at(wants, None).await?)
+    }
+
+    async fn give_back(&self, unused: &[Unused]) -> Result<(), SlotError> {
+        Ok(self.return_slots(unused).await?)
+    }
+
+    async fn look(&self, limits: &[Limit]) -> Result<Vec<LimitLook>, SlotError> {
+        Ok(self.look_at(limits, None).await?)
     }
 }
 
@@ -38,13 +50,16 @@ impl Postgres {
         if columns.keys.is_empty() {
             return Ok(leased);
         }
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 10] = [
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 13] = [
             &columns.keys,
             &columns.wants,
+            &columns.urgents,
+            &columns.reserves,
             &columns.spacings,
             &columns.bursts,
             &columns.graces,
             &columns.horizons,
+            &columns.windows,
             &columns.quotas,
             &columns.bucket_sizes,
             &columns.look_backs,
@@ -67,10 +82,13 @@ struct WantColumns {
     places: Vec<usize>,
     keys: Vec<String>,
     wants: Vec<i64>,
+    urgents: Vec<i64>,
+    reserves: Vec<i64>,
     spacings: Vec<Option<i64>>,
     bursts: Vec<Option<i64>>,
     graces: Vec<Option<i64>>,
     horizons: Vec<Option<i64>>,
+    windows: Vec<Option<i64>>,
     quotas: Vec<Option<i64>>,
     bucket_sizes: Vec<Option<i64>>,
     look_backs: Vec<Option<i64>>,
@@ -84,16 +102,19 @@ impl WantColumns {
                 continue;
             };
             let (gcra, counted) = match terms {
-                Terms::Gcra(gcra) => (Some(gcra), None),
+                Terms::Gcra(gcra) => (Some(gcra.at_rate(want.rate_permille)), None),
                 Terms::Counted(counted) => (None, Some(counted)),
             };
             columns.places.push(place);
             columns.keys.push(want.limit.key());
             columns.wants.push(i64::from(want.count));
+            columns.urgents.push(i64::from(want.urgent));
+            columns.reserves.push(i64::from(want.reserved_permille));
             columns.spacings.push(gcra.map(|terms| terms.spacing_ns));
             columns.bursts.push(gcra.map(|terms| i64::from(terms.burst)));
             columns.graces.push(gcra.map(|terms| terms.grace_ns));
             columns.horizons.push(gcra.map(|terms| terms.horizon_ns));
+            columns.windows.push(gcra.map(|terms| terms.window_ns));
             columns.quotas.push(counted.map(|terms| i64::from(terms.limit)));
             columns.bucket_sizes.push(counted.map(|terms| terms.bucket_ns));
             columns.look_backs.push(counted.map(|terms| terms.look_back));
@@ -116,8 +137,14 @@ fn leased_of_row(row: &Row) -> Result<Leased, StoreError> {
         let spacing = nanos(number("spacing_ns")?);
         runs.push(SlotRun { opens_in, spacing, count: then_count, grace });
     }
-    let next_in = column::<Option<i64>>(row, STEP, "next_in_ns")?.map(nanos);
-    Ok(Leased { runs, next_in })
+    let in_some = |name| Ok(column::<Option<i64>>(row, STEP, name)?.map(nanos));
+    Ok(Leased {
+        runs,
+        next_in: in_some("next_in_ns")?,
+        next_urgent_in: in_some("next_urgent_in_ns")?,
+        mark: number("mark")?,
+        at_ns: number("leased_at_ns")?,
+    })
 }
 
 fn nanos(number: i64) -> Duration {

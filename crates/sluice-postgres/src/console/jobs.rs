@@ -28,7 +28,17 @@ SELECT coalesce(j.id, p.job_id) AS id,
     coalesce(j.attempts, p.attempt - 1) AS attempts,
     j.esp, j.provider_message_id, j.category, j.detail,
     coalesce(j.updated_at, p.created_at) AS updated_at,
-    p.reason, p.limit_key, p.due_at
+    p.reason, p.limit_key, p.due_at,
+    CASE WHEN p.due_at IS NULL AND p.limit_key IS NOT NULL THEN (
+        SELECT count(*)
+        FROM (
+            SELECT FROM sluice.pending b
+            WHERE b.due_at IS NULL
+              AND b.limit_key COLLATE \"C\" = p.limit_key
+              AND coalesce(b.first_seen, b.created_at) < coalesce(p.first_seen, p.created_at)
+            LIMIT 10000
+        ) before
+    ) END AS ahead
 FROM (SELECT $1::text AS id) i
 LEFT JOIN sluice.job j ON j.id = i.id
 LEFT JOIN sluice.pending p ON p.job_id = i.id
@@ -72,11 +82,13 @@ fn known_of_row(row: &Row) -> Result<Option<KnownJob>, StoreError> {
 
 fn job_of_row(row: &Row) -> Result<JobView, StoreError> {
     let reason: Option<String> = column(row, JOB_STEP, "reason")?;
+    let ahead: Option<i64> = column(row, JOB_STEP, "ahead")?;
     let pending = match reason {
         Some(reason) => Some(PendingView {
             reason,
             limit_key: column(row, JOB_STEP, "limit_key")?,
             due_at: column::<Option<SystemTime>>(row, JOB_STEP, "due_at")?.map(rfc3339),
+            ahead: ahead.and_then(|jobs| u64::try_from(jobs).ok()),
         }),
         None => None,
     };

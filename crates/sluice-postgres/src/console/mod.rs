@@ -1,5 +1,6 @@
 //! The port `Console`: what operators and the API ask. Never on the way of a job.
 
+mod campaigns;
 mod dead_letters;
 mod jobs;
 mod status;
@@ -8,7 +9,7 @@ mod suppressions;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_engine::{Console, DeadLetterView, JobView, KnownJob, LedgerError, StatusView, SuppressionEntry};
-use sluice_types::{JobId, Tenant};
+use sluice_types::{Campaign, JobId, Tenant};
 
 use crate::Postgres;
 
@@ -52,5 +53,8 @@ impl Console for Postgres {
 
     async fn suppressions(&self, max: u32) -> Result<Vec<SuppressionEntry>, LedgerError> {
         Ok(self.list_suppressions(max).await?)
+    }
+    async fn wake_campaign(&self, tenant: &Tenant, campaign: &Campaign) -> Result<u64, LedgerError> {
+        Ok(self.wake(tenant, campaign).await?)
     }
 }

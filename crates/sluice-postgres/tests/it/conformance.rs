@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sluice_engine::SlotSource;
-use sluice_testkit::conformance::{ledger::Store, slots::Source};
+use sluice_engine::{Fleet, SlotSource};
+use sluice_testkit::conformance::{fleet::Document, ledger::Store, slots::Source};
 
 use crate::fixture::Fixture;
 
@@ -19,10 +19,24 @@ async fn source() -> Source {
     Source { lessees: lessees.into(), keep: Box::new(()) }
 }
 
+async fn document() -> Document {
+    let fixture = Fixture::new().await;
+    let replicas = ["one", "two", "three"].map(|name| Arc::new(fixture.worker(name)) as Arc<dyn Fleet>);
+    Document { replicas: replicas.into(), keep: Box::new(()) }
+}
+
 mod ledger {
     sluice_testkit::ledger_conformance!(super::store);
 }
 
+mod lines {
+    sluice_testkit::lines_conformance!(super::store);
+}
+
 mod slots {
     sluice_testkit::slots_conformance!(super::source);
+}
+
+mod fleet {
+    sluice_testkit::fleet_conformance!(super::document);
 }

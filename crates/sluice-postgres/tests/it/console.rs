@@ -28,7 +28,10 @@ async fn a_job_is_shown_with_its_attempts_and_its_parked_copy() {
     let view = a.job(&id("j")).await.unwrap().unwrap();
     assert_eq!((view.state.as_str(), view.attempts, view.class.as_str()), ("pending", 0, "bulk"));
     let due_at = Some("2026-11-24T12:00:00Z".to_owned());
-    assert_eq!(view.pending, Some(PendingView { reason: "scheduled".to_owned(), limit_key: None, due_at }));
+    assert_eq!(
+        view.pending,
+        Some(PendingView { reason: "scheduled".to_owned(), limit_key: None, due_at, ahead: None })
+    );
 
     claim_one(&a, claim("j", 1)).await;
     record_one(&a, retried("j", 1)).await;

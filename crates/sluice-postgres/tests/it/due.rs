@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sluice_engine::{Due, DueBatch, Ledger, NextStep};
-use sluice_types::{JobId, JobState, WaitReason};
+use sluice_engine::{Console, Due, DueBatch, Ledger, NextStep, Parked};
+use sluice_types::{Campaign, JobId, JobState, Tenant, WaitReason};
 
-use crate::fixture::{Fixture, MINUTE, claim, claim_one, id, parked, record, record_one};
+use crate::fixture::{Fixture, MINUTE, claim, claim_one, id, parked, record, record_one, up_to};
 
 const NOW: Due = Due::In(Duration::ZERO);
 
@@ -17,7 +17,7 @@ fn ids(batch: &dyn DueBatch) -> Vec<&str> {
 async fn next_due(worker: &sluice_postgres::Postgres) -> Box<dyn DueBatch> {
     let look = async {
         loop {
-            if let Some(batch) = worker.due(10).await.unwrap() {
+            if let Some(batch) = worker.due(&up_to(10)).await.unwrap() {
                 return batch;
             }
             tokio::task::yield_now().await;
@@ -30,28 +30,28 @@ async fn next_due(worker: &sluice_postgres::Postgres) -> Box<dyn DueBatch> {
 async fn due_jobs_come_oldest_first_and_hide_from_other_relays() {
     let fixture = Fixture::new().await;
     let (a, b) = (fixture.worker("a"), fixture.worker("b"));
-    assert!(a.due(10).await.unwrap().is_none());
+    assert!(a.due(&up_to(10)).await.unwrap().is_none());
     for job in ["first", "second", "third"] {
         a.park(&[parked(job, 1, NOW, WaitReason::Retry)]).await.unwrap();
     }
     a.park(&[parked("later", 1, Due::In(MINUTE), WaitReason::Retry)]).await.unwrap();
     a.park(&[parked("held", 1, Due::Held, WaitReason::Unknown)]).await.unwrap();
 
-    let two = a.due(2).await.unwrap().unwrap();
+    let two = a.due(&up_to(2)).await.unwrap().unwrap();
     assert_eq!(ids(&*two), ["first", "second"]);
-    let rest = b.due(10).await.unwrap().unwrap();
+    let rest = b.due(&up_to(10)).await.unwrap().unwrap();
     assert_eq!(ids(&*rest), ["third"]);
-    assert!(b.due(10).await.unwrap().is_none());
+    assert!(b.due(&up_to(10)).await.unwrap().is_none());
 
     drop(two);
     let again = next_due(&b).await;
     assert_eq!(ids(&*again), ["first", "second"]);
     again.published(&[id("first")]).await.unwrap();
     rest.published(&[id("third")]).await.unwrap();
-    let unconfirmed = a.due(10).await.unwrap().unwrap();
+    let unconfirmed = a.due(&up_to(10)).await.unwrap().unwrap();
     assert_eq!(ids(&*unconfirmed), ["second"]);
     unconfirmed.published(&[id("second")]).await.unwrap();
-    assert!(a.due(10).await.unwrap().is_none());
+    assert!(a.due(&up_to(10)).await.unwrap().is_none());
     assert_eq!(fixture.text("select count(*)::text from sluice.pending").await, "2");
 }
 
@@ -83,7 +83,7 @@ async fn a_final_record_does_not_wait_for_a_relay() {
     let (relay, worker) = (fixture.worker("relay"), fixture.worker("worker"));
     claim_one(&worker, claim("j", 1)).await;
     worker.park(&[parked("j", 1, NOW, WaitReason::InFlightElsewhere)]).await.unwrap();
-    let batch = relay.due(10).await.unwrap().unwrap();
+    let batch = relay.due(&up_to(10)).await.unwrap().unwrap();
     let done = record("j", 1, None, NextStep::Final { state: JobState::Cancelled, category: None });
     let recorded = tokio::time::timeout(Duration::from_secs(5), record_one(&worker, done)).await;
     assert!(recorded.is_ok());
@@ -98,8 +98,82 @@ async fn a_row_that_is_no_job_is_held_and_the_rest_go() {
     let bad = "insert into sluice.pending (job_id, tenant, pool, class, domain, due_at, reason, attempt, body) \
                values ('bad', 'default', 'default', 'slow', 'x.example', '2020-01-01Z', 'retry', 1, '')";
     fixture.sql().await.batch_execute(bad).await.unwrap();
-    assert!(a.due(1).await.unwrap().is_none());
+    assert!(a.due(&up_to(1)).await.unwrap().is_none());
     a.park(&[parked("good", 1, NOW, WaitReason::Retry)]).await.unwrap();
-    assert_eq!(ids(&*a.due(1).await.unwrap().unwrap()), ["good"]);
+    assert_eq!(ids(&*a.due(&up_to(1)).await.unwrap().unwrap()), ["good"]);
     assert_eq!(fixture.text("select due_at::text from sluice.pending where job_id = 'bad'").await, "");
+}
+
+#[tokio::test]
+async fn a_row_in_line_that_is_no_job_is_held_and_the_rest_go() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    let bad = "insert into sluice.pending (job_id, tenant, pool, class, domain, reason, limit_key, attempt, body) \
+               values ('bad', 'default', 'default', 'slow', 'x.example', 'group_limit', 'k', 1, '')";
+    fixture.sql().await.batch_execute(bad).await.unwrap();
+    let good =
+        Parked { limit_key: Some("k".to_owned()), ..parked("good", 1, Due::InLine, WaitReason::GroupLimit) };
+    a.park(&[good]).await.unwrap();
+    let batch = a.release(&[("k".to_owned(), 2)], &[]).await.unwrap().unwrap();
+    assert_eq!(ids(&*batch), ["good"]);
+    batch.published(&[id("good")]).await.unwrap();
+    assert_eq!(a.waiting(9, 10_000).await.unwrap(), []);
+    assert_eq!(fixture.text("select limit_key from sluice.pending where job_id = 'bad'").await, "");
+}
+
+/// More flows than one look walks over, and only the last of them is due.
+#[tokio::test]
+async fn no_flow_is_out_of_reach() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    let many = "
+        insert into sluice.pending (job_id, tenant, pool, class, domain, due_at, reason, attempt, body)
+        select 'later-' || n, 'tenant-' || n, 'default', 'bulk', 'x.example', now() + interval '1 h', 'retry', 1, '{}'
+        from generate_series(1, 4500) n;
+        insert into sluice.pending (job_id, tenant, pool, class, domain, due_at, reason, attempt, body)
+        select 'due-' || n, 'zz', 'default', 'bulk', 'x.example', now() - interval '1 h', 'retry', 1, '{}'
+        from generate_series(1, 30) n";
+    fixture.sql().await.batch_execute(many).await.unwrap();
+    let mut taken = 0;
+    while let Some(batch) = a.due(&up_to(7)).await.unwrap() {
+        let published: Vec<JobId> = batch.jobs().iter().map(|job| job.id.clone()).collect();
+        assert!(published.iter().all(|id| id.as_str().starts_with("due-")));
+        taken += published.len();
+        batch.published(&published).await.unwrap();
+    }
+    assert_eq!(taken, 30);
+}
+
+/// What another relay holds is passed over, and what it has not taken goes.
+#[tokio::test]
+async fn two_relays_share_a_backlog() {
+    let fixture = Fixture::new().await;
+    let (a, b) = (fixture.worker("a"), fixture.worker("b"));
+    let jobs: Vec<Parked> = (0..50).map(|n| parked(&format!("j{n}"), 1, NOW, WaitReason::Retry)).collect();
+    a.park(&jobs).await.unwrap();
+    let (mine, theirs) =
+        (a.due(&up_to(20)).await.unwrap().unwrap(), b.due(&up_to(20)).await.unwrap().unwrap());
+    let mut both: Vec<&str> = ids(&*mine).into_iter().chain(ids(&*theirs)).collect();
+    both.sort_unstable();
+    both.dedup();
+    assert_eq!(both.len(), 40);
+}
+
+#[tokio::test]
+async fn a_campaign_is_woken_but_for_what_a_relay_holds() {
+    let fixture = Fixture::new().await;
+    let (a, relay) = (fixture.worker("a"), fixture.worker("relay"));
+    let spring = Campaign::new("spring").unwrap();
+    let in_line = |job| Parked {
+        campaign: Some(spring.clone()),
+        limit_key: Some("k".to_owned()),
+        ..parked(job, 1, Due::InLine, WaitReason::GroupLimit)
+    };
+    a.park(&[in_line("held"), in_line("woken")]).await.unwrap();
+    let batch = relay.release(&[("k".to_owned(), 1)], &[]).await.unwrap().unwrap();
+    let woken =
+        tokio::time::timeout(Duration::from_secs(5), a.wake_campaign(&Tenant::default(), &spring)).await;
+    assert_eq!(woken.unwrap().unwrap(), 1);
+    batch.published(&[]).await.unwrap();
+    assert_eq!(a.waiting(9, 10_000).await.unwrap().len(), 1);
 }

@@ -8,7 +8,7 @@ use sluice_postgres::{Postgres, PostgresSettings};
 use sluice_testkit::services::PrivatePostgres;
 use sluice_types::WaitReason;
 
-use crate::fixture::{Fixture, claim, claim_one, id, parked};
+use crate::fixture::{Fixture, claim, claim_one, id, parked, up_to};
 
 #[tokio::test]
 async fn a_store_that_is_away_is_unavailable() {
@@ -16,7 +16,7 @@ async fn a_store_that_is_away_is_unavailable() {
     let store = Postgres::connect(PostgresSettings::new(url, "w")).unwrap();
     assert!(matches!(store.ping().await, Err(LedgerError::Unavailable(_))));
     assert!(matches!(store.claim(&[claim("j", 1)]).await, Err(LedgerError::Unavailable(_))));
-    assert!(matches!(store.due(1).await, Err(LedgerError::Unavailable(_))));
+    assert!(matches!(store.due(&up_to(1)).await, Err(LedgerError::Unavailable(_))));
     assert!(store.lease(&[]).await.is_ok(), "nothing was asked");
 }
 
@@ -32,7 +32,7 @@ async fn a_killed_connection_is_made_again() {
     let kill = "select pg_terminate_backend(pid) from pg_stat_activity \
                 where datname = current_database() and application_name = 'sluice'";
     store.park(&[parked("p", 1, Due::In(Duration::ZERO), WaitReason::Retry)]).await.unwrap();
-    let batch = store.due(1).await.unwrap().unwrap();
+    let batch = store.due(&up_to(1)).await.unwrap().unwrap();
     assert_eq!(claim_one(&store, claim("before", 1)).await, ClaimVerdict::Go);
     // One that waits for a lock is cut in the middle of its call.
     sql.batch_execute("begin; lock table sluice.job in exclusive mode").await.unwrap();
@@ -51,7 +51,7 @@ async fn a_killed_connection_is_made_again() {
     sql.batch_execute("commit").await.unwrap();
 
     assert_eq!(claim_one(&store, claim("after", 1)).await, ClaimVerdict::Go);
-    assert_eq!(store.due(1).await.unwrap().unwrap().jobs().len(), 1);
+    assert_eq!(store.due(&up_to(1)).await.unwrap().unwrap().jobs().len(), 1);
     store.ping().await.unwrap();
 }
 

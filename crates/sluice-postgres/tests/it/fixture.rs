@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use secrecy::SecretString;
 use sluice_engine::{
-    Claim, ClaimVerdict, Due, Intent, Ledger, NextStep, Parked, Passport, Record, RecordVerdict,
+    Claim, ClaimVerdict, Due, DueQuery, Intent, Ledger, NextStep, Parked, Passport, Record, RecordVerdict,
 };
 use sluice_postgres::{Postgres, PostgresSettings};
 use sluice_testkit::services::shared_postgres;
 use sluice_types::{
-    Address, Category, Class, EspId, JobId, JobState, Outcome, PoolName, Tenant, Timestamp, WaitReason,
+    Address, Category, Class, EspId, GroupName, JobId, JobState, Outcome, PoolName, Tenant, Timestamp,
+    WaitReason,
 };
 use tokio_postgres::{Client, NoTls};
 
@@ -122,12 +123,18 @@ pub(crate) fn parked(job: &str, attempt: u32, due: Due, reason: WaitReason) -> P
         pool: PoolName::default(),
         class: Class::Bulk,
         domain: "gmail.com".to_owned(),
+        group: GroupName::new("gmail").unwrap(),
         due,
         reason,
         limit_key: None,
         body: Bytes::from_static(b"{}"),
         passport: Passport { attempt, first_seen: Some(NOON), ..Passport::default() },
     }
+}
+
+/// The wish for due jobs of any lane.
+pub(crate) fn up_to(max: u32) -> DueQuery {
+    DueQuery { max, ..DueQuery::default() }
 }
 
 pub(crate) fn accepted() -> Outcome {

@@ -7,7 +7,7 @@ use sluice_engine::{
 };
 use sluice_types::{Address, Category, JobState, Outcome, Refusal, RefusalReason, WaitReason};
 
-use crate::fixture::{Fixture, claim, id, parked, record, sent};
+use crate::fixture::{Fixture, claim, id, parked, record, sent, up_to};
 
 const HOSTILE: &str = "x'); drop table sluice.job; --\"$1 \\ {a,NULL} \u{202e}\u{1f4a3}\n\t\u{1}\0 end";
 /// The same as kept: NUL is the one character that Postgres cannot hold.
@@ -46,7 +46,7 @@ async fn a_parked_job_is_kept_as_it_is() {
     a.park(&[job]).await.unwrap();
     let view = a.job(&id("j")).await.unwrap().unwrap();
     assert_eq!(view.pending.unwrap().limit_key.as_deref(), Some(KEPT));
-    let batch = a.due(1).await.unwrap().unwrap();
+    let batch = a.due(&up_to(1)).await.unwrap().unwrap();
     assert_eq!(batch.jobs()[0].domain, KEPT);
     assert_eq!(batch.jobs()[0].passport.traceparent.as_deref(), Some(KEPT));
     assert_eq!(batch.jobs()[0].body.as_ref(), HOSTILE.as_bytes());

@@ -51,3 +51,25 @@ async fn only_old_final_jobs_age_out() {
     let left = fixture.text("select string_agg(id, ' ' order by id) from sluice.job").await;
     assert_eq!(left, "open young");
 }
+
+#[tokio::test]
+async fn limits_that_nobody_uses_are_forgotten() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    let fill = "
+        with at as (select (extract(epoch from now()) * 1000000)::bigint * 1000 as ns, 86400000000000 as day)
+        insert into sluice.limit_gcra (key, tat_ns)
+        select key, ns - days * day
+        from at, (values ('domain:a/per:s', 40), ('domain:b/per:s', 32), ('domain:c/per:s', -1)) as k (key, days);
+        with at as (select (extract(epoch from now()) * 1000000)::bigint * 1000 as ns, 86400000000000 as day)
+        insert into sluice.limit_count (key, bucket_ns, used)
+        select key, ns - days * day, 1
+        from at, (values ('esp:d/per:day', 40), ('esp:d/per:day', 1), ('esp:e/per:day', 40)) as k (key, days);
+        insert into sluice.limit_gcra (key) values ('esp:d/per:day'), ('esp:e/per:day')";
+    fixture.sql().await.batch_execute(fill).await.unwrap();
+    while a.prune_limits(1).await.unwrap() > 0 {}
+    let left = "select string_agg(key, ' ' order by key) from";
+    let states = fixture.text(&format!("{left} sluice.limit_gcra")).await;
+    assert_eq!(states, "domain:b/per:s domain:c/per:s esp:d/per:day");
+    assert_eq!(fixture.text(&format!("{left} sluice.limit_count")).await, "esp:d/per:day");
+}

@@ -11,6 +11,7 @@ mod console;
 mod due;
 mod faults;
 mod fixture;
+mod fleet;
 mod hostile_text;
 mod housekeeping;
 mod migrate;

@@ -1,11 +1,13 @@
 //! Migrations.
 
 use secrecy::SecretString;
-use sluice_engine::{Ledger, LedgerError};
+use sluice_engine::{Console, Due, Fleet, Ledger, LedgerError};
 use sluice_postgres::{Postgres, PostgresSettings};
 use sluice_testkit::services::shared_postgres;
 
-use crate::fixture::{Fixture, claim, claim_one};
+use sluice_types::WaitReason;
+
+use crate::fixture::{Fixture, claim, claim_one, id, parked, up_to};
 
 fn worker(url: &str) -> Postgres {
     Postgres::connect(PostgresSettings::new(SecretString::from(url), "w")).unwrap()
@@ -44,4 +46,65 @@ async fn before_the_migration_the_store_is_unavailable() {
     let url = shared_postgres().create_database();
     let error = worker(&url).claim(&[claim("j", 1)]).await.unwrap_err();
     assert!(matches!(error, LedgerError::Unavailable(_)), "{error:?}");
+}
+
+/// Undoes V4, so that the store is as V3 left it.
+const BACK_TO_V3: &str = "
+    drop function sluice.give_back(text[], bigint[], bigint[], bigint[]);
+    drop function sluice.lease(text[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[],
+        bigint[], bigint[], bigint[], bigint);
+    drop table sluice.fleet;
+    alter table sluice.limit_gcra drop column spacing_ns, drop column window_no, drop column used, drop column used_before;
+    drop index sluice.pending_flow, sluice.pending_line, sluice.pending_campaign;
+    drop function sluice.flow(text, text, text, text, text);
+    alter table sluice.pending drop column group_name;
+    delete from sluice.migration where version = 4;
+";
+
+#[tokio::test]
+async fn parked_jobs_of_the_version_before_stay_parked() {
+    let fixture = Fixture::new().await;
+    fixture.sql().await.batch_execute(BACK_TO_V3).await.unwrap();
+    let of_v3 = "
+        insert into sluice.pending (job_id, tenant, pool, class, domain, due_at, reason, limit_key, attempt, body)
+        values ('due', 'default', 'default', 'bulk', 'gmail.com', now(), 'group_limit', 'group:gmail', 1, '{}'),
+               ('later', 'acme', 'default', 'bulk', 'gmail.com', now() + interval '1 h', 'retry', null, 2, '{}'),
+               ('held', 'acme', 'default', 'bulk', 'gmail.com', null, 'unknown', 'group:gmail', 2, '{}');
+        insert into sluice.limit_gcra (key, tat_ns) values
+            ('esp:main gcra s', 7), ('esp:main counted h', 1), ('esp:main counted 10s', 2),
+            ('tenant:acme calendar day', 3), ('esp:main/group:gmail gcra 2min', 4);
+        insert into sluice.limit_count (key, bucket_ns, used) values ('esp:main counted h', 60, 9)";
+    fixture.sql().await.batch_execute(of_v3).await.unwrap();
+
+    let a = fixture.worker("a");
+    assert_eq!(a.migrate().await.unwrap(), 1);
+    let batch = a.due(&up_to(10)).await.unwrap().unwrap();
+    let [job] = batch.jobs() else { panic!("one job") };
+    assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));
+    batch.published(&[id("due")]).await.unwrap();
+    assert_eq!(a.waiting(10, 10_000).await.unwrap(), [], "what was held is in no line");
+    let held = a.job(&id("held")).await.unwrap().unwrap().pending.unwrap();
+    assert_eq!((held.due_at, held.limit_key), (None, None));
+    assert!(a.look().await.unwrap().replicas.is_empty());
+    a.park(&[parked("new", 1, Due::Held, WaitReason::Unknown)]).await.unwrap();
+    assert_eq!(fixture.text("select count(*)::text from sluice.pending").await, "3");
+    let keys = "select string_agg(key || '=' || tat_ns, ' ' order by tat_ns) from sluice.limit_gcra";
+    assert_eq!(
+        fixture.text(keys).await,
+        "esp:main/per:h=1 esp:main/per:10s:rolling=2 tenant:acme/per:day:calendar=3 esp:main/group:gmail/per:2min=4 \
+         esp:main/per:s=7"
+    );
+    let counts = "select key || '=' || used from sluice.limit_count";
+    assert_eq!(fixture.text(counts).await, "esp:main/per:h=9");
+}
+
+/// While replicas are updated one by one, the old ones write no group.
+#[tokio::test]
+async fn a_job_parked_by_an_old_replica_goes_to_the_group_other() {
+    let fixture = Fixture::new().await;
+    let of_old = "insert into sluice.pending (job_id, tenant, pool, class, domain, due_at, reason, attempt, body) \
+                  values ('j', 'default', 'default', 'bulk', 'gmail.com', now(), 'retry', 1, '{}')";
+    fixture.sql().await.batch_execute(of_old).await.unwrap();
+    let batch = fixture.worker("a").due(&up_to(10)).await.unwrap().unwrap();
+    assert!(batch.jobs()[0].group.is_other());
 }

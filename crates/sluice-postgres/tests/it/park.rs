@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice_engine::{Due, Ledger, Parked, Passport};
+use sluice_engine::{Due, Ledger, NextStep, Parked, Passport};
 use sluice_types::{Campaign, EspId, WaitReason};
 use tokio::time::timeout;
 
-use crate::fixture::{Fixture, MINUTE, NOON, id, parked};
+use crate::fixture::{Fixture, MINUTE, NOON, claim, claim_one, id, parked, record, record_one, up_to};
 
 #[tokio::test]
 async fn a_parked_job_keeps_its_first_row() {
@@ -20,7 +20,7 @@ async fn a_parked_job_keeps_its_first_row() {
     a.park(&twice).await.unwrap();
     a.park(&[parked("j", 2, Due::In(Duration::ZERO), WaitReason::Retry)]).await.unwrap();
     assert_eq!(fixture.pending("j").await, "group_limit/1/{}");
-    assert!(a.due(10).await.unwrap().is_none());
+    assert!(a.due(&up_to(10)).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn everything_parked_comes_back() {
     };
     let job = Parked {
         campaign: Some(Campaign::new("spring").unwrap()),
-        limit_key: Some("group:gmail gcra s".to_owned()),
+        limit_key: Some("group:gmail/per:s".to_owned()),
         body: Bytes::from_static(b"\0\xff{}"),
         passport: passport.clone(),
         ..parked("j", 3, Due::At(NOON), WaitReason::GroupLimit)
@@ -44,7 +44,7 @@ async fn everything_parked_comes_back() {
     a.park(&[job]).await.unwrap();
     // It is due at noon of a day that may lie ahead.
     fixture.sql().await.batch_execute("update sluice.pending set due_at = now()").await.unwrap();
-    let batch = a.due(10).await.unwrap().unwrap();
+    let batch = a.due(&up_to(10)).await.unwrap().unwrap();
     let [back] = batch.jobs() else { panic!("one job") };
     assert_eq!((back.id.clone(), back.domain.as_str()), (id("j"), "gmail.com"));
     assert_eq!(back.body.as_ref(), b"\0\xff{}");
@@ -79,7 +79,7 @@ async fn a_job_parked_again_while_its_relay_still_holds_the_row_is_not_lost() {
     let fixture = Fixture::new().await;
     let (relay, worker) = (fixture.worker("relay"), fixture.worker("worker"));
     relay.park(&[parked("j", 1, Due::In(Duration::ZERO), WaitReason::GroupLimit)]).await.unwrap();
-    let batch = relay.due(10).await.unwrap().unwrap();
+    let batch = relay.due(&up_to(10)).await.unwrap().unwrap();
     let again =
         tokio::spawn(
             async move { worker.park(&[parked("j", 1, Due::In(MINUTE), WaitReason::EspLimit)]).await },
@@ -96,4 +96,26 @@ async fn a_job_parked_again_while_its_relay_still_holds_the_row_is_not_lost() {
     batch.published(&[id("j")]).await.unwrap();
     again.await.unwrap().unwrap();
     assert_eq!(fixture.pending("j").await, "esp_limit/1/{}");
+}
+
+/// It would wait for ever.
+#[tokio::test]
+async fn a_job_in_no_line_is_due_at_once() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    a.park(&[parked("j", 1, Due::InLine, WaitReason::GroupLimit)]).await.unwrap();
+    assert_eq!(a.due(&up_to(10)).await.unwrap().unwrap().jobs().len(), 1);
+}
+
+/// A record parks like anybody else.
+#[tokio::test]
+async fn a_record_puts_a_job_in_line() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    claim_one(&a, claim("j", 1)).await;
+    let in_line =
+        Parked { limit_key: Some("k".to_owned()), ..parked("j", 1, Due::InLine, WaitReason::GroupLimit) };
+    record_one(&a, record("j", 1, None, NextStep::Unsent(in_line))).await;
+    let batch = a.release(&[("k".to_owned(), 1)], &[]).await.unwrap().unwrap();
+    assert_eq!((batch.jobs()[0].id.clone(), batch.jobs()[0].group.as_str()), (id("j"), "gmail"));
 }

@@ -1,0 +1,121 @@
+//! Lines: jobs that wait under a limit until they are released, first seen first.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use sluice_engine::WaitingKey;
+use sluice_types::Lane;
+use tokio_postgres::Row;
+
+use crate::batch::{Locked, PostgresDueBatch, job_columns};
+use crate::convert::{clean, column, timestamp};
+use crate::{Postgres, StoreError};
+
+/// Jobs of a line are looked through for lanes that are not full up to here.
+const LINE_MAX: i64 = 10_000;
+
+const WAITING_STEP: &str = "list lines";
+
+/// A walk from key to key over the index.
+const WAITING: &str = "
+WITH RECURSIVE line (key) AS (
+    (SELECT p.limit_key COLLATE \"C\"
+     FROM sluice.pending p
+     WHERE p.due_at IS NULL AND p.limit_key IS NOT NULL
+     ORDER BY 1
+     LIMIT 1)
+    UNION ALL
+    SELECT n.key
+    FROM line l
+    CROSS JOIN LATERAL (
+        SELECT p.limit_key COLLATE \"C\" AS key
+        FROM sluice.pending p
+        WHERE p.due_at IS NULL AND p.limit_key COLLATE \"C\" > l.key
+        ORDER BY 1
+        LIMIT 1
+    ) n
+)
+SELECT l.key, jobs.n AS jobs, first.seen AS oldest
+FROM (SELECT key FROM line LIMIT $1) l
+CROSS JOIN LATERAL (
+    SELECT count(*) AS n
+    FROM (SELECT FROM sluice.pending p WHERE p.due_at IS NULL AND p.limit_key COLLATE \"C\" = l.key LIMIT $2) p
+) jobs
+CROSS JOIN LATERAL (
+    SELECT coalesce(p.first_seen, p.created_at) AS seen
+    FROM sluice.pending p
+    WHERE p.due_at IS NULL AND p.limit_key COLLATE \"C\" = l.key
+    ORDER BY 1
+    LIMIT 1
+) first
+";
+
+const RELEASE_STEP: &str = "release jobs from lines";
+
+/// What is not released for its full lane is passed over, but not endlessly.
+const RELEASE: &str = concat!(
+    "
+SELECT p.seen AS turn_at, ",
+    job_columns!(),
+    "
+FROM unnest($1::text[], $2::bigint[]) AS l (key, jobs)
+CROSS JOIN LATERAL (
+    SELECT p.*, w.seen
+    FROM (
+        SELECT q.job_id, coalesce(q.first_seen, q.created_at) AS seen,
+            q.pool || '.' || q.class || '.' || q.group_name AS lane
+        FROM sluice.pending q
+        WHERE q.due_at IS NULL AND q.limit_key COLLATE \"C\" = l.key
+        ORDER BY 2
+        LIMIT $4
+    ) w
+    JOIN sluice.pending p ON p.job_id = w.job_id
+    WHERE NOT w.lane = ANY ($3)
+    ORDER BY w.seen
+    LIMIT l.jobs
+    FOR UPDATE OF p SKIP LOCKED
+) p
+"
+);
+
+impl Postgres {
+    /// The lines, in key order.
+    pub(crate) async fn lines(&self, max: u32, count_max: u32) -> Result<Vec<WaitingKey>, StoreError> {
+        let rows = self.relay.query(WAITING_STEP, WAITING, &[&i64::from(max), &i64::from(count_max)]).await?;
+        rows.iter().map(line_of_row).collect()
+    }
+
+    /// Takes the first jobs of lines; they stay locked as long as the batch lives.
+    pub(crate) async fn take_from_lines(
+        &self,
+        counts: &[(String, u32)],
+        full: &[Lane],
+    ) -> Result<Option<PostgresDueBatch>, StoreError> {
+        if counts.is_empty() {
+            return Ok(None);
+        }
+        // A key that stood there twice would take the same jobs twice.
+        let mut lines: BTreeMap<Cow<'_, str>, i64> = BTreeMap::new();
+        for (key, jobs) in counts {
+            *lines.entry(clean(key)).or_default() += i64::from(*jobs);
+        }
+        let keys: Vec<&str> = lines.keys().map(AsRef::as_ref).collect();
+        let jobs: Vec<i64> = lines.values().copied().collect();
+        let full: Vec<String> = full.iter().map(ToString::to_string).collect();
+        let lent = self.relay.borrow(RELEASE_STEP).await?;
+        let mut locked = Locked::default();
+        locked.take(&lent.begin(RELEASE_STEP, RELEASE, &[&keys, &jobs, &full, &LINE_MAX]).await?)?;
+        locked.into_batch(lent).await
+    }
+}
+
+fn line_of_row(row: &Row) -> Result<WaitingKey, StoreError> {
+    let jobs: i64 = column(row, WAITING_STEP, "jobs")?;
+    let oldest: SystemTime = column(row, WAITING_STEP, "oldest")?;
+    Ok(WaitingKey {
+        key: column(row, WAITING_STEP, "key")?,
+        jobs: u64::try_from(jobs).unwrap_or(0),
+        oldest: timestamp(oldest),
+    })
+}
