@@ -11,13 +11,16 @@ use rusqlite::Connection;
 use sluice_engine::{Clock, SystemClock};
 use sluice_types::Timestamp;
 
+use crate::batch::DueLeases;
 use crate::clock::StoreClock;
-use crate::due::DueLeases;
+use crate::due::Rounds;
+use crate::fleet::FleetBook;
 use crate::lanes::{Acks, LaneBook};
 use crate::reader::Reader;
+use crate::slots::SLOT_CLOCK;
 use crate::watch::WatchLoop;
 use crate::writer::Writer;
-use crate::{EmbeddedError, schema};
+use crate::{EmbeddedError, StoreError, schema};
 
 /// How to open the file as its worker.
 #[derive(Clone, Debug)]
@@ -46,13 +49,17 @@ pub struct Embedded {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) writer: Writer,
-    /// Reads for the feeds and the relay.
+    /// Reads for the feeds.
     pub(crate) feeds: Reader,
+    /// Reads for the relay.
+    pub(crate) relay: Reader,
     /// Reads for people.
     pub(crate) questions: Reader,
     pub(crate) lanes: Arc<LaneBook>,
     pub(crate) acks: Arc<Acks>,
     pub(crate) due: Arc<DueLeases>,
+    pub(crate) rounds: Rounds,
+    pub(crate) fleet: FleetBook,
     pub(crate) clock: StoreClock,
     /// The name under which jobs are claimed: the worker's, and the number of this opening. `None` for a client.
     pub(crate) worker: Option<Arc<str>>,
@@ -73,8 +80,8 @@ impl Embedded {
         Self::start(&path, settings.clock, Some((settings.worker, lock)))
     }
 
-    /// Opens the file beside its worker: to publish, park, look and suppress. What only its
-    /// worker may do is refused: claims, feeds, due jobs, slots.
+    /// Opens the file beside its worker: to publish, park, look, suppress and give orders to the fleet. What only its
+    /// worker may do is refused: claims, feeds, due jobs, leasing slots.
     ///
     /// # Errors
     /// When the file cannot be opened or brought up to date.
@@ -104,14 +111,18 @@ impl Embedded {
         let acks = Arc::new(Acks::default());
         let (writer, writer_loop) = Writer::new(connection, acks.clone());
         let (feeds, feeds_loop) = Reader::new(schema::connect(path)?);
+        let (relay, relay_loop) = Reader::new(schema::connect(path)?);
         let (questions, questions_loop) = Reader::new(schema::connect(path)?);
         let shared = Arc::new(Shared {
             writer,
             feeds,
+            relay,
             questions,
             lanes: Arc::new(LaneBook::default()),
             acks,
             due: Arc::new(DueLeases::default()),
+            rounds: Rounds::default(),
+            fleet: FleetBook::default(),
             clock: StoreClock::new(clock, found.slot_clock),
             worker: worker.map(|name| Arc::from(format!("{name}/{}", found.run))),
             old_until: found.last_seq,
@@ -130,6 +141,7 @@ impl Embedded {
                 known: found.last_seq,
             };
             this.spawn("sluice-feed", move || feeds_loop.run())?;
+            this.spawn("sluice-relay", move || relay_loop.run())?;
             this.spawn("sluice-watch", move || watch.run())?;
         }
         Ok(Arc::new(this))
@@ -144,6 +156,11 @@ impl Embedded {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The same, for what only the worker may do.
+    pub(crate) fn worker_shared(&self) -> Result<&Arc<Shared>, StoreError> {
+        if self.shared.worker.is_some() { Ok(&self.shared) } else { Err(StoreError::NotTheWorker) }
     }
 
     /// Stops the threads, waits for them, and only then lets another worker in.
@@ -176,6 +193,7 @@ impl Shared {
         self.stopping.store(true, Ordering::Release);
         self.writer.stop();
         self.feeds.stop();
+        self.relay.stop();
         self.questions.stop();
     }
 }
@@ -193,7 +211,7 @@ impl Found {
         let last_seq = "select coalesce(max(seq), 0) from lane_message";
         Ok(Self {
             run,
-            slot_clock: Timestamp::from_micros(schema::meta(connection, "slot_clock")?),
+            slot_clock: Timestamp::from_micros(schema::meta(connection, SLOT_CLOCK)?),
             last_seq: connection.query_row(last_seq, [], |row| row.get(0))?,
         })
     }

@@ -9,13 +9,15 @@ use sluice_engine::{
     AttemptView, Console, DeadLetterView, JobView, KnownJob, LedgerError, PendingView, StatusView,
     SuppressionEntry,
 };
-use sluice_types::{JobId, Tenant, Timestamp};
+use sluice_types::{Campaign, JobId, Tenant, Timestamp};
 
-use crate::Embedded;
 use crate::convert::{self, rfc3339};
+use crate::{Embedded, line};
 
 /// The state of a job that is parked and has no row yet.
 const PENDING: &str = "pending";
+/// Jobs that are woken in one transaction, at most: the worker's own writes wait for it.
+const WAKE_ROWS: usize = 1_000;
 
 #[async_trait]
 impl Console for Embedded {
@@ -95,6 +97,47 @@ impl Console for Embedded {
         };
         Ok(self.shared().questions.ask(ask).await?)
     }
+
+    async fn wake_campaign(&self, tenant: &Tenant, campaign: &Campaign) -> Result<u64, LedgerError> {
+        let (shared, now) = (self.shared(), self.shared().clock.now());
+        let (mut woken, mut after) = (0, 0);
+        loop {
+            let (tenant, campaign) = (tenant.clone(), campaign.clone());
+            let find = move |connection: &Connection| asleep(connection, &tenant, &campaign, now, after);
+            let seqs: Vec<i64> = shared.questions.ask(find).await?;
+            let Some(last) = seqs.last() else { return Ok(woken) };
+            after = *last;
+            let wake = move |connection: &Connection| wake(connection, now, &seqs);
+            woken += shared.writer.write(WAKE_ROWS, wake).await?;
+        }
+    }
+}
+
+/// Rows after `after` of a campaign's jobs that are not due at `now`, but for those whose outcome is unknown.
+fn asleep(
+    connection: &Connection,
+    tenant: &Tenant,
+    campaign: &Campaign,
+    now: Timestamp,
+    after: i64,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut select = connection.prepare_cached(
+        "select seq from pending
+         where seq > ?1 and tenant = ?2 and campaign = ?3 and reason <> 'unknown'
+             and (due_at is null or due_at > ?4)
+         order by seq limit ?5",
+    )?;
+    let rows = i64::try_from(WAKE_ROWS).unwrap_or(i64::MAX);
+    let found = params![after, tenant.as_str(), campaign.as_str(), now.as_micros(), rows];
+    select.query_map(found, |row| row.get(0))?.collect()
+}
+
+fn wake(connection: &Connection, now: Timestamp, seqs: &[i64]) -> rusqlite::Result<u64> {
+    let mut update = connection.prepare_cached(
+        "update pending set due_at = ?2, limit_key = null
+         where seq = ?1 and (due_at is null or due_at > ?2)",
+    )?;
+    total(seqs.iter().map(|seq| update.execute((seq, now.as_micros()))))
 }
 
 /// Sums what each statement changed.
@@ -139,8 +182,12 @@ fn job(connection: &Connection, id: &JobId) -> rusqlite::Result<Option<JobView>>
         )?
         .query_row((id.as_str(), PENDING), |row| {
             let due_at: Option<i64> = row.get(13)?;
-            let pending =
-                PendingView { reason: row.get(11)?, limit_key: row.get(12)?, due_at: due_at.map(rfc3339) };
+            let pending = PendingView {
+                reason: row.get(11)?,
+                limit_key: row.get(12)?,
+                due_at: due_at.map(rfc3339),
+                ahead: line::ahead(connection, id.as_str())?,
+            };
             Ok((job_view(row)?, pending))
         })
         .optional()?;

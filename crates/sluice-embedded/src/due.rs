@@ -1,121 +1,167 @@
-//! Parked jobs whose time has come. The leases are kept in memory: there is one worker, and a crash ends them.
+//! Parked jobs whose time has come, by turns.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use rusqlite::{Connection, Row};
-use sluice_engine::{DueBatch, LedgerError, PendingJob};
-use sluice_types::{Class, JobId, Timestamp};
+use rusqlite::{CachedStatement, Connection, params};
+use sluice_engine::DueQuery;
+use sluice_types::{Lane, Timestamp};
 
-use crate::convert;
+use crate::batch::{Basket, Batch, DueLeases, columns};
+use crate::turns::{DueFlow, Flow, Rota, Turns};
 use crate::writer::Writer;
 
-/// Bytes of bodies after which a batch is full.
-const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Flows that take turns in one batch, at most.
+const FLOWS: usize = 2_000;
+/// Flows that are looked at for one batch, at most: most may have nothing due yet.
+const FLOWS_SEEN: usize = 20_000;
+/// Sorts after every name.
+const AFTER_ALL: &str = "\u{10ffff}";
 
-/// The jobs that a relay holds.
+/// The first flow after one, and when its oldest job is due: a step from flow to flow, however many jobs each has.
+const NEXT_FLOW: &str = "select pool, class, group_name, tenant, campaign_key, due_at from pending
+    where due_at is not null and (pool, class, group_name, tenant, campaign_key) > (?1, ?2, ?3, ?4, ?5)
+    order by pool, class, group_name, tenant, campaign_key, due_at limit 1";
+/// The jobs of a flow that are due at the same instant as one, after it: what is due at one instant may be much, and in
+/// one statement with the next all of it would be read again for each job.
+const NEXT_OF_INSTANT: &str = concat!(
+    "select due_at, ",
+    columns!(),
+    " from pending where pool = ?1 and class = ?2 and group_name = ?3 and tenant = ?4 and campaign_key = ?5
+          and due_at = ?6 and seq > ?7
+      order by seq"
+);
+/// The due jobs of a flow after an instant, oldest first.
+const AFTER_INSTANT: &str = concat!(
+    "select due_at, ",
+    columns!(),
+    " from pending where pool = ?1 and class = ?2 and group_name = ?3 and tenant = ?4 and campaign_key = ?5
+          and due_at > ?6 and due_at <= ?7
+      order by due_at, seq"
+);
+
+/// What the relay's thread remembers from batch to batch.
 #[derive(Debug, Default)]
-pub(crate) struct DueLeases {
-    held: Mutex<HashSet<JobId>>,
+pub(crate) struct Rounds {
+    last: Mutex<Round>,
 }
 
-impl DueLeases {
-    fn held(&self) -> MutexGuard<'_, HashSet<JobId>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a relay holds the job.
-    pub(crate) fn holds(&self, id: &JobId) -> bool {
-        self.held().contains(id)
-    }
+#[derive(Debug, Default)]
+struct Round {
+    rota: Rota,
+    /// The flow after which the next look begins; only when there are more than can be looked at does it not begin at the
+    /// first.
+    after: Flow,
 }
 
-/// Leases up to `max` due jobs, oldest first. Runs on a reading thread.
+/// Leases due jobs. Runs on the relay's thread.
 pub(crate) fn due(
     connection: &Connection,
-    leases: &Arc<DueLeases>,
+    (leases, rounds): (&Arc<DueLeases>, &Rounds),
     writer: &Writer,
     now: Timestamp,
-    max: usize,
+    query: &DueQuery,
 ) -> rusqlite::Result<Option<Batch>> {
-    // Locked over the read: no job can be released, removed and read again from an older snapshot.
-    let mut held = leases.held();
-    let mut statement = connection.prepare_cached(
-        "select seq, job_id, pool, class, domain, attempt, first_seen, faulted, resend, traceparent, body
-         from pending where due_at <= ?1 order by due_at, seq limit ?2",
-    )?;
-    let limit = i64::try_from(max.saturating_add(held.len())).unwrap_or(i64::MAX);
-    let mut rows = statement.query((now.as_micros(), limit))?;
-    let (mut jobs, mut seqs, mut bytes) = (Vec::new(), Vec::new(), 0);
-    while jobs.len() < max && bytes < BATCH_BYTES {
-        let Some(row) = rows.next()? else { break };
-        let id: JobId = convert::parsed(row, 1)?;
-        if held.contains(&id) {
+    let mut round = rounds.last.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut basket = Basket::new(leases, usize::try_from(query.max).unwrap_or(usize::MAX));
+    let flows = due_flows(connection, &mut round.after, now, query)?;
+    let weights: HashMap<&str, u32> =
+        query.weights.iter().map(|(tenant, weight)| (tenant.as_str(), *weight)).collect();
+    let mut turns = Turns::new(&flows, &round.rota, &weights);
+    while !basket.is_full() && turns.turn(|flow| take_one(connection, now, flow, &mut basket))? {}
+    round.rota = turns.end();
+    Ok(basket.lease(leases, writer))
+}
+
+/// Takes the oldest job of a flow, if there is one.
+fn take_one(
+    connection: &Connection,
+    now: Timestamp,
+    due: &mut DueFlow,
+    basket: &mut Basket,
+) -> rusqlite::Result<bool> {
+    let Flow { pool, class, group, tenant, campaign } = &due.flow;
+    let (at, seq) = due.taken;
+    let mut of_instant = connection.prepare_cached(NEXT_OF_INSTANT)?;
+    let mut found =
+        basket.first_free(of_instant.query(params![pool, class, group, tenant, campaign, at, seq])?)?;
+    if found.is_none() {
+        let mut after = connection.prepare_cached(AFTER_INSTANT)?;
+        let rows = after.query(params![pool, class, group, tenant, campaign, at, now.as_micros()])?;
+        found = basket.first_free(rows)?;
+    }
+    let Some(found) = found else { return Ok(false) };
+    due.taken = found.place;
+    basket.put(found);
+    Ok(true)
+}
+
+/// The flows that have a due job, in order, from the one after `after` on.
+fn due_flows(
+    connection: &Connection,
+    after: &mut Flow,
+    now: Timestamp,
+    query: &DueQuery,
+) -> rusqlite::Result<Vec<DueFlow>> {
+    let full: HashSet<String> = query.full.iter().map(Lane::to_string).collect();
+    let paused: HashSet<(&str, &str)> =
+        query.paused.iter().map(|(tenant, campaign)| (tenant.as_str(), campaign.as_str())).collect();
+    let mut next = connection.prepare_cached(NEXT_FLOW)?;
+    let mut flows = Vec::new();
+    let mut is_whole = *after == Flow::default();
+    for _ in 0..FLOWS_SEEN {
+        let Some((mut flow, since)) = next_flow(&mut next, after)? else {
+            // The end: the next look begins at the first again, or this one when it has nothing to show yet.
+            *after = Flow::default();
+            if is_whole || !flows.is_empty() {
+                break;
+            }
+            is_whole = true;
             continue;
-        }
-        let job = pending_job(row, id)?;
-        bytes += job.body.len();
-        seqs.push(row.get(0)?);
-        jobs.push(job);
-    }
-    if jobs.is_empty() {
-        return Ok(None);
-    }
-    held.extend(jobs.iter().map(|job| job.id.clone()));
-    Ok(Some(Batch { leases: leases.clone(), writer: writer.clone(), jobs, seqs }))
-}
-
-fn pending_job(row: &Row<'_>, id: JobId) -> rusqlite::Result<PendingJob> {
-    Ok(PendingJob {
-        id,
-        pool: convert::parsed(row, 2)?,
-        class: convert::word(row, 3, Class::from_word)?,
-        domain: row.get(4)?,
-        passport: convert::passport(row, 5)?,
-        body: Bytes::from(row.get::<_, Vec<u8>>(10)?),
-    })
-}
-
-/// A lease of due jobs.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    leases: Arc<DueLeases>,
-    writer: Writer,
-    jobs: Vec<PendingJob>,
-    /// The row of each job.
-    seqs: Vec<i64>,
-}
-
-#[async_trait]
-impl DueBatch for Batch {
-    fn jobs(&self) -> &[PendingJob] {
-        &self.jobs
-    }
-
-    async fn published(self: Box<Self>, confirmed: &[JobId]) -> Result<(), LedgerError> {
-        let confirmed: HashSet<&JobId> = confirmed.iter().collect();
-        let rows = self.jobs.iter().zip(&self.seqs);
-        let seqs: Vec<i64> =
-            rows.filter(|(job, _)| confirmed.contains(&job.id)).map(|(_, seq)| *seq).collect();
-        if seqs.is_empty() {
-            return Ok(());
-        }
-        let remove = move |connection: &Connection| {
-            let mut delete = connection.prepare_cached("delete from pending where seq = ?1")?;
-            seqs.iter().try_for_each(|seq| delete.execute([seq]).map(drop))
         };
-        self.writer.write(self.jobs.len(), remove).await?;
-        Ok(())
+        if full.contains(&format!("{}.{}.{}", flow.pool, flow.class, flow.group)) {
+            AFTER_ALL.clone_into(&mut flow.tenant);
+        } else if since <= now.as_micros()
+            && !paused.contains(&(flow.tenant.as_str(), flow.campaign.as_str()))
+        {
+            flows.push(DueFlow { flow: flow.clone(), since, taken: (i64::MIN, i64::MIN) });
+        }
+        *after = flow;
+        if flows.len() >= FLOWS {
+            break;
+        }
     }
+    Ok(flows)
 }
 
-impl Drop for Batch {
-    fn drop(&mut self) {
-        let mut held = self.leases.held();
-        for job in &self.jobs {
-            held.remove(&job.id);
+/// The first flow after one, and when its oldest job is due.
+fn next_flow(select: &mut CachedStatement<'_>, after: &Flow) -> rusqlite::Result<Option<(Flow, i64)>> {
+    let Flow { pool, class, group, tenant, campaign } = after;
+    let mut rows = select.query(params![pool, class, group, tenant, campaign])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let flow = Flow {
+        pool: row.get(0)?,
+        class: row.get(1)?,
+        group: row.get(2)?,
+        tenant: row.get(3)?,
+        campaign: row.get(4)?,
+    };
+    Ok(Some((flow, row.get(5)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_is_one_seek_in_an_index() {
+        const FLOW: &str = "pool=? AND class=? AND group_name=? AND tenant=? AND campaign_key=?";
+        for (statement, by) in [
+            (NEXT_FLOW, "(pool,class,group_name,tenant,campaign_key)>(?,?,?,?,?)".to_owned()),
+            (NEXT_OF_INSTANT, format!("{FLOW} AND due_at=? AND rowid>?")),
+            (AFTER_INSTANT, format!("{FLOW} AND due_at>? AND due_at<?")),
+        ] {
+            crate::schema::tests::assert_seeks(statement, "pending_flow", &by);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
-use sluice_engine::{InboxError, LedgerError, SlotError};
+use sluice_engine::{FleetError, InboxError, LedgerError, SlotError};
 
 /// The file could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +70,9 @@ pub enum StoreError {
     /// Only the one worker process of a file may ask for this.
     #[error("only the worker of this file may do this")]
     NotTheWorker,
+    /// The document of the fleet is not one, or would not be one; what is in the file stays as it is.
+    #[error("the document in table fleet cannot be read; it is left as it is")]
+    FleetDocument(#[source] serde_json::Error),
 }
 
 impl StoreError {
@@ -77,7 +80,7 @@ impl StoreError {
     fn is_refusal(&self) -> bool {
         match self {
             Self::Statement(error) => is_bad_row(error),
-            Self::NotTheWorker => true,
+            Self::NotTheWorker | Self::FleetDocument(_) => true,
             Self::Transaction(_) | Self::Closed => false,
         }
     }
@@ -107,6 +110,12 @@ impl From<StoreError> for InboxError {
 }
 
 impl From<StoreError> for SlotError {
+    fn from(error: StoreError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl From<StoreError> for FleetError {
     fn from(error: StoreError) -> Self {
         Self(Box::new(error))
     }

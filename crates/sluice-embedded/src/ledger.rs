@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use sluice_engine::{
-    Claim, ClaimVerdict, DeadLetter, DueBatch, Ledger, LedgerError, ParkVerdict, Parked, Record,
-    RecordVerdict,
+    Claim, ClaimVerdict, DeadLetter, DueBatch, DueQuery, Ledger, LedgerError, ParkVerdict, Parked, Record,
+    RecordVerdict, WaitingKey,
 };
+use sluice_types::Lane;
 
-use crate::{Embedded, StoreError, claim, due, park, record, refuse};
+use crate::batch::Batch;
+use crate::{Embedded, StoreError, claim, due, line, park, record, refuse};
 
 /// Stands for the worker's name where there is none; no worker has it.
 const NOBODY: &str = "";
@@ -45,20 +47,40 @@ impl Ledger for Embedded {
         Ok(shared.writer.write(count, work).await?)
     }
 
-    async fn due(&self, max: u32) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+    async fn due(&self, query: &DueQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        let (shared, query) = (self.worker_shared()?.clone(), query.clone());
+        let (inner, now) = (shared.clone(), shared.clock.now());
+        let lease = move |connection: &_| {
+            due::due(connection, (&inner.due, &inner.rounds), &inner.writer, now, &query)
+        };
+        Ok(shared.relay.ask(lease).await?.map(boxed))
+    }
+
+    async fn waiting(&self, max: u32, count_max: u32) -> Result<Vec<WaitingKey>, LedgerError> {
         let shared = self.shared();
-        if shared.worker.is_none() {
-            return Err(StoreError::NotTheWorker.into());
-        }
-        let (leases, writer, now) = (shared.due.clone(), shared.writer.clone(), shared.clock.now());
-        let max = usize::try_from(max).unwrap_or(usize::MAX);
-        let lease = move |connection: &_| due::due(connection, &leases, &writer, now, max);
-        let batch = shared.feeds.ask(lease).await?;
-        Ok(batch.map(|batch| Box::new(batch) as Box<dyn DueBatch>))
+        // A client has no relay.
+        let reader = if shared.worker.is_some() { &shared.relay } else { &shared.questions };
+        Ok(reader.ask(move |connection| line::waiting(connection, max, count_max)).await?)
+    }
+
+    async fn release(
+        &self,
+        counts: &[(String, u32)],
+        full: &[Lane],
+    ) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        let (shared, counts, full) = (self.worker_shared()?.clone(), counts.to_vec(), full.to_vec());
+        let inner = shared.clone();
+        let lease =
+            move |connection: &_| line::release(connection, &inner.due, &inner.writer, &counts, &full);
+        Ok(shared.relay.ask(lease).await?.map(boxed))
     }
 
     /// Takes the write lock for an instant, so that it answers for writes too.
     async fn ping(&self) -> Result<(), LedgerError> {
         Ok(self.shared().writer.write(0, |_| Ok(())).await?)
     }
+}
+
+fn boxed(batch: Batch) -> Box<dyn DueBatch> {
+    Box::new(batch)
 }

@@ -4,8 +4,8 @@ use rusqlite::{Connection, params};
 use sluice_engine::{Due, ParkVerdict, Parked};
 use sluice_types::{JobId, Timestamp, WaitReason};
 
+use crate::batch::DueLeases;
 use crate::convert;
-use crate::due::DueLeases;
 
 /// Parks jobs that hold no claim; one that is parked already keeps its first row.
 ///
@@ -76,15 +76,20 @@ pub(crate) fn forget(connection: &Connection, id: &JobId) -> rusqlite::Result<()
 }
 
 fn insert(connection: &Connection, now: Timestamp, job: &Parked) -> rusqlite::Result<()> {
-    let due = match job.due {
-        Due::In(after) => Some(now + after),
-        Due::At(at) => Some(at),
-        Due::Held => None,
+    let key = job.limit_key.as_deref().and_then(convert::not_empty);
+    let (due, key) = match job.due {
+        Due::In(after) => (Some(now + after), key),
+        Due::At(at) => (Some(at), key),
+        // Without a due time, the key tells the two apart.
+        Due::Held => (None, None),
+        // A line without a name would never be asked for.
+        Due::InLine if key.is_none() => (Some(now), None),
+        Due::InLine => (None, key),
     };
     let mut insert = connection.prepare_cached(
-        "insert into pending (job_id, tenant, campaign, pool, class, domain, due_at, reason, limit_key,
+        "insert into pending (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
              attempt, first_seen, faulted, resend, traceparent, created_at, body)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
          on conflict (job_id) do nothing",
     )?;
     insert.execute(params![
@@ -94,9 +99,10 @@ fn insert(connection: &Connection, now: Timestamp, job: &Parked) -> rusqlite::Re
         job.pool.as_str(),
         job.class.as_str(),
         job.domain,
+        job.group.as_str(),
         due.map(Timestamp::as_micros),
         job.reason.as_str(),
-        job.limit_key,
+        key,
         job.passport.attempt,
         job.passport.first_seen.map(Timestamp::as_micros),
         convert::join_esps(&job.passport.faulted),

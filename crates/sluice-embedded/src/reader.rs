@@ -1,5 +1,5 @@
-//! Threads that only read, each with a connection of its own: one for the feeds, one for people's questions, so that a
-//! count over a large table never holds up a lane.
+//! Threads that only read, each with a connection of its own: one for the feeds, one for the relay, one for people's
+//! questions, so that a count over a large table never holds up a lane.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,14 +1,15 @@
 //! Opens connections to the file and brings its schema up to date.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use sluice_engine::{Clock as _, SystemClock};
 
 use crate::EmbeddedError;
 
 /// Every step of the schema, forward only; `PRAGMA user_version` counts the steps done.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/001.sql"), include_str!("schema/002.sql")];
 /// How long a statement waits for another process before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest sleep between two tries for the write lock. SQLite's own handler goes up to 100 ms, which is long beside a
@@ -38,10 +39,11 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, EmbeddedError> {
     };
     // SQLite does not ask the busy handler where waiting could deadlock, as in the switch to WAL of a fresh file that
     // others are opening too. Here nothing is held between two tries, so trying again is safe.
-    let started = Instant::now();
+    let clock = SystemClock::new();
+    let started = clock.tick();
     loop {
         match open() {
-            Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
+            Err(error) if is_busy(&error) && clock.tick().since(started) < BUSY_TIMEOUT => {
                 std::thread::sleep(BUSY_SLEEP_MAX);
             }
             other => return other.map_err(|source| EmbeddedError::Open { path: path.to_owned(), source }),
@@ -92,4 +94,21 @@ pub(crate) fn count_run(connection: &Connection) -> rusqlite::Result<i64> {
     connection
         .prepare_cached("update meta set value = value + 1 where key = 'runs' returning value")?
         .query_row([], |row| row.get(0))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Checks that `statement` finds its rows in `index` by the terms `by`, in the order in which it answers them.
+    pub(crate) fn assert_seeks(statement: &str, index: &str, by: &str) {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        let mut explain = connection.prepare(&format!("explain query plan {statement}")).unwrap();
+        let nulls = rusqlite::params_from_iter(vec![None::<i64>; explain.parameter_count()]);
+        let rows = explain.query_map(nulls, |row| row.get(3)).unwrap();
+        let plan = rows.collect::<rusqlite::Result<Vec<String>>>().unwrap().join("; ");
+        let seeks = plan.contains(&format!("INDEX {index} ({by}")) && !plan.contains("TEMP B-TREE");
+        assert!(seeks, "{statement}: {plan}");
+    }
 }

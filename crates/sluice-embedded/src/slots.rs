@@ -5,24 +5,27 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
-use sluice_engine::{Leased, SlotError, SlotSource, Want};
-use sluice_policy::{CountedState, GcraState, Grant, Terms, lease_counted, lease_gcra};
-use sluice_types::Timestamp;
+use sluice_engine::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
+use sluice_policy::{
+    CountedState, CountedWant, GcraState, Grant, Terms, give_back_counted, give_back_gcra, lease_counted,
+    lease_gcra, look_counted, look_gcra,
+};
+use sluice_types::{Limit, Timestamp};
 
-use crate::{Embedded, StoreError};
+use crate::client::Shared;
+use crate::{Embedded, schema};
 
+/// The row of `meta` with the slot clock at the last lease.
+pub(crate) const SLOT_CLOCK: &str = "slot_clock";
 /// How often state that no longer matters is removed, in microseconds.
 const PRUNE_EVERY_MICROS: i64 = 10 * 60 * 1_000_000;
-/// A sub-bucket that began this long ago is out of every window (31 days and a sub-bucket), in nanoseconds.
+/// What is this old is out of every window (31 days and a sub-bucket), in nanoseconds.
 const COUNTS_KEPT_NS: i64 = 33 * 24 * 3600 * 1_000_000_000;
 
 #[async_trait]
 impl SlotSource for Embedded {
     async fn lease(&self, wants: &[Want]) -> Result<Vec<Leased>, SlotError> {
-        let shared = self.shared().clone();
-        if shared.worker.is_none() {
-            return Err(StoreError::NotTheWorker.into());
-        }
+        let shared = self.worker_shared()?.clone();
         let (count, wants, inner) = (wants.len(), wants.to_vec(), shared.clone());
         let work = move |connection: &Connection| {
             // Read behind the write lock: no other lease can come between the clock and the state.
@@ -33,46 +36,123 @@ impl SlotSource for Embedded {
         };
         Ok(shared.writer.write(count, work).await?)
     }
+
+    async fn give_back(&self, unused: &[Unused]) -> Result<(), SlotError> {
+        let (shared, count, unused) = (self.worker_shared()?, unused.len(), unused.to_vec());
+        let work =
+            move |connection: &Connection| unused.iter().try_for_each(|one| give_back_one(connection, one));
+        Ok(shared.writer.write(count, work).await?)
+    }
+
+    async fn look(&self, limits: &[Limit]) -> Result<Vec<LimitLook>, SlotError> {
+        let (shared, limits) = (self.shared().clone(), limits.to_vec());
+        let ask = move |connection: &Connection| {
+            let now = slot_now(connection, &shared)?;
+            limits.iter().map(|limit| look_one(connection, now, limit)).collect::<rusqlite::Result<Vec<_>>>()
+        };
+        Ok(self.shared().questions.ask(ask).await?)
+    }
 }
 
 fn lease_one(connection: &Connection, now: Timestamp, want: &Want) -> rusqlite::Result<Leased> {
     let key = want.limit.key();
-    let now_ns = now.as_micros().saturating_mul(1000);
-    let Grant { runs, next_in } = match Terms::of(&want.limit.spec) {
+    let now_ns = nanos(now);
+    let grant = match Terms::of(&want.limit.spec) {
         Some(Terms::Gcra(terms)) => {
             let mut state = load_gcra(connection, &key)?;
-            let grant = lease_gcra(&terms, &mut state, now_ns, want.count);
+            let grant = lease_gcra(&terms.at_rate(want.rate_permille), &mut state, now_ns, want.count);
             store_gcra(connection, &key, state)?;
             grant
         }
         Some(Terms::Counted(terms)) => {
             let before = load_counted(connection, &key)?;
             let mut state = before.clone();
-            let grant = lease_counted(&terms, &mut state, now_ns, want.count);
+            let Want { count, urgent, reserved_permille, .. } = *want;
+            let wish = CountedWant { count, urgent, reserved_permille };
+            let grant = lease_counted(&terms, &mut state, now_ns, wish);
             store_counted(connection, &key, &before.used, &state.used)?;
             grant
         }
         // Connections are counted by whoever holds them.
         None => Grant::default(),
     };
-    Ok(Leased { runs, next_in })
+    let Grant { runs, next_in, next_urgent_in, mark } = grant;
+    Ok(Leased { runs, next_in, next_urgent_in, mark, at_ns: now_ns })
+}
+
+fn give_back_one(connection: &Connection, unused: &Unused) -> rusqlite::Result<()> {
+    let key = unused.limit.key();
+    match Terms::of(&unused.limit.spec) {
+        Some(Terms::Gcra(terms)) => {
+            let mut state = load_gcra(connection, &key)?;
+            let terms = terms.at_rate(unused.rate_permille);
+            if give_back_gcra(&terms, &mut state, unused.count, unused.mark) {
+                store_gcra(connection, &key, state)?;
+            }
+        }
+        Some(Terms::Counted(_)) => {
+            let before = load_counted(connection, &key)?;
+            let mut state = before.clone();
+            give_back_counted(&mut state, unused.count, unused.mark);
+            store_counted(connection, &key, &before.used, &state.used)?;
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+fn look_one(connection: &Connection, now: Timestamp, limit: &Limit) -> rusqlite::Result<LimitLook> {
+    let (key, now_ns) = (limit.key(), nanos(now));
+    let standing = match Terms::of(&limit.spec) {
+        Some(Terms::Gcra(terms)) => look_gcra(&terms, &load_gcra(connection, &key)?, now_ns),
+        Some(Terms::Counted(terms)) => look_counted(&terms, &load_counted(connection, &key)?, now_ns),
+        None => return Ok(LimitLook::default()),
+    };
+    Ok(LimitLook {
+        used: standing.used,
+        left: u64::from(limit.spec.count.get()).saturating_sub(standing.used),
+        next_in: standing.next_in,
+        resets_in: standing.resets_in,
+    })
+}
+
+/// The slot clock. A client's own may be behind the worker's, which goes on when the wall clock steps back.
+pub(crate) fn slot_now(connection: &Connection, shared: &Shared) -> rusqlite::Result<Timestamp> {
+    let kept = Timestamp::from_micros(schema::meta(connection, SLOT_CLOCK)?);
+    Ok(shared.clock.slot_now().max(kept))
+}
+
+fn nanos(at: Timestamp) -> i64 {
+    at.as_micros().saturating_mul(1000)
 }
 
 fn load_gcra(connection: &Connection, key: &str) -> rusqlite::Result<GcraState> {
-    let tat_ns = connection
-        .prepare_cached("select tat_ns from limit_gcra where key = ?1")?
-        .query_row([key], |row| row.get(0))
+    let state = connection
+        .prepare_cached(
+            "select tat_ns, spacing_ns, window_no, used, used_before from limit_gcra where key = ?1",
+        )?
+        .query_row([key], |row| {
+            Ok(GcraState {
+                tat_ns: row.get(0)?,
+                spacing_ns: row.get(1)?,
+                window: row.get(2)?,
+                used: row.get(3)?,
+                used_before: row.get(4)?,
+            })
+        })
         .optional()?;
-    Ok(tat_ns.map_or_else(GcraState::default, |tat_ns| GcraState { tat_ns }))
+    Ok(state.unwrap_or_default())
 }
 
 fn store_gcra(connection: &Connection, key: &str, state: GcraState) -> rusqlite::Result<()> {
+    let GcraState { tat_ns, spacing_ns, window, used, used_before } = state;
     connection
         .prepare_cached(
-            "insert into limit_gcra (key, tat_ns) values (?1, ?2)
-             on conflict (key) do update set tat_ns = excluded.tat_ns",
+            "insert into limit_gcra (key, tat_ns, spacing_ns, window_no, used, used_before) values (?1, ?2, ?3, ?4, ?5, ?6)
+             on conflict (key) do update set tat_ns = excluded.tat_ns, spacing_ns = excluded.spacing_ns, window_no = excluded.window_no,
+                 used = excluded.used, used_before = excluded.used_before",
         )?
-        .execute((key, state.tat_ns))?;
+        .execute((key, tat_ns, spacing_ns, window, used, used_before))?;
     Ok(())
 }
 
@@ -103,10 +183,11 @@ fn store_counted(
     Ok(())
 }
 
-fn keep_clock(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+/// Keeps the clock of a worker, for the next one.
+pub(crate) fn keep_clock(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("update meta set value = max(value, ?1) where key = 'slot_clock'")?
-        .execute([now.as_micros()])?;
+        .prepare_cached("update meta set value = max(value, ?2) where key = ?1")?
+        .execute((SLOT_CLOCK, now.as_micros()))?;
     Ok(())
 }
 
@@ -115,12 +196,10 @@ fn prune(connection: &Connection, pruned_at: &AtomicI64, now: Timestamp) -> rusq
     if now.as_micros() - pruned_at.load(Ordering::Relaxed) < PRUNE_EVERY_MICROS {
         return Ok(());
     }
-    let now_ns = now.as_micros().saturating_mul(1000);
-    // An arrival time that has passed is the same as none.
-    connection.prepare_cached("delete from limit_gcra where tat_ns < ?1")?.execute([now_ns])?;
-    connection
-        .prepare_cached("delete from limit_count where start_ns < ?1")?
-        .execute([now_ns.saturating_sub(COUNTS_KEPT_NS)])?;
+    let oldest_ns = nanos(now).saturating_sub(COUNTS_KEPT_NS);
+    // An arrival time that has passed is the same as none, but the counts of its windows are not.
+    connection.prepare_cached("delete from limit_gcra where tat_ns < ?1")?.execute([oldest_ns])?;
+    connection.prepare_cached("delete from limit_count where start_ns < ?1")?.execute([oldest_ns])?;
     pruned_at.store(now.as_micros(), Ordering::Relaxed);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluice_embedded::{Embedded, EmbeddedSettings};
 use sluice_engine::SystemClock;
-use sluice_testkit::conformance::{ledger::Store, queue::Queue, slots::Source};
+use sluice_testkit::conformance::{fleet::Document, ledger::Store, queue::Queue, slots::Source};
 use tempfile::TempDir;
 
 fn open() -> (Arc<Embedded>, TempDir) {
@@ -30,8 +30,21 @@ async fn source() -> Source {
     Source { lessees: vec![file.clone(), file], keep: Box::new(dir) }
 }
 
+async fn document() -> Document {
+    let (file, dir) = open();
+    Document { replicas: vec![file.clone(), file], keep: Box::new(dir) }
+}
+
+mod fleet {
+    sluice_testkit::fleet_conformance!(super::document);
+}
+
 mod ledger {
     sluice_testkit::ledger_conformance!(super::store);
+}
+
+mod lines {
+    sluice_testkit::lines_conformance!(super::store);
 }
 
 mod queue_cases {

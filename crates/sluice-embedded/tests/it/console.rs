@@ -137,7 +137,7 @@ async fn hostile_text_comes_back_as_it_was() {
         let job = format!("h{n}");
         assert_eq!(claim_one(&store, claim(&job, 1, n)).await, ClaimVerdict::Go);
         let outcome = Outcome::Faulted { category: Category::Connect, detail: text.to_owned() };
-        let mut waits = parked(&job, 2, Due::Held);
+        let mut waits = parked(&job, 2, Due::InLine);
         waits.limit_key = Some(text.to_owned());
         waits.domain = text.to_owned();
         record_one(&store, record(&job, 1, Some(outcome), NextStep::Retry(waits))).await;

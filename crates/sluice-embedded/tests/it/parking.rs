@@ -15,7 +15,7 @@ async fn a_parked_job_keeps_its_first_row() {
     let store = place.open();
     store.park(&[parked("a", 1, NOW), parked("a", 2, NOW)]).await.unwrap();
     store.park(&[parked("a", 3, NOW)]).await.unwrap();
-    let batch = store.due(10).await.unwrap().unwrap();
+    let batch = store.due(&up_to(10)).await.unwrap().unwrap();
     assert_eq!(batch.jobs().len(), 1);
     assert_eq!(batch.jobs()[0].passport.attempt, 1);
 }
@@ -42,12 +42,12 @@ async fn a_leased_job_is_hidden_and_comes_back() {
     let place = Place::new();
     let store = place.open();
     store.park(&[parked("a", 1, NOW), parked("b", 1, NOW), parked("c", 1, NOW)]).await.unwrap();
-    let first = store.due(2).await.unwrap().unwrap();
+    let first = store.due(&up_to(2)).await.unwrap().unwrap();
     assert_eq!(due_ids(&store).await, ["c"]);
     drop(first);
     assert_eq!(due_ids(&store).await, ["a", "b", "c"]);
 
-    let batch = store.due(2).await.unwrap().unwrap();
+    let batch = store.due(&up_to(2)).await.unwrap().unwrap();
     batch.published(&[id("b")]).await.unwrap();
     assert_eq!(due_ids(&store).await, ["a", "c"]);
 }
@@ -57,7 +57,7 @@ async fn a_job_parked_again_while_the_relay_holds_it_is_not_lost() {
     let place = Place::new();
     let store = place.open();
     store.park(&[parked("a", 1, NOW)]).await.unwrap();
-    let batch = store.due(10).await.unwrap().unwrap();
+    let batch = store.due(&up_to(10)).await.unwrap().unwrap();
     // The relay has published it; a worker is quick to take it and parks it anew before the relay tidies up.
     store.park(&[parked("a", 1, Due::In(Duration::from_secs(9)))]).await.unwrap();
     batch.published(&[id("a")]).await.unwrap();
@@ -71,11 +71,11 @@ async fn a_retry_recorded_while_the_relay_holds_the_job_is_not_lost() {
     let place = Place::new();
     let store = place.open();
     store.park(&[parked("a", 1, NOW)]).await.unwrap();
-    let batch = store.due(10).await.unwrap().unwrap();
+    let batch = store.due(&up_to(10)).await.unwrap().unwrap();
     claim_one(&store, claim("a", 1, 1)).await;
     record_one(&store, record("a", 1, Some(faulted()), NextStep::Retry(parked("a", 2, NOW)))).await;
     batch.published(&[id("a")]).await.unwrap();
-    let batch = store.due(10).await.unwrap().unwrap();
+    let batch = store.due(&up_to(10)).await.unwrap().unwrap();
     assert_eq!(batch.jobs()[0].passport.attempt, 2);
 }
 
@@ -104,7 +104,7 @@ async fn a_parked_job_survives_the_process() {
     job.passport.traceparent = Some("00-abc-def-01".to_owned());
     place.open().park(std::slice::from_ref(&job)).await.unwrap();
     let store = place.open();
-    let batch = store.due(10).await.unwrap().unwrap();
+    let batch = store.due(&up_to(10)).await.unwrap().unwrap();
     assert_eq!(batch.jobs()[0].passport, job.passport);
     assert_eq!((batch.jobs()[0].class, &batch.jobs()[0].domain), (job.class, &job.domain));
     let known = store.known(&[id("a"), id("b")]).await.unwrap();

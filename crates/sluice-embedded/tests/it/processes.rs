@@ -84,7 +84,7 @@ async fn a_client_neither_feeds_nor_relays() {
     let place = Place::new();
     let client = Embedded::open_client(&place.path()).unwrap();
     assert!(matches!(client.open(&lane(LANE), 1).await, Err(InboxError::Refused(_))));
-    assert!(matches!(client.due(1).await, Err(LedgerError::Refused(_))));
+    assert!(matches!(client.due(&up_to(1)).await, Err(LedgerError::Refused(_))));
     client.ping().await.unwrap();
 }
 

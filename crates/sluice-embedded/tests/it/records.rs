@@ -36,7 +36,7 @@ async fn a_retry_waits_in_pending_with_its_body() {
     assert_eq!(view.pending.unwrap().reason, "retry");
     assert_eq!(due_ids(&store).await, Vec::<String>::new());
     place.clock.advance(Duration::from_secs(30));
-    let batch = store.due(10).await.unwrap().unwrap();
+    let batch = store.due(&up_to(10)).await.unwrap().unwrap();
     assert_eq!(batch.jobs()[0].passport.attempt, 2);
     assert_eq!(batch.jobs()[0].body, "body of a");
 }

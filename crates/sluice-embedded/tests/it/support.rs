@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sluice_embedded::{Embedded, EmbeddedSettings};
 use sluice_engine::{
-    Claim, ClaimVerdict, Clock, Delivery, Due, Feed, Intent, Ledger, NextStep, Outbox, Parked, Passport,
-    Publication, PublishError, Record, RecordVerdict,
+    Claim, ClaimVerdict, Clock, Delivery, Due, DueBatch, DueQuery, Feed, Intent, Ledger, NextStep, Outbox,
+    Parked, Passport, Publication, PublishError, Record, RecordVerdict,
 };
 use sluice_types::{
     Address, Category, Class, EspId, JobId, JobState, Lane, Outcome, PoolName, Tenant, Tick, Timestamp,
@@ -114,6 +114,7 @@ pub(crate) fn parked(job: &str, attempt: u32, due: Due) -> Parked {
         pool: PoolName::default(),
         class: Class::Bulk,
         domain: "gmail.com".to_owned(),
+        group: "gmail".parse().unwrap(),
         due,
         reason: WaitReason::Retry,
         limit_key: None,
@@ -184,6 +185,14 @@ pub(crate) fn is_duplicate(result: &Result<(), PublishError>) -> bool {
 
 /// The ids of the jobs that are due now, released again at once.
 pub(crate) async fn due_ids(store: &Embedded) -> Vec<String> {
-    let batch = store.due(100).await.unwrap();
+    ids(store.due(&up_to(100)).await.unwrap().as_deref())
+}
+
+pub(crate) fn ids(batch: Option<&dyn DueBatch>) -> Vec<String> {
     batch.map_or_else(Vec::new, |batch| batch.jobs().iter().map(|job| job.id.to_string()).collect())
+}
+
+/// The wish for due jobs of any lane.
+pub(crate) fn up_to(max: u32) -> DueQuery {
+    DueQuery { max, ..DueQuery::default() }
 }
