@@ -1,10 +1,11 @@
-//! "Come back later" as servers write it, turned into a time to wait.
+//! "Come back later" and "so much is left" as servers write it, turned into times to wait.
 
 use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::fmt::{rfc2822, strtime};
 use jiff::tz::TimeZone;
+use sluice_engine::QuotaHint;
 use sluice_types::Timestamp;
 
 /// The longest hint that is believed; above it the hint is cut, since a job waits 24 h at most.
@@ -20,10 +21,32 @@ pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     bounded(http_date(value)?.after(now))
 }
 
-/// Reads `X-RateLimit-Reset`: seconds since the Unix epoch at which the window opens again.
+/// Reads `X-RateLimit-Reset`, as [`until`] does. No wait is no hint.
 pub(crate) fn rate_limit_reset(value: &str, now: Timestamp) -> Option<Duration> {
-    let seconds: i64 = value.trim().parse().ok()?;
-    bounded(Timestamp::from_micros(seconds.checked_mul(1_000_000)?).after(now))
+    bounded(until(value, now)?)
+}
+
+/// Reads `X-RateLimit-Limit`, `-Remaining` and `-Reset` together.
+///
+/// A quota can stop an ESP altogether, so here nothing is cut to fit: more left than the limit, a window that has ended,
+/// or one that is longer than any (24 h) is no hint.
+pub(crate) fn quota(limit: Option<&str>, remaining: &str, reset: &str, now: Timestamp) -> Option<QuotaHint> {
+    let remaining: u32 = remaining.trim().parse().ok()?;
+    let limit: Option<u32> = limit.and_then(|limit| limit.trim().parse().ok());
+    let resets_in = until(reset, now)?;
+    let sane = limit.is_none_or(|limit| remaining <= limit) && !resets_in.is_zero() && resets_in <= HINT_MAX;
+    sane.then_some(QuotaHint { remaining, resets_in })
+}
+
+/// The time until the end of a window: seconds since the Unix epoch or, up to a day, seconds from now. Zero when it has
+/// ended.
+fn until(value: &str, now: Timestamp) -> Option<Duration> {
+    let seconds: u32 = value.trim().parse().ok()?;
+    let from_now = Duration::from_secs(seconds.into());
+    if from_now <= HINT_MAX {
+        return Some(from_now);
+    }
+    Some(Timestamp::from_micros(i64::from(seconds) * 1_000_000).after(now))
 }
 
 fn bounded(wait: Duration) -> Option<Duration> {
@@ -81,11 +104,41 @@ mod tests {
         for (value, wait) in [
             ("784111777", Some(60)),
             ("784111000", None),
+            (" 60 ", Some(60)),
+            ("86400", Some(86_400)),
+            ("86401", None),
+            ("4102444800", Some(86_400)),
+            ("0", None),
+            ("-5", None),
             ("", None),
             ("x", None),
             ("9223372036854775807", None),
         ] {
             assert_eq!(rate_limit_reset(value, at(EXAMPLE - 60)), wait.map(Duration::from_secs), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_quota_is_whole_and_sane_or_none() {
+        for (limit, remaining, reset, quota) in [
+            (Some("600"), "599", "784111777", Some((599, 60))),
+            (None, " 0 ", "784111777", Some((0, 60))),
+            (Some("600"), "0", "30", Some((0, 30))),
+            (Some("many"), "7", "30", Some((7, 30))),
+            (Some("600"), "601", "30", None),
+            (None, "-1", "30", None),
+            (None, "99999999999", "30", None),
+            (None, "1.5", "30", None),
+            (None, "", "30", None),
+            (None, "7", "", None),
+            (None, "7", "0", None),
+            (None, "7", "784111000", None),
+            (None, "7", "784111777000", None),
+            (None, "7", "4102444800", None),
+        ] {
+            let seen = super::quota(limit, remaining, reset, at(EXAMPLE - 60));
+            let seen = seen.map(|hint| (hint.remaining, hint.resets_in.as_secs()));
+            assert_eq!(seen, quota, "{limit:?} {remaining:?} {reset:?}");
         }
     }
 
@@ -95,6 +148,8 @@ mod tests {
             for hint in [retry_after(&value, Timestamp::from_micros(now)), rate_limit_reset(&value, Timestamp::from_micros(now))] {
                 prop_assert!(hint.is_none_or(|wait| !wait.is_zero() && wait <= HINT_MAX));
             }
+            let quota = quota(None, "7", &value, Timestamp::from_micros(now));
+            prop_assert!(quota.is_none_or(|hint| !hint.resets_in.is_zero() && hint.resets_in <= HINT_MAX));
         }
     }
 }

@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluice_engine::{Clock, Esp};
+use sluice_engine::{Answer, Clock, Esp};
 use sluice_types::{Category, DeferralScope, EspId, Job, Outcome};
 
 use super::journal::{Journal, JournalEntry};
 use crate::SettingsError;
+
+/// What a throttled recipient is told to wait.
+const THROTTLE_WAIT: Duration = Duration::from_secs(2);
 
 /// One sandbox.
 #[derive(Clone, Debug)]
@@ -37,8 +40,9 @@ impl SandboxSettings {
 
 /// An ESP that takes every message and delivers none.
 ///
-/// Three kinds of recipient are answered otherwise, by the beginning of the local part: `reject` is refused for good,
-/// `defer` is deferred, and `unknown` is taken while the answer is lost.
+/// Four kinds of recipient are answered otherwise, by the beginning of the local part: `reject` is refused for good,
+/// `defer` is deferred, `throttle` is deferred with the word that its domain group must slow down, and `unknown` is taken
+/// while the answer is lost.
 #[derive(Debug)]
 pub struct SandboxEsp {
     id: EspId,
@@ -97,19 +101,9 @@ impl SandboxEsp {
             detail: format!("the journal cannot be written: {}", error.kind()),
         })
     }
-}
 
-#[async_trait]
-impl Esp for SandboxEsp {
-    fn id(&self) -> &EspId {
-        &self.id
-    }
-
-    async fn send(&self, job: &Job, attempt: u32) -> Outcome {
-        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        if !self.latency.is_zero() {
-            tokio::time::sleep(self.latency).await;
-        }
+    /// What becomes of the call with this number.
+    fn outcome(&self, job: &Job, attempt: u32, call: u64) -> Outcome {
         if self.failing.contains(&call) {
             return Outcome::Faulted {
                 category: Category::ServerError,
@@ -131,6 +125,14 @@ impl Esp for SandboxEsp {
                 detail: "the sandbox defers recipients that begin with `defer`".to_owned(),
             };
         }
+        if recipient.starts_with("throttle") {
+            return Outcome::Deferred {
+                retry_after: Some(THROTTLE_WAIT),
+                scope: DeferralScope::DomainGroup,
+                category: Category::Throttled,
+                detail: "the sandbox throttles recipients that begin with `throttle`".to_owned(),
+            };
+        }
         if let Err(outcome) = self.take(job, attempt) {
             return outcome;
         }
@@ -140,5 +142,20 @@ impl Esp for SandboxEsp {
             };
         }
         Outcome::Accepted { provider_message_id: Some(format!("sandbox-{}-{attempt}", job.id)) }
+    }
+}
+
+#[async_trait]
+impl Esp for SandboxEsp {
+    fn id(&self) -> &EspId {
+        &self.id
+    }
+
+    async fn send(&self, job: &Job, attempt: u32) -> Answer {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if !self.latency.is_zero() {
+            tokio::time::sleep(self.latency).await;
+        }
+        self.outcome(job, attempt, call).into()
     }
 }

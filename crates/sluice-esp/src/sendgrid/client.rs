@@ -7,17 +7,21 @@ use async_trait::async_trait;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
-use sluice_engine::{Clock, Esp};
+use sluice_engine::{Answer, Clock, Esp, QuotaHint};
 use sluice_types::{Category, EspId, Job, Outcome};
 use tokio::time::{Instant, timeout_at};
 
-use super::convert::{Answer, outcome};
+use super::convert::{Reply, outcome};
 use super::request;
 use crate::{SettingsError, http, retry_hint};
 
 /// SendGrid's public address.
 pub const SENDGRID_BASE_URL: &str = "https://api.sendgrid.com";
 const PATH: &str = "/v3/mail/send";
+/// The window's size, what is left of it, and when it ends. The general Web API sends these; mail/send is said not to.
+const LIMIT: &str = "x-ratelimit-limit";
+const REMAINING: &str = "x-ratelimit-remaining";
+const RESET: &str = "x-ratelimit-reset";
 /// The status has been read: the body only adds words, and is not worth a long wait.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -78,26 +82,30 @@ impl SendGridEsp {
         })
     }
 
-    async fn read(&self, answer: Response, deadline: Instant) -> Outcome {
-        let status = answer.status().as_u16();
-        let retry_after = self.retry_after(answer.headers());
-        let message_id =
-            answer.headers().get("x-message-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        let body = if answer.status().is_success() {
+    async fn read(&self, response: Response, deadline: Instant) -> Answer {
+        let status = response.status().as_u16();
+        let (retry_after, quota) = (self.retry_after(response.headers()), self.quota(response.headers()));
+        let message_id = text(response.headers(), "x-message-id").map(str::to_owned);
+        let body = if response.status().is_success() {
             Vec::new()
         } else {
             let patience = deadline.min(Instant::now() + BODY_TIMEOUT);
-            timeout_at(patience, http::read_body(answer)).await.unwrap_or_default()
+            timeout_at(patience, http::read_body(response)).await.unwrap_or_default()
         };
-        outcome(&Answer { status, message_id: message_id.as_deref(), retry_after, body: &body })
+        let reply = Reply { status, message_id: message_id.as_deref(), retry_after, body: &body };
+        Answer { outcome: outcome(&reply), quota }
     }
 
     fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         let now = self.clock.now();
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        text(RETRY_AFTER.as_str())
+        text(headers, RETRY_AFTER.as_str())
             .and_then(|value| retry_hint::retry_after(value, now))
-            .or_else(|| text("x-ratelimit-reset").and_then(|value| retry_hint::rate_limit_reset(value, now)))
+            .or_else(|| text(headers, RESET).and_then(|value| retry_hint::rate_limit_reset(value, now)))
+    }
+
+    fn quota(&self, headers: &HeaderMap) -> Option<QuotaHint> {
+        let (remaining, reset) = (text(headers, REMAINING)?, text(headers, RESET)?);
+        retry_hint::quota(text(headers, LIMIT), remaining, reset, self.clock.now())
     }
 }
 
@@ -107,12 +115,13 @@ impl Esp for SendGridEsp {
         &self.id
     }
 
-    async fn send(&self, job: &Job, attempt: u32) -> Outcome {
+    async fn send(&self, job: &Job, attempt: u32) -> Answer {
         let Ok(body) = request::body(job, attempt) else {
             return Outcome::Rejected {
                 category: Category::Content,
                 detail: "the job cannot be written as JSON".to_owned(),
-            };
+            }
+            .into();
         };
         let deadline = Instant::now() + self.timeout;
         let call = self
@@ -124,9 +133,13 @@ impl Esp for SendGridEsp {
             .send();
         // Connecting has a shorter timeout of its own, so at this one the request may have been written.
         match timeout_at(deadline, call).await {
-            Ok(Ok(answer)) => self.read(answer, deadline).await,
-            Ok(Err(error)) => http::failure(&error),
-            Err(_) => Outcome::Unknown { detail: "no answer in time".to_owned() },
+            Ok(Ok(response)) => self.read(response, deadline).await,
+            Ok(Err(error)) => http::failure(&error).into(),
+            Err(_) => Outcome::Unknown { detail: "no answer in time".to_owned() }.into(),
         }
     }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -8,9 +8,9 @@ use sluice_types::{Category, DeferralScope, Outcome, clean_detail};
 /// Longest message id that is kept.
 const MESSAGE_ID_MAX_BYTES: usize = 256;
 
-/// An answer whose status has been read.
+/// A response whose status has been read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answer<'a> {
+pub(super) struct Reply<'a> {
     pub(super) status: u16,
     /// Of the header `X-Message-Id`.
     pub(super) message_id: Option<&'a str>,
@@ -36,17 +36,17 @@ struct ErrorItem {
 }
 
 /// The outcome of the call.
-pub(super) fn outcome(answer: &Answer<'_>) -> Outcome {
-    if (200..300).contains(&answer.status) {
-        return Outcome::Accepted { provider_message_id: message_id(answer.message_id) };
+pub(super) fn outcome(reply: &Reply<'_>) -> Outcome {
+    if (200..300).contains(&reply.status) {
+        return Outcome::Accepted { provider_message_id: message_id(reply.message_id) };
     }
-    let errors = serde_json::from_slice::<Errors>(answer.body).unwrap_or_default().errors;
+    let errors = serde_json::from_slice::<Errors>(reply.body).unwrap_or_default().errors;
     let field = errors.iter().find_map(|it| it.field.as_deref()).unwrap_or_default();
     let message = errors.iter().find_map(|it| it.message.as_deref()).unwrap_or_default();
-    let detail = detail(answer.status, field, message);
+    let detail = detail(reply.status, field, message);
     let rejected = |category| Outcome::Rejected { category, detail: detail.clone() };
     let faulted = |category| Outcome::Faulted { category, detail: detail.clone() };
-    match answer.status {
+    match reply.status {
         400 if field.starts_with("personalizations") && field.contains("email") => {
             rejected(Category::RecipientUnknown)
         }
@@ -59,7 +59,7 @@ pub(super) fn outcome(answer: &Answer<'_>) -> Outcome {
         403 if is_from(field) => rejected(Category::SenderConfig),
         403 => faulted(Category::Account),
         429 => Outcome::Deferred {
-            retry_after: answer.retry_after,
+            retry_after: reply.retry_after,
             scope: DeferralScope::Esp,
             category: Category::Throttled,
             detail,
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Outcome {
-        outcome(&Answer { status, message_id: Some("abc.123"), retry_after: None, body: body.as_bytes() })
+        outcome(&Reply { status, message_id: Some("abc.123"), retry_after: None, body: body.as_bytes() })
     }
 
     fn error(field: &str, message: &str) -> String {
@@ -169,7 +169,7 @@ mod tests {
         let wait = Some(Duration::from_secs(7));
         let body = error("", "too many requests");
         let outcome =
-            outcome(&Answer { status: 429, message_id: None, retry_after: wait, body: body.as_bytes() });
+            outcome(&Reply { status: 429, message_id: None, retry_after: wait, body: body.as_bytes() });
         assert_eq!(
             outcome,
             Outcome::Deferred {
@@ -190,7 +190,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_has_an_outcome(status in 0_u16..1000, body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let outcome = outcome(&Answer { status, message_id: None, retry_after: None, body: &body });
+            let outcome = outcome(&Reply { status, message_id: None, retry_after: None, body: &body });
             let accepted = matches!(outcome, Outcome::Accepted { .. });
             prop_assert_eq!(accepted, status / 100 == 2);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use rustls::pki_types::ServerName;
-use sluice_engine::{Clock, Esp};
+use sluice_engine::{Answer, Clock, Esp};
 use sluice_types::{Category, DeferralScope, EspId, Job, Outcome};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -15,6 +15,7 @@ use super::convert::{Loss, Phase, lost, queue_id, refused};
 use super::message::{self, Letter};
 use super::session::{Dialer, Session, Trouble};
 use super::settings::{self, Relay, SmtpSettings};
+use super::throttle;
 use crate::SettingsError;
 use crate::tls::{self, CaFile};
 
@@ -136,11 +137,11 @@ impl Esp for SmtpEsp {
         &self.id
     }
 
-    async fn send(&self, job: &Job, _attempt: u32) -> Outcome {
+    async fn send(&self, job: &Job, _attempt: u32) -> Answer {
         let letter = match message::build(job, self.clock.now()) {
             Ok(letter) => letter,
             Err(error) => {
-                return Outcome::Rejected { category: Category::Content, detail: error.to_string() };
+                return Outcome::Rejected { category: Category::Content, detail: error.to_string() }.into();
             }
         };
         let deadline = Instant::now() + self.timeout;
@@ -148,9 +149,11 @@ impl Esp for SmtpEsp {
             return Outcome::Deferred {
                 retry_after: None,
                 scope: DeferralScope::Esp,
-                category: Category::Throttled,
+                // Ours, and no reply of the server that asks us to slow down.
+                category: Category::Temporary,
                 detail: "every connection was busy for the whole timeout".to_owned(),
-            };
+            }
+            .into();
         };
         let mut phase = Phase::Connect;
         match timeout_at(deadline, Box::pin(self.exchange(&letter, &mut phase))).await {
@@ -158,9 +161,9 @@ impl Esp for SmtpEsp {
                 if let Some(session) = session {
                     self.put_back(session).await;
                 }
-                outcome
+                outcome.into()
             }
-            Err(_) => lost(phase, &Loss::Timeout),
+            Err(_) => lost(phase, &Loss::Timeout).into(),
         }
     }
 }
@@ -174,7 +177,9 @@ async fn over(
     match session.hand_over(letter, phase).await {
         Ok(words) => Ok((Outcome::Accepted { provider_message_id: queue_id(&words) }, session)),
         // 421 closes the connection.
-        Err(Trouble::Refused(reply)) if reply.code >= 400 && reply.code != 421 => {
+        Err(Trouble::Refused(reply))
+            if reply.code >= 400 && reply.code != 421 && !throttle::connection_is_used_up(&reply) =>
+        {
             Ok((refused(*phase, &reply), session))
         }
         Err(trouble) => Err(trouble),
@@ -196,10 +201,13 @@ fn failed(phase: Phase, trouble: &Trouble) -> Outcome {
     }
 }
 
-/// Whether an idle connection had been closed by the server before we used it: nothing of the message is lost then.
+/// Whether an idle connection had been closed by the server before we used it, or had carried its last message: nothing of
+/// this one is lost then.
 fn is_gone(trouble: &Trouble, phase: Phase) -> bool {
     match trouble {
-        Trouble::Refused(reply) => reply.code == 421 && phase == Phase::Mail,
+        Trouble::Refused(reply) => {
+            (reply.code == 421 && phase == Phase::Mail) || throttle::connection_is_used_up(reply)
+        }
         Trouble::Lost(Loss::Broken(_)) => true,
         Trouble::Lost(Loss::Garbage | Loss::Timeout | Loss::NoTls | Loss::NoAuth) => false,
     }

@@ -2,6 +2,9 @@
 
 use sluice_types::{Category, DeferralScope, Outcome, clean_detail};
 
+use super::reply::Reply;
+use super::throttle::{self, Throttle};
+
 /// How far the dialogue has come; its order decides between `Faulted` and `Unknown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -41,15 +44,6 @@ impl Phase {
     }
 }
 
-/// A negative reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reply {
-    /// Three digits.
-    pub(super) code: u16,
-    /// The text, lines joined.
-    pub(super) text: String,
-}
-
 /// Why there is no reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
@@ -73,8 +67,8 @@ enum Verdict {
 }
 
 use Category::{
-    Account, Auth, Connect, Content, Policy, Protocol, Quota, RecipientUnavailable, RecipientUnknown,
-    SenderConfig, ServerError, Temporary, Throttled, Timeout, Tls,
+    Account, Auth, Connect, Content, Policy, Protocol, RecipientUnavailable, RecipientUnknown, SenderConfig,
+    ServerError, Temporary, Throttled, Timeout, Tls,
 };
 use DeferralScope::{DomainGroup, Esp, Recipient};
 use Verdict::{Defer, Fault, Reject};
@@ -82,6 +76,9 @@ use Verdict::{Defer, Fault, Reject};
 /// The outcome of a message that the relay refused with `reply` in `phase`.
 pub(super) fn refused(phase: Phase, reply: &Reply) -> Outcome {
     let detail = clean_detail(&format!("{} {}", reply.code, reply.text));
+    if let Some(Throttle { scope, category, retry_after }) = throttled(phase, reply) {
+        return Outcome::Deferred { retry_after, scope, category, detail };
+    }
     match verdict(phase, reply) {
         Defer(scope, category) => Outcome::Deferred { retry_after: None, scope, category, detail },
         Reject(category) => Outcome::Rejected { category, detail },
@@ -135,23 +132,11 @@ pub(super) fn queue_id(text: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Subject and detail of an enhanced status code (RFC 3463) that opens the text and agrees with the reply code.
-fn enhanced(reply: &Reply) -> Option<(u16, u16)> {
-    let word = reply.text.split_whitespace().next()?.trim_end_matches([':', ',']);
-    let mut parts = word.split('.');
-    let mut number = || {
-        let part = parts.next()?;
-        let digits = (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
-        digits.then(|| part.parse::<u16>().ok()).flatten()
-    };
-    let (class, subject, detail) = (number()?, number()?, number()?);
-    (parts.next().is_none() && class == reply.code / 100).then_some((subject, detail))
-}
-
-/// Where a provider's words say more than its code (ESP-specific wording as of November 2026), in lower case.
+/// Where a provider's words say more than its code (ESP-specific wording as of November 2026), in lower case. Words that
+/// ask us to slow down are in [`throttle`].
 const PHRASES: [(u16, &str, Verdict); 8] = [
-    // QQ answers 550 to a throttle.
-    (5, "frequency limited", Defer(DomainGroup, Throttled)),
+    // Exim asks the sender's server about the sender, and says so at RCPT with that server's words.
+    (5, "sender verify failed", Reject(SenderConfig)),
     // Yahoo answers 552 and 554 for mailboxes that are not there.
     (5, "mailbox not found", Reject(RecipientUnknown)),
     (5, "no such account", Reject(RecipientUnknown)),
@@ -160,15 +145,32 @@ const PHRASES: [(u16, &str, Verdict); 8] = [
     // Greylisting is about one recipient and says nothing of our rate.
     (4, "greylist", Defer(Recipient, Temporary)),
     (4, "graylist", Defer(Recipient, Temporary)),
-    // Amazon SES: 454 Throttling failure: Daily message quota exceeded.
-    (4, "daily message quota exceeded", Defer(Esp, Quota)),
+    // Postfix answers 454 4.7.1 to a client that should have logged in (its default `defer_unauth_destination`).
+    (4, "relay access denied", Fault(Auth)),
 ];
 
+/// A reply that asks us to slow down in words that we know, and whom that concerns.
+///
+/// Nothing tells the relay's own words from a mailbox provider's that it passes on. So: what only a relay says (of its
+/// account, of connections to it) concerns the ESP, wherever [`throttle`] knows it; what comes before RCPT concerns the ESP
+/// too, since nobody has heard of a recipient yet; all else is taken for the mailbox provider's, and concerns the domain
+/// group or the recipient.
+fn throttled(phase: Phase, reply: &Reply) -> Option<Throttle> {
+    // A permanent refusal of AUTH is about the password, whatever else its words offer (QQ's name a frequency limit).
+    if phase == Phase::Auth && reply.class() == 5 {
+        return None;
+    }
+    let mut throttle = throttle::read(reply)?;
+    if throttle.scope == DomainGroup {
+        throttle.scope = scope(phase);
+    }
+    Some(throttle)
+}
+
 fn verdict(phase: Phase, reply: &Reply) -> Verdict {
-    let class = reply.code / 100;
-    match (phase, class) {
-        (_, 4) if phase >= Phase::Mail => phrase(reply).unwrap_or_else(|| temporary(phase, reply)),
-        (_, 5) if phase >= Phase::Mail => phrase(reply).unwrap_or_else(|| permanent(phase, reply)),
+    match (phase, reply.class()) {
+        (_, 4) if phase >= Phase::Mail => phrase(phase, reply).unwrap_or_else(|| temporary(phase, reply)),
+        (_, 5) if phase >= Phase::Mail => phrase(phase, reply).unwrap_or_else(|| permanent(phase, reply)),
         (Phase::Connect | Phase::Hello, 4 | 5) => at_the_door(reply),
         (Phase::Tls, 4 | 5) => Fault(Tls),
         (Phase::Auth, 4 | 5) => authentication(reply),
@@ -176,17 +178,19 @@ fn verdict(phase: Phase, reply: &Reply) -> Verdict {
     }
 }
 
-fn phrase(reply: &Reply) -> Option<Verdict> {
-    let text = reply.text.to_ascii_lowercase();
+fn phrase(phase: Phase, reply: &Reply) -> Option<Verdict> {
+    let words = reply.words();
     PHRASES
         .into_iter()
-        .find(|(class, phrase, _)| *class == reply.code / 100 && text.contains(phrase))
+        .find(|(class, phrase, _)| *class == reply.class() && words.contains(phrase))
         .map(|(_, _, verdict)| verdict)
+        // A user that is unknown at MAIL is the sender.
+        .filter(|verdict| phase > Phase::Mail || *verdict != Reject(RecipientUnknown))
 }
 
 /// Instead of a greeting, or to EHLO: the relay will not speak with us at all.
 fn at_the_door(reply: &Reply) -> Verdict {
-    match (reply.code, enhanced(reply)) {
+    match (reply.code, reply.enhanced()) {
         (421, _) | (400..=499, Some((7, _))) => Defer(Esp, Throttled),
         (500..=599, Some((7, _))) => Fault(Account),
         _ => Fault(ServerError),
@@ -195,11 +199,10 @@ fn at_the_door(reply: &Reply) -> Verdict {
 
 /// To AUTH: RFC 4954 section 6. Whatever is permanent needs a person.
 fn authentication(reply: &Reply) -> Verdict {
-    match (reply.code, phrase(reply)) {
-        (_, Some(verdict)) => verdict,
-        (421, None) => Defer(Esp, Throttled),
-        (400..=499, None) => Fault(ServerError),
-        (_, None) => Fault(Auth),
+    match reply.code {
+        421 => Defer(Esp, Throttled),
+        400..=499 => Fault(ServerError),
+        _ => Fault(Auth),
     }
 }
 
@@ -215,11 +218,11 @@ const fn is_sender_authentication(detail: u16) -> bool {
 }
 
 fn temporary(phase: Phase, reply: &Reply) -> Verdict {
-    // Amazon SES answers 454 within a transaction to a throttle.
-    if reply.code == 454 {
-        return Defer(Esp, Throttled);
+    // The next message gets a new connection; nobody has to slow down.
+    if throttle::connection_is_used_up(reply) {
+        return Defer(Recipient, Temporary);
     }
-    match enhanced(reply) {
+    match reply.enhanced() {
         Some((7, detail)) if is_sender_authentication(detail) => Defer(scope(phase), SenderConfig),
         Some((7, _)) => Defer(scope(phase), Throttled),
         Some((1, 7 | 8)) => Defer(Recipient, SenderConfig),
@@ -234,7 +237,7 @@ fn temporary(phase: Phase, reply: &Reply) -> Verdict {
 fn permanent(phase: Phase, reply: &Reply) -> Verdict {
     let about_sender = phase == Phase::Mail;
     let address = if about_sender { SenderConfig } else { RecipientUnknown };
-    match (reply.code, enhanced(reply)) {
+    match (reply.code, reply.enhanced()) {
         (525, _) => Fault(Account),
         (530 | 534 | 535 | 538, _) => Fault(Auth),
 
@@ -251,8 +254,6 @@ fn permanent(phase: Phase, reply: &Reply) -> Verdict {
 
         // Outlook says 5.4.1 for a tenant without such a recipient; 5.4.4 is a domain without a host.
         (_, Some((4, 1 | 4))) => Reject(RecipientUnknown),
-        // Gmail's relay quota of a Workspace sender.
-        (_, Some((4, 5))) => Defer(Esp, Quota),
         (_, Some((4, _))) => Reject(RecipientUnavailable),
 
         // Outlook says 550 5.5.0 for a mailbox that is not there.

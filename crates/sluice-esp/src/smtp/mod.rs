@@ -3,8 +3,10 @@
 mod client;
 mod convert;
 mod message;
+mod reply;
 mod session;
 mod settings;
+mod throttle;
 mod wire;
 
 pub use client::SmtpEsp;

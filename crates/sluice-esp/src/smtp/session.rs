@@ -13,8 +13,9 @@ use sluice_types::Tick;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
-use super::convert::{Loss, Phase, Reply};
+use super::convert::{Loss, Phase};
 use super::message::Letter;
+use super::reply::Reply;
 use super::settings::{Relay, TlsMode};
 use super::wire::Wire;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sluice_engine::Esp;
 use sluice_esp::{SandboxEsp, SandboxSettings, SettingsError, read_journal};
-use sluice_types::{AttemptOutcome, Category, Outcome};
+use sluice_types::{AttemptOutcome, Category, DeferralScope, Outcome};
 
 use crate::jobs::{clock, esp_id, job};
 
@@ -20,9 +20,10 @@ async fn recipients_say_what_happens_and_only_what_was_taken_is_in_the_journal()
         ("ada@gmail.com", AttemptOutcome::Accepted),
         ("reject+1@gmail.com", AttemptOutcome::Rejected),
         ("defer+1@gmail.com", AttemptOutcome::Deferred),
+        ("throttle+1@gmail.com", AttemptOutcome::Deferred),
         ("unknown+1@yahoo.com", AttemptOutcome::Unknown),
     ] {
-        let outcome = sandbox.send(&job(recipient, recipient), 2).await;
+        let outcome = sandbox.send(&job(recipient, recipient), 2).await.outcome;
         assert_eq!(outcome.kind(), kind, "{recipient}: {outcome:?}");
     }
     let journal = read_journal(&path).unwrap();
@@ -37,13 +38,22 @@ async fn recipients_say_what_happens_and_only_what_was_taken_is_in_the_journal()
 }
 
 #[tokio::test]
+async fn a_throttled_recipient_asks_its_domain_group_to_slow_down() {
+    let sandbox = SandboxEsp::new(&SandboxSettings::new(esp_id()), clock()).unwrap();
+    let answer = sandbox.send(&job("job-1", "throttle+1@gmail.com"), 1).await;
+    let Outcome::Deferred { retry_after, scope, category, .. } = answer.outcome else { unreachable!() };
+    let seen = (retry_after, scope, category);
+    assert_eq!(seen, (Some(Duration::from_secs(2)), DeferralScope::DomainGroup, Category::Throttled));
+}
+
+#[tokio::test]
 async fn the_calls_of_the_failing_window_fail() {
     let mut settings = SandboxSettings::new(esp_id());
     (settings.fail_from, settings.fail_count) = (Some(3), 2);
     let sandbox = SandboxEsp::new(&settings, clock()).unwrap();
     let mut failed = Vec::new();
     for call in 1..=6 {
-        let outcome = sandbox.send(&job("job-1", "ada@gmail.com"), call).await;
+        let outcome = sandbox.send(&job("job-1", "ada@gmail.com"), call).await.outcome;
         if outcome.category() == Some(Category::ServerError) {
             failed.push(call);
         }
@@ -87,7 +97,7 @@ async fn twenty_thousand_sends_a_second_are_all_in_the_journal() {
         tasks.spawn(async move {
             let job = job(&format!("job-{task}"), "ada@gmail.com");
             for attempt in 0..EACH {
-                let outcome = sandbox.send(&job, attempt).await;
+                let outcome = sandbox.send(&job, attempt).await.outcome;
                 assert!(matches!(outcome, Outcome::Accepted { .. }));
             }
         });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sluice_engine::Esp;
+use sluice_engine::{Answer, Clock, Esp, SystemClock};
 use sluice_esp::{SendGridEsp, SendGridSettings};
 use sluice_types::{AttemptOutcome, Category, DeferralScope, Outcome};
 
@@ -18,12 +18,16 @@ pub(crate) fn settings(base_url: &str, timeout: Duration) -> SendGridSettings {
     SendGridSettings { id: esp_id(), base_url: base_url.to_owned(), api_key: KEY.into(), timeout }
 }
 
-async fn send(server: &RawHttp, timeout: Duration) -> Outcome {
+async fn ask(server: &RawHttp, timeout: Duration) -> Answer {
     let esp = SendGridEsp::new(&settings(&server.url(), timeout), clock()).unwrap();
-    let outcome = esp.send(&job("job-1", "ada@gmail.com"), 3).await;
-    let shown = format!("{esp:?} {outcome:?}");
+    let answer = esp.send(&job("job-1", "ada@gmail.com"), 3).await;
+    let shown = format!("{esp:?} {answer:?}");
     assert!(!shown.contains("secret") && !shown.contains("ada@"), "{shown}");
-    outcome
+    answer
+}
+
+async fn send(server: &RawHttp, timeout: Duration) -> Outcome {
+    ask(server, timeout).await.outcome
 }
 
 fn assert_is(outcome: &Outcome, kind: AttemptOutcome, category: Category, at: &str) {
@@ -101,7 +105,8 @@ async fn a_throttle_keeps_the_hint() {
         (format!("Retry-After: 7\r\n{reset}"), Some(Duration::from_secs(7))),
         (format!("Retry-After: soon\r\n{reset}"), Some(Duration::from_secs(86_400))),
         (reset.to_owned(), Some(Duration::from_secs(86_400))),
-        ("X-RateLimit-Reset: 1\r\n".to_owned(), None),
+        ("X-RateLimit-Reset: 1000000000\r\n".to_owned(), None),
+        ("X-RateLimit-Reset: 30\r\n".to_owned(), Some(Duration::from_secs(30))),
         (String::new(), None),
     ] {
         let outcome = send(&RawHttp::answering(429, &headers, "{}"), PATIENCE).await;
@@ -110,6 +115,27 @@ async fn a_throttle_keeps_the_hint() {
         };
         let seen = (retry_after, scope, category);
         assert_eq!(seen, (hint, DeferralScope::Esp, Category::Throttled), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_may_say_how_much_is_left() {
+    let soon = SystemClock::new().now().as_micros() / 1_000_000 + 600;
+    let headers = |remaining: &str, reset: &str| {
+        format!(
+            "X-RateLimit-Limit: 600\r\nX-RateLimit-Remaining: {remaining}\r\nX-RateLimit-Reset: {reset}\r\n"
+        )
+    };
+    for status in [202, 429, 500] {
+        let answer = ask(&RawHttp::answering(status, &headers("7", &soon.to_string()), "{}"), PATIENCE).await;
+        let quota = answer.quota.unwrap();
+        assert_eq!(quota.remaining, 7, "{status}");
+        let range = Duration::from_secs(570)..=Duration::from_secs(600);
+        assert!(range.contains(&quota.resets_in), "{status}: {quota:?}");
+    }
+    for headers in [headers("x", "30"), headers("601", "30"), headers("7", "9999999999"), String::new()] {
+        let answer = ask(&RawHttp::answering(202, &headers, ""), PATIENCE).await;
+        assert_eq!((answer.outcome.kind(), answer.quota), (AttemptOutcome::Accepted, None), "{headers}");
     }
 }
 
@@ -191,7 +217,7 @@ async fn what_fails_before_the_request_is_a_fault() {
         (not_tls, Category::Tls),
     ] {
         let esp = SendGridEsp::new(&settings(&url, PATIENCE), clock()).unwrap();
-        let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await;
+        let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
         assert_is(&outcome, AttemptOutcome::Faulted, category, &url);
     }
 }

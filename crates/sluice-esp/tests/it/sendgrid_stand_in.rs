@@ -36,7 +36,7 @@ async fn every_script_of_the_server_has_its_outcome_and_nothing_is_sent_twice() 
         ("cut-after+1@gmail.com", Unknown, Some(Category::AnswerLost)),
         ("hang+1@gmail.com", Unknown, Some(Category::AnswerLost)),
     ] {
-        let outcome = esp.send(&job(&format!("job-{recipient}"), recipient), 1).await;
+        let outcome = esp.send(&job(&format!("job-{recipient}"), recipient), 1).await.outcome;
         assert_eq!((outcome.kind(), outcome.category()), (kind, category), "{recipient}: {outcome:?}");
     }
     assert_eq!(server.calls(), 13);
@@ -49,7 +49,7 @@ async fn every_script_of_the_server_has_its_outcome_and_nothing_is_sent_twice() 
 async fn the_message_id_is_the_server_s() {
     let server = SendGridStandIn::start();
     let esp = SendGridEsp::new(&settings_for(&server), clock()).unwrap();
-    let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await;
+    let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
     let sluice_types::Outcome::Accepted { provider_message_id } = outcome else {
         unreachable!("{outcome:?}")
     };
@@ -63,7 +63,7 @@ async fn a_wrong_key_is_an_auth_fault() {
     let mut settings = settings_for(&server);
     settings.api_key = "SG.other".into();
     let esp = SendGridEsp::new(&settings, clock()).unwrap();
-    let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await;
+    let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
     assert_eq!(outcome.category(), Some(Category::Auth), "{outcome:?}");
 }
 
@@ -73,7 +73,7 @@ async fn a_certificate_of_an_unknown_authority_is_a_tls_fault() {
     let server = SmtpStandIn::start_with(SmtpOptions { tls: SmtpTls::Implicit, auth: false });
     let url = format!("https://localhost:{}", server.addr().port());
     let esp = SendGridEsp::new(&settings(&url, Duration::from_secs(5)), clock()).unwrap();
-    let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await;
+    let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
     assert_eq!(
         (outcome.kind(), outcome.category()),
         (AttemptOutcome::Faulted, Some(Category::Tls)),

@@ -28,7 +28,7 @@ pub(crate) fn relay(server: &RawSmtp, timeout: Duration) -> SmtpEsp {
 }
 
 async fn send(server: &RawSmtp, timeout: Duration) -> Outcome {
-    relay(server, timeout).send(&job("job-1", "ada@gmail.com"), 1).await
+    relay(server, timeout).send(&job("job-1", "ada@gmail.com"), 1).await.outcome
 }
 
 fn assert_is(outcome: &Outcome, kind: AttemptOutcome, category: Category, at: &str) {
@@ -43,7 +43,7 @@ async fn a_message_is_handed_over_whole() {
     let mut job = job("job-1", "ada@gmail.com");
     job.text = Some("first\n.\n..\nlast".to_owned());
     job.html = None;
-    let outcome = relay.send(&job, 1).await;
+    let outcome = relay.send(&job, 1).await.outcome;
     assert_eq!(outcome, Outcome::Accepted { provider_message_id: Some("4XyZ12abc".to_owned()) });
     assert_eq!(
         server.lines(),
@@ -100,10 +100,22 @@ async fn a_reply_is_understood_at_the_step_where_it_comes() {
 }
 
 #[tokio::test]
-async fn a_throttle_at_rcpt_concerns_the_domain_group() {
-    let outcome = send(&RawSmtp::at("RCPT", Act::SayAndClose("421 4.7.28 unusual rate")), PATIENCE).await;
-    let Outcome::Deferred { scope, retry_after, .. } = outcome else { unreachable!("{outcome:?}") };
-    assert_eq!((scope, retry_after), (DeferralScope::DomainGroup, None));
+async fn a_throttle_at_rcpt_concerns_the_domain_group_or_the_recipient() {
+    let ten_minutes = Duration::from_secs(600);
+    for (reply, expected) in [
+        ("421 4.7.28 unusual rate", (DeferralScope::DomainGroup, Some(ten_minutes))),
+        (
+            "450-4.2.1 The user you are trying to contact is receiving mail\r\n450 4.2.1 at a rate that prevents",
+            (DeferralScope::Recipient, Some(ten_minutes)),
+        ),
+        ("451 4.7.1 slow down", (DeferralScope::DomainGroup, None)),
+    ] {
+        let outcome = send(&RawSmtp::at("RCPT", Act::SayAndClose(reply)), PATIENCE).await;
+        let Outcome::Deferred { scope, retry_after, category, .. } = outcome else {
+            unreachable!("{outcome:?}")
+        };
+        assert_eq!(((scope, retry_after), category), (expected, Category::Throttled), "{reply}");
+    }
 }
 
 #[tokio::test]
@@ -120,7 +132,7 @@ async fn a_connection_lost_while_the_message_is_written_is_a_fault() {
     let mut job = job("job-1", "ada@gmail.com");
     // More than the sockets' buffers hold, so that the final dot cannot be written.
     job.html = Some("a line of text\n".repeat(1024 * 1024));
-    let outcome = relay(&server, Duration::from_secs(60)).send(&job, 1).await;
+    let outcome = relay(&server, Duration::from_secs(60)).send(&job, 1).await.outcome;
     assert_is(&outcome, AttemptOutcome::Faulted, Category::Connect, "mid DATA");
 }
 
@@ -190,7 +202,7 @@ async fn a_refused_login_is_an_auth_fault_and_sends_nothing() {
         let server = RawSmtp::at("AUTH", Act::Say(reply));
         let url = format!("smtp://us%65r:top%20secret@{}", server.addr());
         let relay = SmtpEsp::new(&settings(&url, PATIENCE), clock()).unwrap();
-        let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await;
+        let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
         assert_is(&outcome, AttemptOutcome::Faulted, category, reply);
         // base64 of NUL user NUL "top secret"
         assert!(server.lines().contains(&"AUTH PLAIN AHVzZXIAdG9wIHNlY3JldA==".to_owned()));
@@ -204,7 +216,7 @@ async fn a_server_without_auth_is_an_auth_fault() {
     let server = RawSmtp::at("EHLO", Act::Say("250 raw.example"));
     let url = format!("smtp://user:secret@{}", server.addr());
     let relay = SmtpEsp::new(&settings(&url, PATIENCE), clock()).unwrap();
-    let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await;
+    let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
     assert_is(&outcome, AttemptOutcome::Faulted, Category::Auth, "no AUTH");
 }
 
@@ -225,7 +237,7 @@ async fn nothing_is_sent_in_clear_when_tls_is_required() {
         });
         let url = format!("smtp://user:secret@{}?tls=required", server.addr());
         let relay = SmtpEsp::new(&settings(&url, PATIENCE), clock()).unwrap();
-        let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await;
+        let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
         assert_is(&outcome, AttemptOutcome::Faulted, Category::Tls, starttls);
         assert!(server.verbs(1).iter().all(|verb| !["AUTH", "MAIL", "DATA"].contains(&verb.as_str())));
     }
@@ -235,7 +247,7 @@ async fn nothing_is_sent_in_clear_when_tls_is_required() {
 async fn a_server_that_does_not_speak_tls_is_a_tls_fault() {
     let server = RawSmtp::start(|_| None);
     let relay = SmtpEsp::new(&settings(&format!("smtps://{}", server.addr()), PATIENCE), clock()).unwrap();
-    let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await;
+    let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
     assert_is(&outcome, AttemptOutcome::Faulted, Category::Tls, "smtps");
 }
 
@@ -244,7 +256,7 @@ async fn a_port_without_a_server_is_a_connect_fault() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for url in [format!("smtp://127.0.0.1:{port}"), "smtp://no-such-host.invalid?tls=none".to_owned()] {
         let relay = SmtpEsp::new(&settings(&url, PATIENCE), clock()).unwrap();
-        let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await;
+        let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
         assert_is(&outcome, AttemptOutcome::Faulted, Category::Connect, &url);
     }
 }

@@ -12,7 +12,7 @@ use crate::raw_smtp::{Act, RawSmtp};
 use crate::smtp::{PATIENCE, relay, settings};
 
 async fn accepted(relay: &SmtpEsp, id: &str) {
-    let outcome = relay.send(&job(id, "ada@gmail.com"), 1).await;
+    let outcome = relay.send(&job(id, "ada@gmail.com"), 1).await.outcome;
     assert!(matches!(outcome, Outcome::Accepted { .. }), "{id}: {outcome:?}");
 }
 
@@ -38,7 +38,10 @@ async fn a_refusal_resets_the_transaction_and_keeps_the_connection() {
             (step.verb == verb && step.before == 0).then_some(Act::Say("550 5.7.1 no"))
         });
         let relay = relay(&server, PATIENCE);
-        assert_eq!(relay.send(&job("job-1", "ada@gmail.com"), 1).await.kind(), AttemptOutcome::Rejected);
+        assert_eq!(
+            relay.send(&job("job-1", "ada@gmail.com"), 1).await.outcome.kind(),
+            AttemptOutcome::Rejected
+        );
         accepted(&relay, "job-2").await;
         assert_eq!(server.connections(), 1, "{verb}");
         assert_eq!(server.verbs(1).iter().filter(|it| *it == "RSET").count(), 1, "{verb}");
@@ -59,13 +62,39 @@ async fn a_connection_that_the_server_closed_meanwhile_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_connection_that_has_carried_its_last_message_is_replaced() {
+    for verb in ["MAIL", "RCPT"] {
+        let used_up = Act::Say("451 4.7.1 Max message per connection reached");
+        let server =
+            RawSmtp::start(move |step| (step.verb == verb && step.before == 1).then(|| used_up.clone()));
+        let relay = relay(&server, PATIENCE);
+        for id in ["job-1", "job-2", "job-3"] {
+            accepted(&relay, id).await;
+        }
+        // Each of its connections takes one message.
+        assert_eq!((server.connections(), server.messages().len()), (3, 3), "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_connection_that_takes_no_message_is_left_after_one_try() {
+    let server = RawSmtp::at("RCPT", Act::Say("451 Max message per connection reached"));
+    let relay = relay(&server, PATIENCE);
+    for connections in 1..=2 {
+        let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
+        assert_eq!(outcome.category(), Some(Category::Temporary), "{outcome:?}");
+        assert_eq!(server.connections(), connections);
+    }
+}
+
+#[tokio::test]
 async fn a_message_is_never_repeated_once_its_data_was_begun() {
     for (verb, kind) in [("DATA", AttemptOutcome::Faulted), ("DOT", AttemptOutcome::Unknown)] {
         let server =
             RawSmtp::start(move |step| (step.verb == verb && step.before == 1).then_some(Act::Close));
         let relay = relay(&server, PATIENCE);
         accepted(&relay, "job-1").await;
-        assert_eq!(relay.send(&job("job-2", "ada@gmail.com"), 1).await.kind(), kind, "{verb}");
+        assert_eq!(relay.send(&job("job-2", "ada@gmail.com"), 1).await.outcome.kind(), kind, "{verb}");
         assert_eq!(server.connections(), 1, "{verb}");
     }
 }
@@ -114,6 +143,7 @@ async fn a_message_that_gets_no_connection_in_time_is_deferred() {
         // It waits 450 ms for the first, and would then have 50 ms left.
         relay.send(&second, 1).await
     });
+    let (first, second) = (first.outcome, second.outcome);
     assert_eq!(first.category(), Some(Category::Timeout), "{first:?}");
     assert!(matches!(second.kind(), AttemptOutcome::Deferred | AttemptOutcome::Faulted), "{second:?}");
 }
