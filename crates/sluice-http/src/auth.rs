@@ -52,28 +52,32 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// Lets a request through when its token has the scope `publish`.
-pub(crate) async fn publish(
-    State(context): State<Arc<Context>>,
-    request: Request,
+/// Who calls: the name of the token, or nobody known.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller(Option<Arc<str>>);
+
+impl Caller {
+    /// For records of who has changed something.
+    pub(crate) fn name(&self) -> &str {
+        self.0.as_deref().unwrap_or("http")
+    }
+}
+
+/// Lets a request through when its token has the scope of the route.
+pub(crate) async fn check_scope(
+    State((context, scope)): State<(Arc<Context>, Scope)>,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    check(&context.app.access, request.headers(), Scope::Publish)?;
+    let token = check(&context.app.access, request.headers(), scope)?;
+    let caller = Caller(token.map(|token| Arc::from(token.name.as_str())));
+    request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
 
-/// Lets a request through when its token has the scope `read`.
-pub(crate) async fn read(
-    State(context): State<Arc<Context>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    check(&context.app.access, request.headers(), Scope::Read)?;
-    Ok(next.run(request).await)
-}
-
-fn check(access: &Access, headers: &HeaderMap, scope: Scope) -> Result<(), ApiError> {
-    let Access::Tokens(tokens) = access else { return Ok(()) };
+/// The token of the request; `None` where none is needed.
+fn check<'a>(access: &'a Access, headers: &HeaderMap, scope: Scope) -> Result<Option<&'a Token>, ApiError> {
+    let Access::Tokens(tokens) = access else { return Ok(None) };
     let Some(secret) = bearer(headers) else {
         return Err(unauthorized(
             "this route needs the header `Authorization: Bearer TOKEN`",
@@ -87,7 +91,7 @@ fn check(access: &Access, headers: &HeaderMap, scope: Scope) -> Result<(), ApiEr
         ));
     };
     if token.scopes.contains(&scope) {
-        return Ok(());
+        return Ok(Some(token));
     }
     tracing::warn!(token = %token.name, needed = scope.as_str(), "a token without the scope was used");
     let (message, challenge) = match scope {
@@ -135,7 +139,8 @@ fn find<'a>(tokens: &'a [Token], digest: &[u8; 32]) -> Option<&'a Token> {
 }
 
 impl Scope {
-    const fn as_str(self) -> &'static str {
+    /// The word, as it is configured.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
             Self::Read => "read",

@@ -1,15 +1,19 @@
 //! Reads the body of a request: so long, so large, and with all others together within a bound.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::{Body, BodyDataStream, HttpBody};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use std::sync::Arc;
-use std::time::Duration;
+use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::error::ApiError;
+use crate::media_type::check_media_type;
 use crate::state::Context;
 
 /// Of a body that is too large, so many bytes are still read and forgotten, because a client that is cut off while it
@@ -17,6 +21,9 @@ use crate::state::Context;
 const DISCARD_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// And for so long.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Largest body that orders something; it is a sentence or a word.
+const ORDER_MAX_BYTES: usize = 4 * 1024;
 
 /// A whole body, and its share of the bound over all bodies, which is given back with it.
 #[derive(Debug)]
@@ -30,6 +37,28 @@ enum Stop {
     TooLarge,
     NoRoom,
     Broken,
+}
+
+/// Reads a small JSON body that orders something.
+///
+/// # Errors
+/// The answer for the client: as for any body, or it is not what the route takes.
+pub(crate) async fn receive_order<T: DeserializeOwned>(
+    context: &Context,
+    request: Request,
+) -> Result<T, ApiError> {
+    let (parts, body) = request.into_parts();
+    check_media_type(&parts.headers)?;
+    let received = receive(context, &parts.headers, body).await?;
+    if received.bytes.len() > ORDER_MAX_BYTES {
+        return Err(too_large(&format!("{ORDER_MAX_BYTES} bytes, more than any order needs")));
+    }
+    let refused = |status, code, error: serde_json::Error| {
+        ApiError::new(status, code, format!("the body is not what this route takes: {error}"))
+    };
+    let json: serde_json::Value = serde_json::from_slice(&received.bytes)
+        .map_err(|error| refused(StatusCode::BAD_REQUEST, "not_json", error))?;
+    T::deserialize(json).map_err(|error| refused(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", error))
 }
 
 /// Reads the body.
@@ -60,7 +89,7 @@ pub(crate) async fn receive(
             if !waits_for_leave && !hopeless {
                 discard(&mut stream).await;
             }
-            Err(too_large(max))
+            Err(too_large(&format!("{max} bytes (`http.body_max_bytes`); send fewer jobs at once")))
         }
         Err(Stop::NoRoom) => {
             discard(&mut stream).await;
@@ -104,10 +133,8 @@ async fn discard(stream: &mut BodyDataStream) {
     }
 }
 
-fn too_large(max: usize) -> ApiError {
-    let message =
-        format!("the body is larger than {max} bytes (`http.body_max_bytes`); send fewer jobs at once");
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+fn too_large(than: &str) -> ApiError {
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body is larger than {than}"))
 }
 
 fn too_slow(within: Duration) -> ApiError {

@@ -1,4 +1,4 @@
-//! The HTTP routes over engine handles: health, metrics, status, job intake.
+//! The HTTP routes over engine handles: health, metrics, status, job intake, orders.
 //!
 //! Start at `routes/mod.rs`, which lists every route with the scope that it needs. [`HttpServer::bind`] takes the port,
 //! [`BoundServer::serve`] answers on it until it is told to stop. Every wait for a client has an end: its headers, its
@@ -11,12 +11,16 @@ mod connection;
 mod error;
 mod guard;
 mod limits;
+mod media_type;
+mod openapi;
 mod routes;
 mod server;
 mod split;
 mod state;
+mod wire;
 
 pub use auth::{Access, Scope, Token};
 pub use limits::Limits;
+pub use openapi::openapi;
 pub use server::{BindError, BoundServer, HttpServer};
 pub use state::{AppState, InFlight};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_engine::{Breakers, Clock, Console, Health, Intake};
+use sluice_engine::{Breakers, Clock, Console, Health, Intake, Overview};
 use sluice_telemetry::Metrics;
 use sluice_types::Tick;
 use tokio::sync::Semaphore;
@@ -19,6 +19,8 @@ pub struct AppState {
     pub intake: Intake,
     /// Questions to the store.
     pub console: Arc<dyn Console>,
+    /// How the fleet stands, and orders to it.
+    pub overview: Overview,
     /// Which outside systems answer.
     pub health: Arc<Health>,
     /// The metrics of this process.

@@ -5,23 +5,46 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use sluice_engine::{IntakeAnswer, JobView};
+use sluice_engine::IntakeAnswer;
 use sluice_types::JobId;
 
 use crate::body::receive;
-use crate::error::{ApiError, log_store_error};
+use crate::error::{ApiError, ErrorBody, log_overview_error, log_store_error};
+use crate::media_type::check_media_type;
 use crate::split::{Jobs, SplitError, split};
 use crate::state::Context;
+use crate::wire::{AnswersSchema, JobAnswer, JobView, JobsSchema, Mirror};
 
-/// Takes jobs; one answer per job, in order.
+/// Take one job or a list of them
+///
+/// A list is answered by a list, in order. A job is taken when it is in its lane, durably; the same id twice is sent
+/// once. What a job may hold is the same as for jobs that are published to the queue.
+#[utoipa::path(
+    post,
+    path = "/jobs",
+    tag = "jobs",
+    security(("token" = ["publish"])),
+    request_body(content = JobsSchema, content_type = "application/json"),
+    responses(
+        (status = 202, description = "all are taken, now or before", body = AnswersSchema),
+        (status = 200, description = "the one job was taken before", body = JobAnswer),
+        (status = 207, description = "of a list, some are taken: see each", body = [JobAnswer]),
+        (status = 400, description = "not JSON, not UTF-8, or broken off", body = ErrorBody),
+        (status = 408, description = "the body came too slowly", body = ErrorBody),
+        (status = 413, description = "too many jobs, or too large", body = ErrorBody),
+        (status = 415, description = "not plain JSON", body = ErrorBody),
+        (status = 422, description = "none can be taken: see each; or the list is empty", body = AnswersSchema),
+        (status = 503, description = "none could be queued now; try again", body = AnswersSchema),
+    )
+)]
 pub(super) async fn submit(
     State(context): State<Arc<Context>>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    check_encoding(&parts.headers)?;
+    check_media_type(&parts.headers)?;
     let received = receive(&context, &parts.headers, body).await?;
     let intake = &context.app.intake;
     let (status, mut response) = match split(&received.bytes)? {
@@ -30,11 +53,15 @@ pub(super) async fn submit(
                 tracing::error!("the intake gave no answer for a job");
                 return Err(ApiError::internal());
             };
-            (status_of_one(&answer), Json(answer).into_response())
+            let status = status_of_one(&answer);
+            let answer: JobAnswer = answer.mirror();
+            (status, Json(answer).into_response())
         }
         Jobs::Many(bodies) => {
             let answers = intake.submit(bodies).await;
-            (status_of_many(&answers), Json(answers).into_response())
+            let status = status_of_many(&answers);
+            let answers: Vec<JobAnswer> = answers.mirror();
+            (status, Json(answers).into_response())
         }
     };
     *response.status_mut() = status;
@@ -44,7 +71,19 @@ pub(super) async fn submit(
     Ok(response)
 }
 
-/// One job.
+/// What became of one job, and if it waits, why and until when
+#[utoipa::path(
+    get,
+    path = "/jobs/{id}",
+    tag = "jobs",
+    security(("token" = ["read"])),
+    params(("id" = String, Path, description = "the job's id")),
+    responses(
+        (status = 200, description = "the job", body = JobView),
+        (status = 404, description = "no job with this id is known; one that still is in its lane is not", body = ErrorBody),
+        (status = 503, description = "the store does not answer", body = ErrorBody),
+    )
+)]
 pub(super) async fn show(
     State(context): State<Arc<Context>>,
     id: Result<Path<String>, PathRejection>,
@@ -53,8 +92,17 @@ pub(super) async fn show(
         || ApiError::new(StatusCode::NOT_FOUND, "unknown_job", "no job with this id is known").field("id");
     // A text that cannot be an id is not the id of a job.
     let id = id.ok().and_then(|Path(text)| JobId::new(&text).ok()).ok_or_else(unknown)?;
-    let job = context.app.console.job(&id).await.inspect_err(log_store_error)?;
-    job.map(Json).ok_or_else(unknown)
+    let app = &context.app;
+    let job = app.console.job(&id).await.inspect_err(log_store_error)?.ok_or_else(unknown)?;
+    let until = match &job.pending {
+        // The rest of the answer is worth having without the estimate.
+        Some(pending) => {
+            let until = app.overview.until(pending, app.clock.now()).await;
+            until.inspect_err(log_overview_error).unwrap_or_default()
+        }
+        None => None,
+    };
+    Ok(Json(JobView::of(job, until)))
 }
 
 const fn status_of_one(answer: &IntakeAnswer) -> StatusCode {
@@ -82,30 +130,6 @@ fn status_of_many(answers: &[IntakeAnswer]) -> StatusCode {
         (0, 0, _) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::MULTI_STATUS,
     }
-}
-
-/// Only plain JSON is read. A request may leave its type out, unless a browser sent it for a page: a page of anybody can
-/// make a browser post without a type to this machine, but must ask first before it may post JSON.
-fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
-    let unsupported = |message: &'static str| {
-        ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
-    };
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|it| it != "identity") {
-        return Err(unsupported("compressed bodies are not read").field("content-encoding"));
-    }
-    let json = match headers.get(header::CONTENT_TYPE) {
-        Some(value) => value.to_str().is_ok_and(is_json),
-        None => !headers.contains_key(header::ORIGIN),
-    };
-    if json { Ok(()) } else { Err(unsupported("the body must be application/json").field("content-type")) }
-}
-
-/// `application/json` or `application/<something>+json`, with or without parameters.
-fn is_json(value: &str) -> bool {
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence.strip_prefix("application/").is_some_and(|subtype| {
-        subtype == "json" || subtype.strip_suffix("+json").is_some_and(|it| !it.is_empty())
-    })
 }
 
 impl From<SplitError> for ApiError {
@@ -145,22 +169,6 @@ mod tests {
         ] {
             let answers: Vec<_> = answers.into_iter().cloned().collect();
             assert_eq!(status_of_many(&answers).as_u16(), status, "{answers:?}");
-        }
-    }
-
-    #[test]
-    fn json_by_any_of_its_names() {
-        for (value, json) in [
-            ("application/json", true),
-            ("Application/JSON; charset=utf-8", true),
-            ("application/vnd.acme+json", true),
-            ("application/+json", false),
-            ("text/plain", false),
-            ("application/jsonx", false),
-            ("text/json", false),
-            ("", false),
-        ] {
-            assert_eq!(is_json(value), json, "{value}");
         }
     }
 }

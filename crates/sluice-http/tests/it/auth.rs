@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluice_http::{Access, Scope, Token};
 
-use crate::client::{Answer, call, get, post_with};
+use crate::client::{Answer, call, get, post_with, send};
 use crate::rig::{Rig, Setup, job, start_with};
 
 /// SHA-256 of `p-secret`, `r-secret` and `o-secret`.
@@ -37,7 +37,16 @@ async fn read_as(rig: &Rig, path: &str, headers: &[&str]) -> Answer {
     call(rig.addr, "GET", path, headers).await
 }
 
-const READS: [&str; 3] = ["/jobs/known", "/system/status", "/esp/status"];
+const READS: [&str; 5] =
+    ["/jobs/known", "/system/status", "/esp/status", "/rate-limits/status", "/openapi.json"];
+
+/// Method, path and body of every order.
+const ORDERS: [(&str, &str, &str); 4] = [
+    ("PUT", "/rate-limits/esp:sandbox/per:s", r#"{"limit": "50/s"}"#),
+    ("DELETE", "/rate-limits/esp:sandbox/per:s", ""),
+    ("POST", "/esp/sandbox/breaker", r#"{"order": "open"}"#),
+    ("POST", "/campaigns/acme/sale/order", r#"{"order": "paused"}"#),
+];
 
 #[tokio::test]
 async fn the_routes_of_a_prober_stay_open() {
@@ -126,4 +135,33 @@ async fn an_empty_list_of_tokens_lets_nobody_in() {
     let access = Access::Tokens(Vec::new().into());
     let rig = start_with(Setup { access, ..Setup::default() }).await;
     assert_eq!(read_as(&rig, "/esp/status", &["Authorization: Bearer r-secret"]).await.status, 401);
+}
+
+#[tokio::test]
+async fn an_order_needs_a_token_of_an_operator() {
+    let rig = guarded().await;
+    for (method, path, body) in ORDERS {
+        for (headers, status, code) in [
+            (&[][..], 401, "unauthorized"),
+            (&["Authorization: Bearer wrong"], 401, "unauthorized"),
+            (&["Authorization: Bearer p-secret"], 403, "forbidden"),
+            (&["Authorization: Bearer r-secret"], 403, "forbidden"),
+        ] {
+            let answer = send(rig.addr, method, path, headers, body).await;
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (status, code),
+                "{method} {path} {headers:?}"
+            );
+        }
+    }
+    let view = rig.store.view();
+    assert!(view.limit_edits.is_empty() && view.breakers.is_empty() && view.campaigns.is_empty());
+    for (method, path, body) in ORDERS {
+        let answer = send(rig.addr, method, path, &["Authorization: Bearer o-secret"], body).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
+        if method == "PUT" {
+            assert_eq!(rig.store.view().limit_edits["esp:sandbox/per:s"].by, "operator");
+        }
+    }
 }

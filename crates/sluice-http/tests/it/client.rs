@@ -46,6 +46,11 @@ pub(crate) async fn get(addr: SocketAddr, path: &str) -> Answer {
     call(addr, "GET", path, &[]).await
 }
 
+/// Sends a request with a body.
+pub(crate) async fn send(addr: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+    exchange(addr, &request(method, path, headers, Some(body.as_bytes()))).await
+}
+
 /// Posts to `/jobs` as JSON.
 pub(crate) async fn post(addr: SocketAddr, body: impl AsRef<[u8]>) -> Answer {
     post_with(addr, &["Content-Type: application/json"], body).await

@@ -110,7 +110,7 @@ async fn all_bodies_together_have_a_bound() {
 #[tokio::test]
 async fn an_answer_comes_even_if_the_store_hangs() {
     let rig = start_with(Setup::limited(|it| it.request_timeout = SHORT)).await;
-    rig.console.0.set(Mood::Hangs);
+    rig.console.mood.set(Mood::Hangs);
     let answer = get(rig.addr, "/jobs/known").await;
     assert_eq!((answer.status, answer.code().as_str()), (503, "timeout"));
     let answer = post_with(rig.addr, &[], job("a").to_string()).await;
@@ -191,7 +191,7 @@ async fn a_stop_waits_for_requests_and_not_for_idle_clients() {
 #[tokio::test]
 async fn a_stop_cuts_what_does_not_end() {
     let rig = start_with(Setup::limited(|it| it.drain_timeout = SHORT)).await;
-    rig.console.0.set(Mood::Hangs);
+    rig.console.mood.set(Mood::Hangs);
     let mut stuck = TcpStream::connect(rig.addr).await.unwrap();
     stuck.write_all(b"GET /jobs/known HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     // Its turn has come once another has been answered.

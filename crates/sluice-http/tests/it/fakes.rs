@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_engine::{
-    AttemptView, Burial, Console, DeadLetterView, JobView, KnownJob, LedgerError, Outbox, Publication,
-    PublishError, StatusView, SuppressionEntry,
+    AttemptView, Burial, Console, DeadLetterView, JobView, KnownJob, LedgerError, Outbox, PendingView,
+    Publication, PublishError, StatusView, SuppressionEntry,
 };
-use sluice_types::{JobId, Tenant};
+use sluice_types::{Campaign, JobId, Tenant};
 
 /// How a fake answers from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Moody {
     }
 
     /// `false` when it is away.
-    async fn act(&self) -> bool {
+    pub(crate) async fn act(&self) -> bool {
         let mood = self.0.load(Ordering::SeqCst);
         assert_ne!(mood, Mood::Panics as u8, "told to panic");
         if mood == Mood::Hangs as u8 {
@@ -46,26 +46,36 @@ impl Moody {
     }
 }
 
-fn away() -> Box<dyn std::error::Error + Send + Sync> {
+pub(crate) fn away() -> Box<dyn std::error::Error + Send + Sync> {
     "away".into()
 }
 
-/// Knows one job, `known`.
+/// Knows the job `known`, and three that wait: `due`, `inline` and `held`.
 #[derive(Debug)]
-pub(crate) struct FakeConsole(pub(crate) Moody);
+pub(crate) struct FakeConsole {
+    pub(crate) mood: Moody,
+    /// Campaigns whose parked jobs were woken.
+    pub(crate) woken: Mutex<Vec<(String, String)>>,
+}
+
+impl FakeConsole {
+    pub(crate) const fn new() -> Self {
+        Self { mood: Moody::new(), woken: Mutex::new(Vec::new()) }
+    }
+}
 
 #[async_trait]
 impl Console for FakeConsole {
     async fn known(&self, ids: &[JobId]) -> Result<Vec<Option<KnownJob>>, LedgerError> {
         let parked = KnownJob { fingerprint: None, state: "pending".to_owned() };
-        if !self.0.act().await {
+        if !self.mood.act().await {
             return Err(LedgerError::Unavailable(away()));
         }
         Ok(ids.iter().map(|id| (id.as_str() == "known").then(|| parked.clone())).collect())
     }
 
     async fn job(&self, id: &JobId) -> Result<Option<JobView>, LedgerError> {
-        if !self.0.act().await {
+        if !self.mood.act().await {
             return Err(LedgerError::Unavailable(away()));
         }
         let attempt = AttemptView {
@@ -77,7 +87,7 @@ impl Console for FakeConsole {
             started_at: "2026-11-24T12:00:00Z".to_owned(),
             finished_at: "2026-11-24T12:00:01Z".to_owned(),
         };
-        Ok((id.as_str() == "known").then(|| JobView {
+        let known = JobView {
             id: id.to_string(),
             tenant: "acme".to_owned(),
             campaign: None,
@@ -91,11 +101,33 @@ impl Console for FakeConsole {
             updated_at: Some("2026-11-24T12:00:01Z".to_owned()),
             attempt_list: vec![attempt],
             pending: None,
-        }))
+        };
+        let waits = |reason: &str, limit_key: Option<&str>, due_at: Option<&str>, ahead| JobView {
+            state: "pending".to_owned(),
+            attempts: 0,
+            esp: None,
+            provider_message_id: None,
+            updated_at: None,
+            attempt_list: Vec::new(),
+            pending: Some(PendingView {
+                reason: reason.to_owned(),
+                limit_key: limit_key.map(str::to_owned),
+                due_at: due_at.map(str::to_owned),
+                ahead,
+            }),
+            ..known.clone()
+        };
+        Ok(match id.as_str() {
+            "known" => Some(known),
+            "due" => Some(waits("scheduled", None, Some("2026-11-24T13:00:00Z"), None)),
+            "inline" => Some(waits("esp_limit", Some("esp:sandbox/per:s"), None, Some(120))),
+            "held" => Some(waits("unknown", None, None, None)),
+            _ => None,
+        })
     }
 
     async fn status(&self) -> Result<StatusView, LedgerError> {
-        if !self.0.act().await {
+        if !self.mood.act().await {
             return Err(LedgerError::Unavailable(away()));
         }
         Ok(StatusView {
@@ -128,6 +160,14 @@ impl Console for FakeConsole {
 
     async fn suppressions(&self, _: u32) -> Result<Vec<SuppressionEntry>, LedgerError> {
         Ok(Vec::new())
+    }
+
+    async fn wake_campaign(&self, tenant: &Tenant, campaign: &Campaign) -> Result<u64, LedgerError> {
+        if !self.mood.act().await {
+            return Err(LedgerError::Unavailable(away()));
+        }
+        self.woken.lock().unwrap().push((tenant.to_string(), campaign.to_string()));
+        Ok(3)
     }
 }
 

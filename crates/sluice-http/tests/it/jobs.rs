@@ -61,7 +61,7 @@ async fn a_queue_that_is_away_is_unavailable() {
 #[tokio::test]
 async fn a_store_that_is_away_keeps_no_job_out() {
     let rig = start().await;
-    rig.console.0.set(Mood::Away);
+    rig.console.mood.set(Mood::Away);
     assert_eq!(post(rig.addr, job("a").to_string()).await.status, 202);
 }
 
@@ -249,8 +249,29 @@ async fn an_unknown_job_is_not_found() {
 #[tokio::test]
 async fn a_job_cannot_be_shown_while_the_store_is_away() {
     let rig = start().await;
-    rig.console.0.set(Mood::Away);
+    rig.console.mood.set(Mood::Away);
     let answer = get(rig.addr, "/jobs/known").await;
     assert_eq!((answer.status, answer.code().as_str()), (503, "store_unavailable"));
     assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_waiting_job_says_why_and_until_when() {
+    let rig = start().await;
+    let pending = async |id: &str| {
+        get(rig.addr, &format!("/jobs/{id}")).await.json().pointer("/pending").cloned().unwrap()
+    };
+    let due = json!({"at": "2026-11-24T13:00:00Z", "estimated": false});
+    assert_eq!(
+        pending("due").await,
+        json!({"reason": "scheduled", "limit_key": null, "due_at": "2026-11-24T13:00:00Z", "ahead": null, "until": due})
+    );
+    let inline = pending("inline").await;
+    assert_eq!((&inline["limit_key"], &inline["ahead"]), (&json!("esp:sandbox/per:s"), &json!(120)));
+    assert_eq!((&inline["due_at"], &inline["until"]["estimated"]), (&json!(null), &json!(true)));
+    assert!(inline["until"]["at"].as_str().unwrap().ends_with('Z'), "{inline}");
+    assert_eq!(pending("held").await["until"], json!(null));
+    // Without the estimate the rest is told all the same.
+    rig.store.mood.set(Mood::Away);
+    assert_eq!(pending("inline").await["until"], json!(null));
 }

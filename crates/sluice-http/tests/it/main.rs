@@ -7,5 +7,7 @@ mod connections;
 mod fakes;
 mod hostile;
 mod jobs;
+mod orders;
 mod rig;
+mod store;
 mod system;

@@ -6,20 +6,34 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluice_config::Config;
-use sluice_engine::{Breakers, Clock, Health, Intake, Plan, SystemClock};
+use sluice_engine::{Breakers, Clock, Health, Intake, LivePlan, Overview, Plan, SystemClock};
 use sluice_http::{Access, AppState, HttpServer, InFlight, Limits};
 use sluice_telemetry::{Dependency, Metrics};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::fakes::{FakeConsole, FakeOutbox, Moody};
+use crate::fakes::{FakeConsole, FakeOutbox};
+use crate::store::FakeStore;
+
+/// Two ESPs, one with a limit.
+const CONFIG: &str = "
+[[esp]]
+name = 'sandbox'
+kind = 'sandbox'
+limits = ['100/s']
+
+[[esp]]
+name = 'spare'
+kind = 'sandbox'
+";
 
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Rig {
     pub(crate) addr: SocketAddr,
     pub(crate) console: Arc<FakeConsole>,
+    pub(crate) store: Arc<FakeStore>,
     pub(crate) outbox: Arc<FakeOutbox>,
     pub(crate) health: Arc<Health>,
     pub(crate) draining: CancellationToken,
@@ -55,9 +69,11 @@ pub(crate) async fn start() -> Rig {
 }
 
 pub(crate) async fn start_with(setup: Setup) -> Rig {
-    let console = Arc::new(FakeConsole(Moody::new()));
+    let console = Arc::new(FakeConsole::new());
+    let store = Arc::new(FakeStore::new());
     let outbox = Arc::new(FakeOutbox::new());
-    let plan = Arc::new(Plan::of(&Config::default()));
+    let config = Config::load(CONFIG, &[], &|_| Err(String::new())).unwrap();
+    let plan = Arc::new(Plan::of(&config));
     let metrics = Arc::new(Metrics::new("1.2.3").unwrap());
     let health = Arc::new(Health::new(Arc::clone(&metrics)));
     health.up(Dependency::Queue);
@@ -66,9 +82,17 @@ pub(crate) async fn start_with(setup: Setup) -> Rig {
     let breakers =
         setup.worker.then(|| Arc::new(Breakers::new(&plan, Arc::clone(&clock), Arc::clone(&metrics))));
     let draining = CancellationToken::new();
+    let live = Arc::new(LivePlan::new(plan));
+    let overview = Overview::new(
+        Arc::clone(&live),
+        Arc::clone(&store) as _,
+        Arc::clone(&store) as _,
+        Arc::clone(&store) as _,
+    );
     let state = AppState {
-        intake: Intake::new(plan, Arc::clone(&outbox) as _, Arc::clone(&console) as _),
+        intake: Intake::new(live, Arc::clone(&outbox) as _, Arc::clone(&console) as _),
         console: Arc::clone(&console) as _,
+        overview,
         health: Arc::clone(&health),
         metrics,
         breakers,
@@ -83,7 +107,7 @@ pub(crate) async fn start_with(setup: Setup) -> Rig {
     let addr = server.local_addr();
     let stop = CancellationToken::new();
     let served = TaskTracker::new().spawn(server.serve(stop.clone()));
-    Rig { addr, console, outbox, health, draining, stop, served }
+    Rig { addr, console, store, outbox, health, draining, stop, served }
 }
 
 impl Rig {

@@ -1,6 +1,7 @@
 //! Health, readiness, metrics and status; and what is no route.
 
 use serde_json::json;
+use sluice_policy::{Presence, Report};
 use sluice_telemetry::Dependency;
 
 use crate::client::{call, get};
@@ -10,7 +11,7 @@ use crate::rig::{Setup, start, start_with};
 #[tokio::test]
 async fn health_tells_the_version_and_asks_nobody() {
     let rig = start().await;
-    rig.console.0.set(Mood::Hangs);
+    rig.console.mood.set(Mood::Hangs);
     rig.health.down(Dependency::Store, &std::fmt::Error);
     let answer = get(rig.addr, "/health").await;
     assert_eq!(answer.status, 200);
@@ -25,17 +26,19 @@ async fn ready_names_the_part_that_is_not() {
     let answer = get(rig.addr, "/ready").await;
     assert_eq!(answer.status, 200);
     insta::assert_snapshot!(
-        answer.body,
-        @r#"{"ready":true,"parts":[{"name":"queue","ready":true},{"name":"store","ready":true}]}"#
+        answer.body.replace("},{", "},\n{"),
+        @r#"
+    {"ready":true,"parts":[{"name":"queue","ready":true,"needed":true},
+    {"name":"store","ready":true,"needed":true},
+    {"name":"configuration","ready":true,"needed":false}]}
+    "#
     );
 
     rig.health.down(Dependency::Store, &std::fmt::Error);
     let answer = get(rig.addr, "/ready").await;
-    assert_eq!(answer.status, 503);
-    insta::assert_snapshot!(
-        answer.body,
-        @r#"{"ready":false,"parts":[{"name":"queue","ready":true},{"name":"store","ready":false}]}"#
-    );
+    let json = answer.json();
+    assert_eq!((answer.status, &json["ready"]), (503, &json!(false)));
+    assert_eq!(json["parts"][1], json!({"name": "store", "ready": false, "needed": true}));
 
     rig.health.up(Dependency::Store);
     rig.health.down(Dependency::Queue, &std::fmt::Error);
@@ -49,7 +52,7 @@ async fn a_process_that_drains_is_alive_but_not_ready() {
     rig.draining.cancel();
     let answer = get(rig.addr, "/ready").await;
     assert_eq!(answer.status, 503);
-    assert_eq!(answer.json()["parts"][2], json!({"name": "draining", "ready": false}));
+    assert_eq!(answer.json()["parts"][3], json!({"name": "draining", "ready": false, "needed": true}));
     assert_eq!(get(rig.addr, "/health").await.status, 200);
 }
 
@@ -78,13 +81,20 @@ async fn system_status_has_the_process_and_the_counts() {
     "uptime_seconds":0,
     "ready":true,
     "parts":[{"name":"queue",
-    "ready":true},{"name":"store",
-    "ready":true}],
+    "ready":true,
+    "needed":true},{"name":"store",
+    "ready":true,
+    "needed":true},{"name":"configuration",
+    "ready":true,
+    "needed":false}],
     "in_flight":7,
     "counts":{"jobs":{"accepted":3},
     "pending":{"limit":2},
     "dead":{},
-    "suppressions":1}}
+    "suppressions":1},
+    "fleet":{"replicas":[],
+    "configs_agree":true,
+    "campaigns":[]}}
     "#
     );
 }
@@ -92,31 +102,137 @@ async fn system_status_has_the_process_and_the_counts() {
 #[tokio::test]
 async fn system_status_goes_without_counts_when_the_store_is_away() {
     let rig = start().await;
-    rig.console.0.set(Mood::Away);
+    rig.console.mood.set(Mood::Away);
     let answer = get(rig.addr, "/system/status").await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.json()["counts"], json!(null));
 }
 
 #[tokio::test]
-async fn esp_status_shows_every_breaker() {
+async fn esp_status_shows_the_fleet_and_this_process() {
     let rig = start().await;
     let answer = get(rig.addr, "/esp/status").await;
     assert_eq!(answer.status, 200);
-    let status = answer.json();
-    assert_eq!(status["worker"], json!(true));
-    assert_eq!(status["esps"], json!([{"esp": "sandbox", "state": "closed", "open_for_ms": null}]));
+    insta::assert_snapshot!(answer.body.replace(",\"", ",\n\""), @r#"
+    {"esps":[{"name":"sandbox",
+    "breaker":{"state":"closed",
+    "forced":null,
+    "open_for_ms":null,
+    "trips":0,
+    "probing":0},
+    "brakes":[],
+    "in_flight":0,
+    "rates":{},
+    "recent":{},
+    "quotas":[{"key":"esp:sandbox/per:s",
+    "spec":"100/s",
+    "used":0,
+    "left":100,
+    "resets_in_ms":null}],
+    "warm_up":[]},{"name":"spare",
+    "breaker":{"state":"closed",
+    "forced":null,
+    "open_for_ms":null,
+    "trips":0,
+    "probing":0},
+    "brakes":[],
+    "in_flight":0,
+    "rates":{},
+    "recent":{},
+    "quotas":[],
+    "warm_up":[]}],
+    "here":[{"esp":"sandbox",
+    "state":"closed",
+    "open_for_ms":null,
+    "forced":null,
+    "weight":1.0},{"esp":"spare",
+    "state":"closed",
+    "open_for_ms":null,
+    "forced":null,
+    "weight":1.0}]}
+    "#);
 
     let rig = start_with(Setup { worker: false, ..Setup::default() }).await;
-    let answer = get(rig.addr, "/esp/status").await;
-    assert_eq!((answer.status, answer.json()), (200, json!({"worker": false, "esps": []})));
+    let status = get(rig.addr, "/esp/status").await.json();
+    assert_eq!((&status["here"], status["esps"].as_array().unwrap().len()), (&json!([]), 2));
+}
+
+#[tokio::test]
+async fn what_only_the_store_knows_is_null_while_it_is_away() {
+    let rig = start().await;
+    rig.store.mood.set(Mood::Away);
+    let esps = get(rig.addr, "/esp/status").await;
+    assert_eq!((esps.status, &esps.json()["esps"]), (200, &json!(null)));
+    assert_eq!(esps.json()["here"][0]["state"], json!("closed"));
+    let system = get(rig.addr, "/system/status").await;
+    assert_eq!((system.status, &system.json()["fleet"]), (200, &json!(null)));
+}
+
+#[tokio::test]
+async fn system_status_has_the_fleet() {
+    let rig = start().await;
+    let presence = |digest: &str| {
+        let config_digest = digest.to_owned();
+        Some(Presence { version: "1.2.3".to_owned(), config_digest, works: true, ..Presence::default() })
+    };
+    for (name, digest) in [("a", "x"), ("b", "y")] {
+        rig.store.report(&Report {
+            replica: name.to_owned(),
+            presence: presence(digest),
+            ..Report::default()
+        });
+    }
+    let fleet = get(rig.addr, "/system/status").await.json()["fleet"].clone();
+    assert_eq!(fleet["configs_agree"], json!(false));
+    let replica = json!({
+        "name": "a", "version": "1.2.3", "config_digest": "x", "up_seconds": 0, "seen_ago_ms": 0, "works": true,
+        "in_flight": 0,
+    });
+    assert_eq!((&fleet["replicas"][0], fleet["replicas"].as_array().unwrap().len()), (&replica, 2));
+}
+
+#[tokio::test]
+async fn rate_limits_are_told_with_what_waits() {
+    let rig = start().await;
+    let answer = get(rig.addr, "/rate-limits/status").await;
+    assert_eq!(answer.status, 200);
+    insta::assert_snapshot!(answer.body.replace(",\"", ",\n\""), @r#"
+    {"limits":[{"key":"esp:sandbox/per:s",
+    "scope":"esp:sandbox",
+    "spec":"100/s",
+    "configured":"100/s",
+    "edited_by":null,
+    "edited_at":null,
+    "kind":"rate",
+    "used":0,
+    "left":100,
+    "next_slot_in_ms":0,
+    "resets_in_ms":null,
+    "parked":120,
+    "oldest":"2026-12-01T12:00:00Z",
+    "waiting":0,
+    "holders":{},
+    "brake":null,
+    "ramp":null}],
+    "per_domain":[],
+    "waiting_by_reason":{"esp_limit":120},
+    "left_out":0}
+    "#);
+}
+
+#[tokio::test]
+async fn the_api_describes_itself() {
+    let rig = start().await;
+    let answer = get(rig.addr, "/openapi.json").await;
+    assert_eq!((answer.status, &answer.body), (200, &sluice_http::openapi()));
+    assert_eq!(answer.json()["openapi"], json!("3.1.0"));
+    assert_eq!(answer.json()["info"]["version"], json!(env!("CARGO_PKG_VERSION")));
 }
 
 #[tokio::test]
 async fn what_is_no_route_is_told_in_json_and_never_redirected() {
     let rig = start().await;
-    for path in ["/", "/health/", "//health", "/jobs/", "/jobs/a/b", "/rate-limits/status", "/%00", "/HEALTH"]
-    {
+    for path in ["/", "/health/", "//health", "/jobs/", "/jobs/a/b", "/rate-limits", "/%00", "/HEALTH"] {
         let answer = get(rig.addr, path).await;
         assert_eq!((answer.status, answer.header("location")), (404, None), "{path}");
     }
@@ -137,6 +253,9 @@ async fn a_wrong_method_is_told_in_json_with_the_right_ones() {
         ("POST", "/health", "get,head"),
         ("DELETE", "/jobs/known", "get,head"),
         ("PUT", "/esp/status", "get,head"),
+        ("PUT", "/rate-limits/status", "get,head"),
+        ("GET", "/rate-limits/esp:sandbox/per:s", "put,delete"),
+        ("GET", "/esp/sandbox/breaker", "post"),
         ("BREW", "/system/status", "get,head"),
     ] {
         let answer = call(rig.addr, method, path, &[]).await;
@@ -152,10 +271,10 @@ async fn a_wrong_method_is_told_in_json_with_the_right_ones() {
 #[tokio::test]
 async fn a_panic_is_an_answer_and_the_next_request_is_served() {
     let rig = start().await;
-    rig.console.0.set(Mood::Panics);
+    rig.console.mood.set(Mood::Panics);
     let answer = get(rig.addr, "/jobs/known").await;
     assert_eq!((answer.status, answer.code().as_str()), (500, "internal"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
-    rig.console.0.set(Mood::Well);
+    rig.console.mood.set(Mood::Well);
     assert_eq!(get(rig.addr, "/jobs/known").await.status, 200);
 }
