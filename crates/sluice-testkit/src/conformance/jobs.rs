@@ -47,6 +47,7 @@ pub fn parked(id: &JobId, due: Due, reason: WaitReason, attempt: u32) -> Parked 
         pool: sluice_types::PoolName::default(),
         class: Class::Bulk,
         domain: "gmail.com".to_owned(),
+        group: "gmail".parse().expect("a name"),
         due,
         reason,
         limit_key: None,
@@ -57,6 +58,15 @@ pub fn parked(id: &JobId, due: Due, reason: WaitReason, attempt: u32) -> Parked 
             ..Passport::default()
         },
     }
+}
+
+/// A parked copy of `id` in the line of `key`, first seen `seen_s` seconds after the epoch.
+#[must_use]
+pub fn in_line(id: &JobId, key: &str, seen_s: i64) -> Parked {
+    let mut job = parked(id, Due::InLine, WaitReason::GroupLimit, 1);
+    job.limit_key = Some(key.to_owned());
+    job.passport.first_seen = Some(Timestamp::from_micros(seen_s * 1_000_000));
+    job
 }
 
 /// The result `outcome` of attempt `attempt`.

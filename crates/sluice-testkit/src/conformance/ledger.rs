@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_engine::{
-    ClaimVerdict, Console, DeadLetter, Due, Intent, Ledger, NextStep, ParkVerdict, RecordVerdict,
+    ClaimVerdict, Console, DeadLetter, Due, DueQuery, Intent, Ledger, NextStep, ParkVerdict, RecordVerdict,
     SuppressionEntry,
 };
 use sluice_types::{Category, JobId, JobState, Outcome, Refusal, RefusalReason, WaitReason};
@@ -36,16 +36,29 @@ impl Store {
         self.console.job(id).await.unwrap().unwrap().state
     }
 
-    async fn due_ids(&self) -> Vec<JobId> {
-        match self.ledger.due(100).await.unwrap() {
-            None => Vec::new(),
-            Some(batch) => batch.jobs().iter().map(|job| job.id.clone()).collect(),
-        }
+    /// What is due now; it is due again when this returns.
+    pub(super) async fn due_ids(&self) -> Vec<JobId> {
+        self.due_ids_of(&up_to(100)).await
+    }
+
+    /// The same for any query.
+    pub(super) async fn due_ids_of(&self, query: &DueQuery) -> Vec<JobId> {
+        let Some(batch) = self.ledger.due(query).await.unwrap() else {
+            return Vec::new();
+        };
+        let ids = batch.jobs().iter().map(|job| job.id.clone()).collect();
+        batch.published(&[]).await.unwrap();
+        ids
     }
 }
 
-const SOON: Due = Due::In(Duration::ZERO);
-const LATER: Due = Due::In(Duration::from_secs(600));
+/// The wish for due jobs of any lane.
+pub(super) fn up_to(max: u32) -> DueQuery {
+    DueQuery { max, ..DueQuery::default() }
+}
+
+pub(super) const SOON: Due = Due::In(Duration::ZERO);
+pub(super) const LATER: Due = Due::In(Duration::from_secs(600));
 
 /// Only the first of two claims goes.
 pub async fn a_new_job_is_claimed_once(store: Store) {
@@ -122,7 +135,7 @@ pub async fn a_deferred_job_waits_and_is_claimed_with_its_next_number(store: Sto
     assert_eq!(store.record_one(deferred(&id, 1, SOON)).await, RecordVerdict::Recorded);
     assert_eq!(store.state(&id).await, "deferred");
     assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Done);
-    let batch = store.ledger.due(100).await.unwrap().expect("the retry is due");
+    let batch = store.ledger.due(&up_to(100)).await.unwrap().expect("the retry is due");
     assert_eq!(batch.jobs()[0].passport.attempt, 2);
     batch.published(std::slice::from_ref(&id)).await.unwrap();
     assert!(store.due_ids().await.is_empty());
@@ -218,12 +231,12 @@ pub async fn what_is_due_is_hidden_until_it_is_published_or_dropped(store: Store
     let (one, two) = (fresh_id("one"), fresh_id("two"));
     store.ledger.park(&[parked(&one, SOON, WaitReason::Retry, 1)]).await.unwrap();
     store.ledger.park(&[parked(&two, SOON, WaitReason::Retry, 3)]).await.unwrap();
-    let batch = store.ledger.due(100).await.unwrap().unwrap();
+    let batch = store.ledger.due(&up_to(100)).await.unwrap().unwrap();
     assert_eq!(batch.jobs().len(), 2);
     assert!(store.due_ids().await.is_empty(), "hidden while it is held");
     drop(batch);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let batch = store.ledger.due(100).await.unwrap().expect("visible again");
+    let batch = store.ledger.due(&up_to(100)).await.unwrap().expect("visible again");
     let job = batch.jobs().iter().find(|job| job.id == two).unwrap();
     assert_eq!(
         (job.passport.attempt, job.domain.as_str(), &job.body[..]),

@@ -1,7 +1,8 @@
 //! One suite for every adapter of the ports: what the engine relies on, case by case.
 //!
-//! An adapter's tests call [`crate::ledger_conformance!`], [`crate::queue_conformance!`] and
-//! [`crate::slots_conformance!`] with a function that makes a fresh store; each case becomes a test of its own.
+//! An adapter's tests call [`crate::ledger_conformance!`], [`crate::lines_conformance!`],
+//! [`crate::queue_conformance!`], [`crate::slots_conformance!`] and [`crate::fleet_conformance!`] with a function that
+//! makes a fresh store; each case becomes a test of its own.
 #![expect(
     clippy::missing_panics_doc,
     clippy::unwrap_used,
@@ -10,8 +11,10 @@
     reason = "a case that does not hold has to fail"
 )]
 
+pub mod fleet;
 pub mod jobs;
 pub mod ledger;
+pub mod lines;
 pub mod queue;
 pub mod slots;
 
@@ -65,6 +68,36 @@ macro_rules! ledger_conformance {
     };
 }
 
+/// The cases of parked jobs: lines, turns, and whole campaigns.
+#[macro_export]
+macro_rules! lines_conformance {
+    ($make:path) => {
+        $crate::conformance_cases!(
+            lines,
+            $make,
+            [
+                a_job_in_line_is_not_due,
+                a_held_job_is_in_no_line,
+                a_parked_job_keeps_its_group,
+                waiting_lists_each_line,
+                a_line_is_released_first_seen_first,
+                what_is_released_is_hidden_until_it_is_published_or_dropped,
+                several_lines_are_released_in_one_call,
+                a_job_in_line_knows_how_many_go_before_it,
+                full_lanes_are_left_alone,
+                paused_campaigns_are_left_alone,
+                tenants_take_turns,
+                a_weight_of_two_gets_twice_the_turns,
+                campaigns_of_a_tenant_share_its_turns,
+                a_hungry_tenant_fills_the_batch_alone,
+                no_tenant_starves_among_many,
+                a_woken_campaign_is_due_at_once,
+                a_large_campaign_is_woken_whole,
+            ]
+        );
+    };
+}
+
 /// The cases of `Inbox` and `Outbox`.
 #[macro_export]
 macro_rules! queue_conformance {
@@ -101,6 +134,36 @@ macro_rules! slots_conformance {
                 several_limits_are_leased_in_one_call,
                 an_edit_keeps_what_was_spent,
                 lessees_at_the_same_time_never_exceed,
+                a_share_of_a_count_is_kept_for_urgent_jobs,
+                a_brake_slows,
+                a_brake_lends_no_burst,
+                slots_given_back_are_leased_again,
+                slots_of_an_earlier_lease_lapse,
+                a_count_is_given_back_within_its_sub_bucket,
+                a_look_tells_how_a_count_stands,
+                a_look_tells_how_a_bucket_stands,
+                a_look_leases_nothing,
+            ]
+        );
+    };
+}
+
+/// The cases of `Fleet`.
+#[macro_export]
+macro_rules! fleet_conformance {
+    ($make:path) => {
+        $crate::conformance_cases!(
+            fleet,
+            $make,
+            [
+                replicas_see_each_other,
+                a_replica_that_leaves_is_gone,
+                an_edit_is_seen_by_every_replica,
+                an_order_can_be_taken_back,
+                a_repeated_report_is_harmless,
+                a_look_changes_nothing,
+                exchanges_at_the_same_time_lose_nothing,
+                hostile_names_are_kept_as_they_are,
             ]
         );
     };

@@ -1,0 +1,307 @@
+//! Cases of parked jobs: lines under a limit, turns of tenants, and whole campaigns.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sluice_engine::{Due, DueBatch, DueQuery, Parked, PendingJob, WaitingKey};
+use sluice_types::{JobId, Timestamp, WaitReason};
+
+use super::jobs::{fresh_id, in_line, parked};
+use super::ledger::{LATER, SOON, Store, up_to};
+
+/// Longest wait for the rows of a batch that was dropped.
+const VISIBLE_AGAIN: Duration = Duration::from_secs(10);
+
+impl Store {
+    async fn park(&self, jobs: &[Parked]) {
+        self.ledger.park(jobs).await.unwrap();
+    }
+
+    async fn release(&self, counts: &[(&str, u32)]) -> Option<Box<dyn DueBatch>> {
+        let counts: Vec<(String, u32)> =
+            counts.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect();
+        self.ledger.release(&counts, &[]).await.unwrap()
+    }
+
+    /// Parks `count` due jobs of a tenant's campaign.
+    async fn park_due(&self, tenant: &str, campaign: &str, count: usize) {
+        let job = |_| Parked { campaign: campaign.parse().ok(), ..of(tenant, SOON) };
+        self.park(&(0..count).map(job).collect::<Vec<_>>()).await;
+    }
+
+    /// How many jobs of each tenant are in one batch. Ids begin with the tenant's name.
+    async fn turns(&self, query: &DueQuery) -> BTreeMap<String, usize> {
+        let batch = self.ledger.due(query).await.unwrap();
+        let mut turns = BTreeMap::new();
+        for id in ids(batch.as_deref()) {
+            let tenant = id.as_str().split('-').next().unwrap_or_default().to_owned();
+            *turns.entry(tenant).or_default() += 1;
+        }
+        turns
+    }
+}
+
+/// A job of `tenant` whose id begins with its name.
+fn of(tenant: &str, due: Due) -> Parked {
+    Parked { tenant: tenant.parse().unwrap(), ..parked(&fresh_id(tenant), due, WaitReason::Retry, 1) }
+}
+
+fn ids(batch: Option<&dyn DueBatch>) -> Vec<JobId> {
+    batch.map(DueBatch::jobs).unwrap_or_default().iter().map(|job: &PendingJob| job.id.clone()).collect()
+}
+
+fn some_ids<const N: usize>(name: &str) -> [JobId; N] {
+    std::array::from_fn(|_| fresh_id(name))
+}
+
+/// It goes when its turn comes, not by the clock.
+pub async fn a_job_in_line_is_not_due(store: Store) {
+    let id = fresh_id("job");
+    store.park(&[in_line(&id, "group:gmail/per:h", 1)]).await;
+    assert!(store.due_ids().await.is_empty());
+    let pending = store.console.job(&id).await.unwrap().unwrap().pending.unwrap();
+    assert_eq!((pending.reason.as_str(), pending.due_at), ("group_limit", None));
+    assert_eq!((pending.limit_key.as_deref(), pending.ahead), (Some("group:gmail/per:h"), Some(0)));
+    assert_eq!(store.console.status().await.unwrap().pending.get("group_limit"), Some(&1));
+}
+
+/// Even one that names a limit.
+pub async fn a_held_job_is_in_no_line(store: Store) {
+    let [held, timed] = some_ids("job");
+    store.park(&[Parked { due: Due::Held, ..in_line(&held, "k", 1) }]).await;
+    store.park(&[Parked { due: LATER, ..in_line(&timed, "k", 1) }]).await;
+    assert_eq!(store.ledger.waiting(10, 10_000).await.unwrap(), []);
+    assert!(store.release(&[("k", 10)]).await.is_none());
+    for id in [held, timed] {
+        assert_eq!(store.console.job(&id).await.unwrap().unwrap().pending.unwrap().ahead, None);
+    }
+}
+
+/// The relay needs it for the lane.
+pub async fn a_parked_job_keeps_its_group(store: Store) {
+    let [due, waiting] = some_ids("job");
+    store.park(&[Parked { due: SOON, ..in_line(&due, "k", 1) }, in_line(&waiting, "k", 1)]).await;
+    let batches = [store.ledger.due(&up_to(9)).await.unwrap(), store.release(&[("k", 9)]).await];
+    for (batch, id) in batches.iter().zip([due, waiting]) {
+        let [job] = batch.as_ref().unwrap().jobs() else { panic!("one job") };
+        assert_eq!((job.id.clone(), job.group.as_str(), job.domain.as_str()), (id, "gmail", "gmail.com"));
+    }
+}
+
+/// In key order, with how many and since when.
+pub async fn waiting_lists_each_line(store: Store) {
+    assert_eq!(store.ledger.waiting(10, 10_000).await.unwrap(), []);
+    let line = |key: &str, jobs, oldest_s: i64| WaitingKey {
+        key: key.to_owned(),
+        jobs,
+        oldest: Timestamp::from_micros(oldest_s * 1_000_000),
+    };
+    let [a, b, c, d] = some_ids("job");
+    store.park(&[in_line(&a, "esp:z/per:s", 7), in_line(&b, "domain:a.example/per:h", 9)]).await;
+    store.park(&[in_line(&c, "esp:z/per:s", 5), in_line(&d, "esp:z/per:s", 6)]).await;
+    let lines = [line("domain:a.example/per:h", 1, 9), line("esp:z/per:s", 3, 5)];
+    assert_eq!(store.ledger.waiting(10, 10_000).await.unwrap(), lines);
+    assert_eq!(store.ledger.waiting(1, 10_000).await.unwrap(), lines[..1]);
+    let batch = store.release(&[("domain:a.example/per:h", 1)]).await.unwrap();
+    batch.published(&[b]).await.unwrap();
+    assert_eq!(store.ledger.waiting(10, 10_000).await.unwrap(), lines[1..]);
+}
+
+/// Whoever was parked first.
+pub async fn a_line_is_released_first_seen_first(store: Store) {
+    let line: [JobId; 5] = some_ids("job");
+    for (id, seen_s) in line.iter().rev().zip([5, 4, 3, 2, 1]) {
+        store.park(&[in_line(id, "k", seen_s)]).await;
+    }
+    let first = store.release(&[("k", 2)]).await;
+    assert_eq!(ids(first.as_deref()), line[..2]);
+    first.unwrap().published(&line[..2]).await.unwrap();
+    assert_eq!(ids(store.release(&[("k", 9)]).await.as_deref()), line[2..]);
+}
+
+/// Two relays never release the same job, and a crash between loses nothing.
+pub async fn what_is_released_is_hidden_until_it_is_published_or_dropped(store: Store) {
+    let line: [JobId; 3] = some_ids("job");
+    let jobs: Vec<Parked> = line.iter().zip(1..).map(|(id, seen_s)| in_line(id, "k", seen_s)).collect();
+    store.park(&jobs).await;
+    let first = store.release(&[("k", 2)]).await;
+    assert_eq!(ids(first.as_deref()), line[..2]);
+    let second = store.release(&[("k", 2)]).await;
+    assert_eq!(ids(second.as_deref()), line[2..], "the first two are hidden");
+    second.unwrap().published(&line[2..]).await.unwrap();
+    drop(first);
+    let again = async {
+        loop {
+            match store.release(&[("k", 5)]).await {
+                Some(batch) if batch.jobs().len() == 2 => return batch,
+                Some(_) | None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let again = tokio::time::timeout(VISIBLE_AGAIN, again).await.expect("visible again");
+    again.published(&line[..1]).await.unwrap();
+    assert_eq!(ids(store.release(&[("k", 5)]).await.as_deref()), line[1..2], "not confirmed");
+}
+
+/// Each up to its own count; a key without a line is no fault.
+pub async fn several_lines_are_released_in_one_call(store: Store) {
+    let [a, b, c, d] = some_ids("job");
+    store.park(&[in_line(&a, "x", 1), in_line(&b, "x", 3), in_line(&c, "y", 2), in_line(&d, "z", 1)]).await;
+    let batch = store.release(&[("y", 5), ("nothing", 5), ("x", 1), ("z", 0)]).await;
+    assert_eq!(ids(batch.as_deref()), [a, c]);
+    assert!(store.release(&[]).await.is_none());
+}
+
+/// For `sluice why`.
+pub async fn a_job_in_line_knows_how_many_go_before_it(store: Store) {
+    let [a, b, c, other] = some_ids("job");
+    store
+        .park(&[in_line(&c, "k", 9), in_line(&a, "k", 1), in_line(&b, "k", 5), in_line(&other, "l", 4)])
+        .await;
+    for (id, ahead) in [(a, 0), (b, 1), (c, 2), (other, 0)] {
+        let pending = store.console.job(&id).await.unwrap().unwrap().pending.unwrap();
+        assert_eq!(pending.ahead, Some(ahead));
+    }
+}
+
+/// What is in a lane cannot be overtaken, so it is not filled further.
+pub async fn full_lanes_are_left_alone(store: Store) {
+    let outlook = |job: Parked| Parked { group: "outlook".parse().unwrap(), ..job };
+    let [a, b, c, d] = some_ids("job");
+    store
+        .park(&[
+            Parked { due: SOON, ..in_line(&a, "k", 1) },
+            outlook(Parked { due: SOON, ..in_line(&b, "k", 1) }),
+        ])
+        .await;
+    store.park(&[in_line(&c, "k", 1), outlook(in_line(&d, "k", 2))]).await;
+    let full = vec!["default.bulk.gmail".parse().unwrap(), "default.transactional.outlook".parse().unwrap()];
+    for max in [9, 1] {
+        let due = store.due_ids_of(&DueQuery { full: full.clone(), ..up_to(max) }).await;
+        assert_eq!(due, std::slice::from_ref(&b), "up to {max}");
+    }
+    let counts = [("k".to_owned(), 1)];
+    assert_eq!(ids(store.ledger.release(&counts, &full).await.unwrap().as_deref()), [d]);
+}
+
+/// The campaign of one tenant, not that of the same name of another.
+pub async fn paused_campaigns_are_left_alone(store: Store) {
+    let spring = |tenant: &str| Parked { campaign: "spring".parse().ok(), ..of(tenant, SOON) };
+    let jobs = [spring("acme"), spring("other"), of("acme", SOON)];
+    store.park(&jobs).await;
+    for max in [9, 2] {
+        let paused = vec![("acme".to_owned(), "spring".to_owned())];
+        let mut due = store.due_ids_of(&DueQuery { paused, ..up_to(max) }).await;
+        due.sort_unstable();
+        assert_eq!(due, [jobs[2].id.clone(), jobs[1].id.clone()], "up to {max}");
+    }
+}
+
+/// However long the backlog of one of them is.
+pub async fn tenants_take_turns(store: Store) {
+    store.park_due("big", "", 500).await;
+    store.park_due("small", "", 40).await;
+    store.park_due("tiny", "", 40).await;
+    let turns = store.turns(&up_to(30)).await;
+    assert!(turns.len() == 3 && turns.values().all(|n| (8..=12).contains(n)), "{turns:?}");
+    assert_eq!(turns.values().sum::<usize>(), 30);
+}
+
+/// As configured.
+pub async fn a_weight_of_two_gets_twice_the_turns(store: Store) {
+    for tenant in ["double", "one", "other"] {
+        store.park_due(tenant, "", 100).await;
+    }
+    let turns = store.turns(&DueQuery { weights: vec![("double".parse().unwrap(), 2)], ..up_to(40) }).await;
+    assert!((18..=22).contains(&turns["double"]), "{turns:?}");
+    assert!((8..=12).contains(&turns["one"]) && (8..=12).contains(&turns["other"]), "{turns:?}");
+}
+
+/// Many campaigns do not make a tenant's turns more.
+pub async fn campaigns_of_a_tenant_share_its_turns(store: Store) {
+    for campaign in ["spring", "summer", "autumn", "winter"] {
+        store.park_due("many", campaign, 50).await;
+    }
+    store.park_due("single", "", 50).await;
+    let batch = store.ledger.due(&up_to(40)).await.unwrap();
+    let of_many = ids(batch.as_deref()).iter().filter(|id| id.as_str().starts_with("many")).count();
+    assert!((18..=22).contains(&of_many), "{of_many}");
+    drop(batch);
+}
+
+/// Turns that nobody wants are not lost.
+pub async fn a_hungry_tenant_fills_the_batch_alone(store: Store) {
+    store.park_due("big", "spring", 100).await;
+    store.park_due("small", "", 1).await;
+    store.park_due("tiny", "", 1).await;
+    let turns = store.turns(&up_to(30)).await;
+    let expected = [("big", 28), ("small", 1), ("tiny", 1)].map(|(tenant, n)| (tenant.to_owned(), n));
+    assert_eq!(turns, BTreeMap::from(expected));
+}
+
+/// More tenants than a batch has room for: each has its turn before long.
+pub async fn no_tenant_starves_among_many(store: Store) {
+    let jobs: Vec<Parked> =
+        (0..60).flat_map(|n| [of(&format!("t{n}"), SOON), of(&format!("t{n}"), SOON)]).collect();
+    store.park(&jobs).await;
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(batch) = store.ledger.due(&up_to(12)).await.unwrap() {
+        assert!(batch.jobs().len() <= 12);
+        let published = ids(Some(&*batch));
+        batch.published(&published).await.unwrap();
+        for id in published {
+            assert!(seen.insert(id), "published twice");
+        }
+    }
+    assert_eq!(seen.len(), 120);
+}
+
+/// In line, by time or held: all but what nobody knows the outcome of.
+pub async fn a_woken_campaign_is_due_at_once(store: Store) {
+    let spring =
+        |job: Parked| Parked { campaign: "spring".parse().ok(), tenant: "acme".parse().unwrap(), ..job };
+    let [a, b, c, d, unknown, others] = some_ids("job");
+    let woken = [
+        spring(in_line(&a, "campaign:acme/spring", 1)),
+        spring(in_line(&b, "group:gmail/per:h", 1)),
+        spring(parked(&c, LATER, WaitReason::Retry, 2)),
+        spring(parked(&d, Due::Held, WaitReason::CampaignPaused, 1)),
+    ];
+    let left = [
+        spring(parked(&unknown, Due::Held, WaitReason::Unknown, 2)),
+        spring(parked(&fresh_id("unknown"), LATER, WaitReason::Unknown, 2)),
+        Parked { tenant: "other".parse().unwrap(), ..spring(in_line(&others, "group:gmail/per:h", 1)) },
+        Parked { campaign: None, ..spring(in_line(&fresh_id("none"), "group:gmail/per:h", 1)) },
+        Parked { campaign: "autumn".parse().ok(), ..spring(in_line(&fresh_id("autumn"), "k", 1)) },
+    ];
+    store.park(&woken).await;
+    store.park(&left).await;
+    let (tenant, campaign) = ("acme".parse().unwrap(), "spring".parse().unwrap());
+    assert_eq!(store.console.wake_campaign(&tenant, &campaign).await.unwrap(), 4);
+    let mut due = store.due_ids().await;
+    due.sort_unstable();
+    let mut expected = [a, b, c, d];
+    expected.sort_unstable();
+    assert_eq!(due, expected);
+    let pending = store.console.job(&expected[0]).await.unwrap().unwrap().pending.unwrap();
+    assert_eq!((pending.limit_key, pending.ahead), (None, None));
+    assert_eq!(store.console.wake_campaign(&tenant, &campaign).await.unwrap(), 0, "nothing is left to wake");
+    let keys: Vec<String> =
+        store.ledger.waiting(9, 10_000).await.unwrap().into_iter().map(|line| line.key).collect();
+    assert_eq!(keys, ["group:gmail/per:h", "k"]);
+}
+
+/// In as many statements as it takes.
+pub async fn a_large_campaign_is_woken_whole(store: Store) {
+    let spring = |job: Parked| Parked { campaign: "spring".parse().ok(), ..job };
+    let jobs = |n: i64| spring(in_line(&fresh_id("job"), "k", n));
+    for _ in 0..6 {
+        store.park(&(0..1000).map(jobs).collect::<Vec<_>>()).await;
+    }
+    let later = |_| spring(parked(&fresh_id("job"), LATER, WaitReason::Retry, 2));
+    store.park(&(0..1000).map(later).collect::<Vec<_>>()).await;
+    let woken = store.console.wake_campaign(&"default".parse().unwrap(), &"spring".parse().unwrap()).await;
+    assert_eq!(woken.unwrap(), 7000);
+    assert_eq!(store.ledger.waiting(9, 10_000).await.unwrap(), []);
+    assert_eq!(ids(store.ledger.due(&up_to(5000)).await.unwrap().as_deref()).len(), 5000);
+}
