@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{check_config, dead, demo, enqueue, migrate, schema, status, suppress, why};
+use crate::commands::{
+    campaign, check_config, dead, demo, enqueue, esp, limits, migrate, schema, status, suppress, why,
+};
 use crate::output::note;
 use crate::settings::{self, SettingsError};
 
@@ -31,6 +33,7 @@ Examples:
   sluice enqueue people.csv --from news@acme.example --subject Hi --text-file hi.txt
                                        queue one email for each line of a file
   sluice status                        what is queued, sent, waiting and refused
+  sluice limits list                   how far every limit is used, and what waits for it
 
 Without a configuration everything is kept in ./sluice.db.
 `--config FILE` names RabbitMQ, Postgres and your ESPs.
@@ -85,15 +88,21 @@ enum Command {
     CheckConfig(check_config::CheckConfigArgs),
     /// Bring the schema of the store up to date
     Migrate(migrate::MigrateArgs),
-    /// Count jobs by state, waiting jobs by reason, dead letters, and jobs by lane
+    /// Count jobs by state, waiting reason and lane, dead letters, and replicas
     Status(status::StatusArgs),
     /// Say what became of one job, and why it waits and until when
     Why(why::WhyArgs),
+    /// See how far every limit is used, and set limits while the service runs
+    Limits(limits::LimitsArgs),
+    /// See how the ESPs do, and hold their breakers open or closed
+    Esp(esp::EspArgs),
+    /// Pause, resume or cancel a campaign
+    Campaign(campaign::CampaignArgs),
     /// Look at refused messages, publish them again, or drop them
     Dead(dead::DeadArgs),
     /// Say which recipients are never sent to
     Suppress(suppress::SuppressArgs),
-    /// Print a JSON Schema
+    /// Print the schema of jobs, of the configuration, of the HTTP API or of RabbitMQ
     Schema(schema::SchemaArgs),
 }
 
@@ -145,13 +154,17 @@ async fn dispatch(Cli { global, command }: Cli) -> anyhow::Result<bool> {
         Command::Run(args) => {
             let config = args.configure(configured()?, file)?;
             global.log_as_configured(&config.log)?;
-            Box::pin(crate::commands::run::run(config, args.roles())).await
+            let reread = || Ok(args.configure(configured()?, file)?);
+            Box::pin(crate::commands::run::run(config, args.roles(), reread)).await
         }
         Command::Enqueue(args) => enqueue::run(&configured()?, args).await,
         Command::CheckConfig(args) => check_config::run(configured(), &args),
         Command::Migrate(args) => migrate::run(&configured()?, &args).await,
         Command::Status(args) => status::run(&configured()?, &args).await,
         Command::Why(args) => why::run(&configured()?, &args).await,
+        Command::Limits(args) => limits::run(&configured()?, args).await,
+        Command::Esp(args) => esp::run(&configured()?, args).await,
+        Command::Campaign(args) => campaign::run(&configured()?, args).await,
         Command::Dead(args) => dead::run(&configured()?, args).await,
         Command::Suppress(args) => suppress::run(&configured()?, args).await,
         Command::Schema(args) => schema::run(&args),
@@ -165,9 +178,13 @@ impl Command {
             Self::Run(_) => None,
             // What these ask is in the store; that the broker is away too is nothing to them.
             Self::Migrate(_) => Some("warn,sluice_amqp=error,sluice_postgres::migrate=info"),
-            Self::CheckConfig(_) | Self::Why(_) | Self::Suppress(_) | Self::Schema(_) => {
-                Some("warn,sluice_amqp=error")
-            }
+            Self::CheckConfig(_)
+            | Self::Why(_)
+            | Self::Limits(_)
+            | Self::Esp(_)
+            | Self::Campaign(_)
+            | Self::Suppress(_)
+            | Self::Schema(_) => Some("warn,sluice_amqp=error"),
             // Its report says which jobs could not be queued; a log line for each would bury it.
             Self::Enqueue(_) => Some("warn,sluice_engine::intake=error"),
             // A log line would tear the live view; what the demo provokes is told in its report.

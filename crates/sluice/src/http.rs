@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use sluice_config::{Config, Scope};
-use sluice_engine::{Breakers, Engine, Health, Intake};
+use sluice_engine::{Breakers, Engine, Health, Intake, Overview};
 use sluice_http::{Access, AppState, HttpServer, InFlight, Limits, Token};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,12 @@ impl Http {
                 Arc::clone(&outside.console),
             ),
             console: Arc::clone(&outside.console),
+            overview: Overview::new(
+                Arc::clone(&outside.plan),
+                Arc::clone(&outside.fleet),
+                Arc::clone(&outside.slot_source),
+                Arc::clone(&outside.ledger),
+            ),
             health: Arc::clone(health),
             metrics: Arc::clone(&outside.metrics),
             breakers,

@@ -8,8 +8,12 @@ use anyhow::Context;
 use secrecy::SecretString;
 use sluice_amqp::{Rabbit, RabbitSettings, TopologyPlan};
 use sluice_config::{Config, EspConfig, EspKind, QueueKind, StoreKind};
+use sluice_dns::{MxResolver, MxSettings};
 use sluice_embedded::{Embedded, EmbeddedSettings};
-use sluice_engine::{Clock, Console, Esp, Inbox, Ledger, Outbox, Plan, SlotSource, SystemClock};
+use sluice_engine::{
+    Breakers, Clock, Console, Esp, Fleet, Health, Inbox, Ledger, LivePlan, MxSource, Outbox, Parts, Plan,
+    Roles, SlotSource, SystemClock,
+};
 use sluice_esp::{SandboxEsp, SandboxSettings, SendGridEsp, SendGridSettings, SmtpEsp, SmtpSettings};
 use sluice_postgres::{Postgres, PostgresSettings};
 use sluice_telemetry::Metrics;
@@ -24,11 +28,14 @@ const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Outside {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) plan: Arc<Plan>,
+    /// This process's name: unique among all that ever were.
+    pub(crate) name: String,
+    pub(crate) plan: Arc<LivePlan>,
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) slot_source: Arc<dyn SlotSource>,
+    pub(crate) fleet: Arc<dyn Fleet>,
     pub(crate) console: Arc<dyn Console>,
     behind: Behind,
 }
@@ -54,34 +61,39 @@ impl Outside {
         let plan = Arc::new(Plan::of(config));
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).context("metrics")?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let name = process_name();
         match (config.queue.kind, config.store.kind) {
             (QueueKind::Embedded, _) | (_, StoreKind::Embedded) => {
-                let embedded = open_embedded(&config.store.path, opener, &clock)?;
+                let embedded = open_embedded(&config.store.path, opener, &name, &clock)?;
                 Ok(Self {
                     inbox: embedded.clone(),
                     outbox: embedded.clone(),
                     ledger: embedded.clone(),
                     slot_source: embedded.clone(),
+                    fleet: embedded.clone(),
                     console: embedded.clone(),
                     behind: Behind::Embedded(embedded),
                     clock,
                     metrics,
-                    plan,
+                    plan: Arc::new(LivePlan::new(plan)),
+                    name,
                 })
             }
             (QueueKind::Rabbitmq, StoreKind::Postgres) => {
-                let rabbit = Arc::new(open_rabbit(config, &plan, &metrics)?);
-                let postgres = open_postgres(config)?;
+                let rabbit = Arc::new(open_rabbit(config, &plan, &name, &metrics)?);
+                let postgres = open_postgres(config, &name)?;
                 Ok(Self {
                     inbox: rabbit.clone(),
                     outbox: rabbit.clone(),
                     ledger: Arc::new(postgres.clone()),
                     slot_source: Arc::new(postgres.clone()),
+                    fleet: Arc::new(postgres.clone()),
                     console: Arc::new(postgres.clone()),
                     behind: Behind::Servers { rabbit, postgres },
                     clock,
                     metrics,
-                    plan,
+                    plan: Arc::new(LivePlan::new(plan)),
+                    name,
                 })
             }
         }
@@ -103,6 +115,45 @@ impl Outside {
         }
     }
 
+    /// What an engine on these systems is made of.
+    pub(crate) fn parts(
+        &self,
+        config: &Config,
+        roles: Roles,
+        breakers: &Arc<Breakers>,
+        health: &Arc<Health>,
+    ) -> anyhow::Result<Parts> {
+        Ok(Parts {
+            plan: self.plan.get(),
+            roles,
+            clock: Arc::clone(&self.clock),
+            inbox: Arc::clone(&self.inbox),
+            outbox: Arc::clone(&self.outbox),
+            ledger: Arc::clone(&self.ledger),
+            slot_source: Arc::clone(&self.slot_source),
+            fleet: Arc::clone(&self.fleet),
+            replica: self.name.clone(),
+            mx: mx(config, &self.clock)?,
+            esps: esps(config, &self.clock)?,
+            breakers: Arc::clone(breakers),
+            metrics: Arc::clone(&self.metrics),
+            health: Arc::clone(health),
+        })
+    }
+
+    /// A closed breaker for each ESP.
+    pub(crate) fn breakers(&self) -> Arc<Breakers> {
+        Arc::new(Breakers::new(&self.plan.get(), Arc::clone(&self.clock), Arc::clone(&self.metrics)))
+    }
+
+    /// Declares the lanes of another plan.
+    pub(crate) async fn redeclare(&self, plan: &Plan) -> anyhow::Result<()> {
+        match &self.behind {
+            Behind::Embedded(_) => Ok(()),
+            Behind::Servers { rabbit, .. } => rabbit.redeclare(&topology(plan)).await.context("RabbitMQ"),
+        }
+    }
+
     /// Flushes acks and confirms, then closes the connections.
     pub(crate) async fn close(&self) {
         match &self.behind {
@@ -121,11 +172,16 @@ fn process_name() -> String {
     format!("{host}-{}", uuid::Uuid::now_v7().simple())
 }
 
-fn open_embedded(path: &Path, opener: Opener, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Embedded>> {
+fn open_embedded(
+    path: &Path,
+    opener: Opener,
+    name: &str,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<Embedded>> {
     let opened = match opener {
         Opener::Worker => Embedded::open(EmbeddedSettings {
             path: path.to_owned(),
-            worker: process_name(),
+            worker: name.to_owned(),
             clock: Arc::clone(clock),
         }),
         Opener::Client => Embedded::open_client(path),
@@ -133,24 +189,24 @@ fn open_embedded(path: &Path, opener: Opener, clock: &Arc<dyn Clock>) -> anyhow:
     opened.with_context(|| format!("cannot open {}", path.display()))
 }
 
-fn open_rabbit(config: &Config, plan: &Plan, metrics: &Arc<Metrics>) -> anyhow::Result<Rabbit> {
+fn open_rabbit(config: &Config, plan: &Plan, name: &str, metrics: &Arc<Metrics>) -> anyhow::Result<Rabbit> {
     let settings = RabbitSettings {
         url: secret(config.queue.url.as_ref(), "queue.url")?,
         tls_ca_file: config.queue.tls_ca_file.clone(),
         heartbeat: config.queue.heartbeat,
         timeout: BROKER_TIMEOUT,
         delivery_limit: config.queue.delivery_limit,
-        topology: TopologyPlan { pools: plan.pools().cloned().collect(), groups: plan.groups() },
+        topology: topology(plan),
         declare: config.queue.declare,
-        name: process_name(),
+        name: name.to_owned(),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     };
     Rabbit::start(settings, Arc::clone(metrics)).context("queue.url")
 }
 
-fn open_postgres(config: &Config) -> anyhow::Result<Postgres> {
-    let mut settings = PostgresSettings::new(secret(config.store.url.as_ref(), "store.url")?, process_name());
+fn open_postgres(config: &Config, name: &str) -> anyhow::Result<Postgres> {
+    let mut settings = PostgresSettings::new(secret(config.store.url.as_ref(), "store.url")?, name);
     settings.tls_ca_file.clone_from(&config.store.tls_ca_file);
     // Claims and records have as many tasks each as the configuration names writers.
     settings.writers = usize::from(config.store.writers) * 2 + 1;
@@ -158,12 +214,38 @@ fn open_postgres(config: &Config) -> anyhow::Result<Postgres> {
     Postgres::connect(settings).context("store.url")
 }
 
+fn topology(plan: &Plan) -> TopologyPlan {
+    TopologyPlan { pools: plan.pools().cloned().collect(), groups: plan.groups() }
+}
+
 fn secret(url: Option<&SecretString>, key: &str) -> anyhow::Result<SecretString> {
     url.cloned().with_context(|| format!("{key} is missing"))
 }
 
+/// What looks mail exchanges up, unless that is switched off.
+fn mx(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Arc<dyn MxSource>>> {
+    if !config.mx.enabled {
+        return Ok(None);
+    }
+    let settings = MxSettings {
+        servers: config.mx.servers.clone(),
+        timeout: config.mx.timeout,
+        table_max: usize::try_from(config.mx.table).unwrap_or(usize::MAX),
+        ..MxSettings::new(Arc::clone(clock))
+    };
+    match MxResolver::new(settings) {
+        Ok(resolver) => Ok(Some(Arc::new(resolver))),
+        // Asked for by name it must work; else mail is worth more than the grouping of hosted domains.
+        Err(error) if config.mx.servers.is_empty() => {
+            tracing::warn!(error = %format!("{:#}", anyhow::Error::from(error)), "no name servers: domains are grouped by name alone");
+            Ok(None)
+        }
+        Err(error) => Err(error).context("mx"),
+    }
+}
+
 /// The ESP clients of a configuration.
-pub(crate) fn esps(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Vec<Arc<dyn Esp>>> {
+fn esps(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Vec<Arc<dyn Esp>>> {
     config
         .esps
         .iter()

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::bail;
 use sluice_config::{Config, QueueKind};
+use sluice_engine::{Overview, OverviewError};
 
+use crate::cli::UsageError;
 use crate::wiring::{Opener, Outside};
 
 /// How long a command waits for the broker to be reached.
@@ -28,6 +30,33 @@ pub(crate) fn open_existing(config: &Config) -> anyhow::Result<Outside> {
         );
     }
     open(config)
+}
+
+/// Questions and orders to the whole fleet.
+pub(crate) fn overview(outside: &Outside) -> Overview {
+    let (plan, fleet) = (outside.plan.clone(), outside.fleet.clone());
+    Overview::new(plan, fleet, outside.slot_source.clone(), outside.ledger.clone())
+}
+
+/// What became of a question or an order that failed: wrong usage where `argument` is to be written otherwise.
+pub(crate) fn failed(argument: &'static str, error: OverviewError) -> anyhow::Error {
+    match error {
+        OverviewError::Key { .. }
+        | OverviewError::Window { .. }
+        | OverviewError::Domain { .. }
+        | OverviewError::Spec { .. }
+        | OverviewError::WindowDiffers { .. }
+        | OverviewError::NoConnections { .. }
+        | OverviewError::WarmUp { .. }
+        | OverviewError::Ambiguous { .. }
+        | OverviewError::Tenant { .. }
+        | OverviewError::Campaign { .. } => UsageError::new(format!("{argument}: {error}")).into(),
+        OverviewError::UnknownEsp { .. }
+        | OverviewError::UnknownGroup { .. }
+        | OverviewError::DomainOfGroup { .. }
+        | OverviewError::NotSet { .. } => anyhow::Error::new(error).context(argument),
+        OverviewError::Fleet(_) | OverviewError::Slots(_) | OverviewError::Ledger(_) => error.into(),
+    }
 }
 
 /// Closes the connections; a server that does not answer is left behind.

@@ -1,19 +1,24 @@
 //! `sluice check-config`: every fault at once, or what the configuration means.
 
-use serde::Serialize;
-use serde_json::json;
-use sluice_config::{Config, ConfigFault, DurationText, StoreKind};
-use sluice_engine::Plan;
-use sluice_types::LimitSpec;
+mod meaning;
 
+use serde_json::json;
+use sluice_config::{Config, ConfigFault};
+
+use self::meaning::{FaultRow, Meaning, WarmupRow};
 use crate::output::{self, Format, FormatArg, Table, note};
 use crate::settings::SettingsError;
+
+/// Caps of a warm-up that are shown to people.
+const CAPS_SHOWN: usize = 6;
 
 const EXAMPLES: &str = "\
 Examples:
   sluice check-config --config sluice.toml
   SLUICE__HTTP__LISTEN=0.0.0.0:8025 sluice check-config
   sluice check-config --format json | jq '.lanes[] | select(.prefetch < 10)'
+  sluice check-config --format json | jq -r .fleet_digest
+      the same on every replica that agrees on what the fleet shares: limits, pools, groups, tenants
 
 Nothing is connected to. Exit code 78: the configuration has faults; all of them are told.";
 
@@ -47,127 +52,75 @@ pub(crate) fn run(loaded: Result<Config, SettingsError>, args: &CheckConfigArgs)
     Ok(true)
 }
 
-#[derive(Serialize)]
-struct FaultRow {
-    key: String,
-    detail: String,
-}
-
-impl From<&ConfigFault> for FaultRow {
-    fn from(fault: &ConfigFault) -> Self {
-        Self { key: fault.key.clone(), detail: fault.detail.clone() }
-    }
-}
-
-/// The configuration in the words of its sections, without secrets.
-#[derive(Serialize)]
-struct Meaning {
-    ok: bool,
-    queue: &'static str,
-    store: &'static str,
-    http: Option<String>,
-    esps: Vec<EspRow>,
-    pools: Vec<PoolRow>,
-    domain_groups: Vec<GroupRow>,
-    lanes: Vec<LaneRow>,
-    warnings: Vec<FaultRow>,
-}
-
-#[derive(Serialize)]
-struct EspRow {
-    name: String,
-    kind: &'static str,
-    limits: Vec<String>,
-    max_in_flight: u32,
-    timeout: String,
-}
-
-#[derive(Serialize)]
-struct PoolRow {
-    name: String,
-    members: Vec<String>,
-    failover: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct GroupRow {
-    name: String,
-    domains: usize,
-    limits: Vec<String>,
-    limits_per_esp: Vec<String>,
-    limits_per_domain: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct LaneRow {
-    lane: String,
-    prefetch: u16,
-}
-
-impl Meaning {
-    fn of(config: &Config) -> Self {
-        let plan = Plan::of(config);
-        let words = |specs: &[LimitSpec]| specs.iter().map(ToString::to_string).collect();
-        let esps = config.esps.iter().map(|esp| EspRow {
-            name: esp.name.to_string(),
-            kind: esp.kind.as_str(),
-            limits: words(&esp.limits),
-            max_in_flight: esp.max_in_flight,
-            timeout: DurationText(esp.timeout).to_string(),
-        });
-        let pools = config.pools.iter().map(|pool| PoolRow {
-            name: pool.name.to_string(),
-            members: pool.members.iter().map(|it| format!("{} x{}", it.esp, it.weight)).collect(),
-            failover: pool.failover.iter().map(ToString::to_string).collect(),
-        });
-        let groups = config.groups.iter().map(|group| GroupRow {
-            name: group.name.to_string(),
-            domains: group.domains.len(),
-            limits: words(&group.limits),
-            limits_per_esp: words(&group.limits_per_esp),
-            limits_per_domain: words(&group.limits_per_domain),
-        });
-        let lanes = plan.lanes();
-        let lanes = lanes.iter().map(|it| LaneRow { lane: it.to_string(), prefetch: plan.prefetch(it) });
-        let servers = config.store.kind == StoreKind::Postgres;
-        Self {
-            ok: true,
-            queue: if servers { "rabbitmq" } else { "embedded" },
-            store: if servers { "postgres" } else { "embedded" },
-            http: config.http.listen.map(|listen| listen.to_string()),
-            esps: esps.collect(),
-            pools: pools.collect(),
-            domain_groups: groups.collect(),
-            lanes: lanes.collect(),
-            warnings: config.warnings.iter().map(FaultRow::from).collect(),
-        }
-    }
-}
-
 fn print(meaning: &Meaning, warnings: &[ConfigFault]) -> anyhow::Result<()> {
-    let none = |list: &[String]| if list.is_empty() { "-".to_owned() } else { list.join(", ") };
+    let mut blocks = vec!["ok\n".to_owned(), facts(meaning).to_string()];
+    let mut esps = Table::new(["esp", "kind", "in flight", "timeout", "limits"]);
+    for it in &meaning.esps {
+        let in_flight = it.max_in_flight.to_string();
+        esps.row([it.name.clone(), it.kind.to_owned(), in_flight, it.timeout.clone(), list(&it.limits)]);
+    }
+    blocks.push(esps.to_string());
+    if !meaning.warmups.is_empty() {
+        let mut warmups = Table::new(["warm-up", "days", "caps a day", "held above"]);
+        for it in &meaning.warmups {
+            warmups.row([it.scope.clone(), it.caps.len().to_string(), caps(it), percent(it.hold_above)]);
+        }
+        blocks.push(warmups.to_string());
+    }
+    let mut pools = Table::new(["pool", "members", "failover", "sticky"]);
+    for it in &meaning.pools {
+        pools.row([it.name.clone(), list(&it.members), list(&it.failover), it.sticky.to_owned()]);
+    }
+    blocks.push(pools.to_string());
+    let mut groups = Table::new(["domain group", "domains", "mx", "limits", "per esp", "per domain"]);
+    for it in &meaning.domain_groups {
+        let lists = [&it.limits, &it.limits_per_esp, &it.limits_per_domain].map(|of| list(of));
+        let [limits, per_esp, per_domain] = lists;
+        let (domains, mx) = (it.domains.to_string(), it.mx.len().to_string());
+        groups.row([it.name.clone(), domains, mx, limits, per_esp, per_domain]);
+    }
+    blocks.push(groups.to_string());
+    if !meaning.tenants.is_empty() {
+        let mut tenants = Table::new(["tenant", "weight", "limits"]);
+        for it in &meaning.tenants {
+            tenants.row([it.name.clone(), it.weight.to_string(), list(&it.limits)]);
+        }
+        blocks.push(tenants.to_string());
+    }
+    let mut lanes = Table::new(["lane", "prefetch"]);
+    meaning.lanes.iter().for_each(|it| lanes.row([it.lane.clone(), it.prefetch.to_string()]));
+    blocks.push(lanes.to_string());
+    output::raw(blocks.join("\n").as_bytes())?;
+    warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
+    Ok(())
+}
+
+fn facts(meaning: &Meaning) -> Table {
     let mut facts = Table::of_facts();
     facts.fact("queue", Some(meaning.queue));
     facts.fact("store", Some(meaning.store));
     facts.fact("http", Some(meaning.http.as_deref().unwrap_or("off")));
-    let mut esps = Table::new(["esp", "kind", "in flight", "timeout", "limits"]);
-    for it in &meaning.esps {
-        let in_flight = it.max_in_flight.to_string();
-        esps.row([it.name.clone(), it.kind.to_owned(), in_flight, it.timeout.clone(), none(&it.limits)]);
+    facts.fact("mx lookups", Some(if meaning.mx { "on" } else { "off" }));
+    let reserved = percent(meaning.reserved_share);
+    facts.fact("reserved", Some(format_args!("{reserved} of every limit, for transactional jobs")));
+    facts.fact("fleet digest", Some(&meaning.fleet_digest));
+    facts
+}
+
+fn list(words: &[String]) -> String {
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}
+
+/// The first caps, and the last one where there are more.
+fn caps(warmup: &WarmupRow) -> String {
+    let mut shown: Vec<String> = warmup.caps.iter().take(CAPS_SHOWN).map(ToString::to_string).collect();
+    if let Some(last) = warmup.caps.last().filter(|_| warmup.caps.len() > CAPS_SHOWN) {
+        shown.push(format!(".. {last}"));
     }
-    let mut pools = Table::new(["pool", "members", "failover"]);
-    for it in &meaning.pools {
-        pools.row([it.name.clone(), none(&it.members), none(&it.failover)]);
-    }
-    let mut groups = Table::new(["domain group", "domains", "limits", "per esp", "per domain"]);
-    for it in &meaning.domain_groups {
-        let lists = [&it.limits, &it.limits_per_esp, &it.limits_per_domain].map(|list| none(list));
-        let [limits, per_esp, per_domain] = lists;
-        groups.row([it.name.clone(), it.domains.to_string(), limits, per_esp, per_domain]);
-    }
-    let mut lanes = Table::new(["lane", "prefetch"]);
-    meaning.lanes.iter().for_each(|it| lanes.row([it.lane.clone(), it.prefetch.to_string()]));
-    output::raw(format!("ok\n\n{facts}\n{esps}\n{pools}\n{groups}\n{lanes}").as_bytes())?;
-    warnings.iter().for_each(|warning| note(format_args!("warning: {warning}")));
-    Ok(())
+    shown.join(" ")
+}
+
+fn percent(share: f64) -> String {
+    // A share has two digits that matter.
+    format!("{}%", (share * 10_000.0).round() / 100.0)
 }

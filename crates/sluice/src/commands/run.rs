@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sluice_config::{Config, EspKind};
-use sluice_engine::{Breakers, Engine, Esp, Health, Parts, Roles};
+use sluice_engine::{Engine, Health, Plan, Roles};
 
 use crate::http::Http;
-use crate::wiring::{Opener, Outside, esps};
+use crate::wiring::{Opener, Outside};
 
 /// How often partitions are made ahead and old rows age out.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(3600);
+/// Limits whose state is removed in one round of housekeeping.
+const LIMITS_PER_ROUND: u32 = 10_000;
 /// Pause between two tries of a store that is away at start.
 const MIGRATE_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -24,29 +26,37 @@ pub(crate) struct RunRoles {
 }
 
 /// Runs until a signal; answers whether the drain left nothing.
-pub(crate) async fn run(config: Config, roles: RunRoles) -> anyhow::Result<bool> {
+///
+/// `reread` reads the configuration again, for SIGHUP.
+pub(crate) async fn run(
+    config: Config,
+    roles: RunRoles,
+    reread: impl Fn() -> anyhow::Result<Config>,
+) -> anyhow::Result<bool> {
     announce(&config);
     let outside = Outside::open(&config, Opener::Worker)?;
     let health = Arc::new(Health::new(Arc::clone(&outside.metrics)));
-    let breakers =
-        Arc::new(Breakers::new(&outside.plan, Arc::clone(&outside.clock), Arc::clone(&outside.metrics)));
+    let breakers = outside.breakers();
     let own_breakers = roles.worker.then(|| Arc::clone(&breakers));
-    let esps = esps(&config, &outside.clock)?;
+    let engine_roles = Roles { worker: roles.worker, relay: roles.relay };
+    let parts = outside.parts(&config, engine_roles, &breakers, &health)?;
     let engine = Arc::new(OnceLock::new());
     let http =
         if roles.http { Http::start(&config, &outside, &health, own_breakers, &engine).await? } else { None };
 
     let mut signals = Signals::new()?;
+    let mut hangup = hangup()?;
     let prepared = tokio::select! {
         prepared = prepare_store(&config, &outside, &health) => { prepared?; true }
         () = signals.next() => false,
     };
     let mut clean = true;
     if prepared {
-        let engine = engine.get_or_init(|| Engine::start(parts(&outside, roles, esps, &breakers, &health)));
+        let engine = engine.get_or_init(|| Engine::start(parts));
         tokio::select! {
             () = signals.next() => {}
             () = keep_house(&outside, roles) => {}
+            () = reload_on_hangup(&config, &outside, engine, &mut hangup, reread) => {}
         }
         tracing::info!(deadline_s = config.worker.drain_timeout.as_secs(), "signal: draining");
         if let Some(http) = &http {
@@ -63,28 +73,6 @@ pub(crate) async fn run(config: Config, roles: RunRoles) -> anyhow::Result<bool>
     tracing::info!(step = "close connections", "drain");
     outside.close().await;
     Ok(clean)
-}
-
-fn parts(
-    outside: &Outside,
-    roles: RunRoles,
-    esps: Vec<Arc<dyn Esp>>,
-    breakers: &Arc<Breakers>,
-    health: &Arc<Health>,
-) -> Parts {
-    Parts {
-        plan: Arc::clone(&outside.plan),
-        roles: Roles { worker: roles.worker, relay: roles.relay },
-        clock: Arc::clone(&outside.clock),
-        inbox: Arc::clone(&outside.inbox),
-        outbox: Arc::clone(&outside.outbox),
-        ledger: Arc::clone(&outside.ledger),
-        slot_source: Arc::clone(&outside.slot_source),
-        esps,
-        breakers: Arc::clone(breakers),
-        metrics: Arc::clone(&outside.metrics),
-        health: Arc::clone(health),
-    }
 }
 
 /// Says what this process will do before it does it.
@@ -128,11 +116,55 @@ async fn keep_house(outside: &Outside, roles: RunRoles) {
         if let Err(error) = postgres.make_partitions(PARTITION_DAYS_AHEAD).await {
             tracing::warn!(%error, "could not make partitions ahead");
         }
+        if let Err(error) = postgres.prune_limits(LIMITS_PER_ROUND).await {
+            tracing::warn!(%error, "could not remove the state of limits that are long unused");
+        }
     }
 }
 
 /// Partitions are made so many days ahead.
 const PARTITION_DAYS_AHEAD: u32 = 7;
+
+/// SIGHUP.
+fn hangup() -> anyhow::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).context("SIGHUP")
+}
+
+/// Reads the configuration again at each SIGHUP and goes on with its limits, pools and groups, for ever. One that has
+/// faults changes nothing.
+async fn reload_on_hangup(
+    started_with: &Config,
+    outside: &Outside,
+    engine: &Engine,
+    hangup: &mut tokio::signal::unix::Signal,
+    reread: impl Fn() -> anyhow::Result<Config>,
+) {
+    while hangup.recv().await.is_some() {
+        let config = match reread() {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!(error = %format!("{error:#}"), "SIGHUP: the configuration has faults, nothing changes");
+                continue;
+            }
+        };
+        for warning in &config.warnings {
+            tracing::warn!(key = %warning.key, "{}", warning.detail);
+        }
+        let names = |config: &Config| config.esps.iter().map(|esp| esp.name.clone()).collect::<Vec<_>>();
+        if names(&config) != names(started_with) {
+            tracing::warn!("SIGHUP: ESP accounts that were added or taken away need a restart");
+        }
+        let plan = Arc::new(Plan::of(&config));
+        if let Err(error) = outside.redeclare(&plan).await {
+            tracing::error!(error = %format!("{error:#}"), "SIGHUP: the lanes could not be declared, nothing changes");
+            continue;
+        }
+        engine.reload(&plan);
+        outside.plan.set(plan);
+        tracing::info!("SIGHUP: limits, pools and groups were read again");
+    }
+    std::future::pending().await
+}
 
 /// SIGTERM and SIGINT.
 struct Signals {

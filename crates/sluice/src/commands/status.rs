@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use serde::Serialize;
 use sluice_config::Config;
-use sluice_engine::{LaneDepth, StatusView};
+use sluice_engine::{FleetView, LaneDepth, StatusView};
 use sluice_types::JobState;
 
 use super::ask;
+use super::span::span;
 use crate::output::{self, Format, FormatArg, Table, note};
 use crate::wiring::Outside;
 
@@ -16,6 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   sluice status
   sluice status --format json | jq '.jobs.accepted'
+  sluice status --format json | jq -e .fleet.configs_agree      fails while replicas differ
   watch -n 2 sluice status
 
 It asks the store and the queue, so it works beside running workers and when there are none.";
@@ -34,6 +36,8 @@ struct Status {
     store: StatusView,
     /// What is ready in each lane; `null` when the queue could not be asked.
     lanes: Option<Vec<LaneRow>>,
+    /// The replicas, and what operators have ordered.
+    fleet: FleetView,
 }
 
 #[derive(Serialize)]
@@ -57,6 +61,7 @@ pub(crate) async fn run(config: &Config, args: &StatusArgs) -> anyhow::Result<bo
 
 async fn question(outside: &Outside) -> anyhow::Result<Status> {
     let store = outside.console.status().await.context("cannot ask the store")?;
+    let fleet = ask::overview(outside).system().await.map_err(|it| ask::failed("fleet", it))?;
     let lanes = match depths(outside).await {
         Ok(depths) => Some(depths.iter().map(LaneRow::from).collect()),
         Err(error) => {
@@ -64,12 +69,12 @@ async fn question(outside: &Outside) -> anyhow::Result<Status> {
             None
         }
     };
-    Ok(Status { store, lanes })
+    Ok(Status { store, lanes, fleet })
 }
 
 async fn depths(outside: &Outside) -> anyhow::Result<Vec<LaneDepth>> {
     outside.broker_ready(ask::BROKER_WAIT).await?;
-    Ok(outside.inbox.depths(&outside.plan.lanes()).await?)
+    Ok(outside.inbox.depths(&outside.plan.get().lanes()).await?)
 }
 
 impl From<&LaneDepth> for LaneRow {
@@ -103,7 +108,31 @@ fn print(status: &Status) -> anyhow::Result<()> {
     if status.store.suppressions > 0 {
         blocks.push(format!("{} suppressed recipients\n", status.store.suppressions));
     }
-    output::raw(blocks.join("\n").as_bytes())
+    blocks.push(replicas(&status.fleet));
+    output::raw(blocks.join("\n").as_bytes())?;
+    if !status.fleet.configs_agree {
+        note("the replicas run with different limits, pools or groups: see their CONFIG");
+    }
+    Ok(())
+}
+
+fn replicas(fleet: &FleetView) -> String {
+    if fleet.replicas.is_empty() {
+        return "no replica is running\n".to_owned();
+    }
+    let mut table = Table::new(["replica", "version", "config", "up", "seen", "works lanes", "in flight"]);
+    for it in &fleet.replicas {
+        table.row([
+            it.name.clone(),
+            it.version.clone(),
+            it.config_digest.clone(),
+            span(it.up_seconds.saturating_mul(1000)),
+            format!("{} ago", span(it.seen_ago_ms)),
+            if it.works { "yes" } else { "no" }.to_owned(),
+            it.in_flight.to_string(),
+        ]);
+    }
+    table.to_string()
 }
 
 fn counts(head: &str, counts: &BTreeMap<String, u64>) -> Option<String> {

@@ -1,17 +1,25 @@
 //! `sluice why JOB_ID`: what became of one job, and why it waits and until when.
 
 use anyhow::Context;
+use serde::Serialize;
 use sluice_config::Config;
-use sluice_engine::{JobView, PendingView};
+use sluice_engine::{JobView, Order, PendingView, Until};
 use sluice_types::{JobId, WaitReason};
 
-use super::ask;
+use super::{ask, campaign};
 use crate::output::{self, Format, FormatArg, Table, note};
+use crate::wiring::Outside;
+
+/// A place in a line is counted up to here.
+const AHEAD_MAX: u64 = 10_000;
 
 const EXAMPLES: &str = "\
 Examples:
   sluice why 0192f0c1-6f0e-7c3a-b0de-3f1d0a7c1e55
-  sluice why 0192f0c1-6f0e-7c3a-b0de-3f1d0a7c1e55 --format json | jq .state
+  sluice why 0192f0c1-6f0e-7c3a-b0de-3f1d0a7c1e55 --format json | jq '.state, .until'
+
+A job that waits for a limit stands in its line; \"likely until\" is its place divided by the
+rate, and moves with both. `sluice limits list` shows the limit, `sluice limits set` changes it.
 
 Exit code 1: the store does not know the job. It is in the store once a worker has looked at it;
 before that it is counted under its lane in `sluice status`.";
@@ -26,33 +34,67 @@ pub(crate) struct WhyArgs {
     format: FormatArg,
 }
 
+/// A job, and what the fleet adds to it.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    job: JobView,
+    /// When it goes on, as far as that can be told.
+    until: Option<Until>,
+    /// Whether an operator has paused or cancelled its campaign.
+    campaign_order: Option<Order>,
+}
+
 /// Prints the job; `false` when the store does not know it.
 pub(crate) async fn run(config: &Config, args: &WhyArgs) -> anyhow::Result<bool> {
     let outside = ask::open_existing(config)?;
-    let asked = outside.console.job(&args.id).await.context("cannot ask the store");
+    let asked = question(&outside, &args.id).await;
     ask::close(&outside).await;
-    let job = asked?;
-    match (args.format.format, &job) {
-        (Format::Json, _) => output::json(&job)?,
-        (Format::Text, Some(job)) => print(job)?,
+    let answer = asked?;
+    match (args.format.format, &answer) {
+        (Format::Json, _) => output::json(&answer)?,
+        (Format::Text, Some(answer)) => print(answer)?,
         (Format::Text, None) => {
             note("the store does not know this job: it may still be in its lane, or the id is another");
         }
     }
-    Ok(job.is_some())
+    Ok(answer.is_some())
 }
 
-fn print(job: &JobView) -> anyhow::Result<()> {
+async fn question(outside: &Outside, id: &JobId) -> anyhow::Result<Option<Answer>> {
+    let Some(job) = outside.console.job(id).await.context("cannot ask the store")? else { return Ok(None) };
+    let overview = ask::overview(outside);
+    let until = match &job.pending {
+        Some(pending) => overview.until(pending, outside.clock.now()).await,
+        None => Ok(None),
+    };
+    let campaigns = match &job.campaign {
+        Some(_) => overview.system().await.map(|fleet| fleet.campaigns),
+        None => Ok(Vec::new()),
+    };
+    let campaigns = campaigns.map_err(|it| ask::failed("campaigns", it))?;
+    let its = campaigns
+        .into_iter()
+        .find(|it| it.tenant == job.tenant && job.campaign.as_ref() == Some(&it.campaign));
+    Ok(Some(Answer {
+        until: until.map_err(|it| ask::failed("limits", it))?,
+        campaign_order: its.map(|it| it.order),
+        job,
+    }))
+}
+
+fn print(answer: &Answer) -> anyhow::Result<()> {
+    let job = &answer.job;
     let mut facts = Table::of_facts();
     facts.fact("job", Some(&job.id));
     facts.fact("state", Some(&job.state));
-    facts.fact("waits", job.pending.as_ref().map(waits));
+    facts.fact("waits", job.pending.as_ref().map(|pending| waits(pending, answer.until.as_ref())));
     facts.fact("category", job.category.as_ref());
     facts.fact("detail", job.detail.as_ref());
     facts.fact("esp", job.esp.as_ref());
     facts.fact("message id", job.provider_message_id.as_ref());
     facts.fact("tenant", Some(&job.tenant));
-    facts.fact("campaign", job.campaign.as_ref());
+    facts.fact("campaign", job.campaign.as_ref().map(|name| of_campaign(name, answer.campaign_order)));
     facts.fact("class", Some(&job.class));
     facts.fact("attempts", Some(job.attempts));
     facts.fact("changed", job.updated_at.as_ref());
@@ -76,16 +118,34 @@ fn print(job: &JobView) -> anyhow::Result<()> {
     output::raw(text.as_bytes())
 }
 
+fn of_campaign(name: &str, order: Option<Order>) -> String {
+    order.map_or_else(|| name.to_owned(), |order| format!("{name} ({})", campaign::word(order)))
+}
+
 /// Why and until when, in a sentence.
-fn waits(pending: &PendingView) -> String {
-    let mut text = WaitReason::from_word(&pending.reason)
-        .map_or_else(|| pending.reason.clone(), |reason| sentence(reason).to_owned());
+fn waits(pending: &PendingView, until: Option<&Until>) -> String {
+    let reason = WaitReason::from_word(&pending.reason);
+    let mut text = reason.map_or_else(|| pending.reason.clone(), |reason| sentence(reason).to_owned());
     if let Some(key) = &pending.limit_key {
         text.push_str(&format!(" ({key})"));
     }
-    match &pending.due_at {
-        Some(due_at) => text.push_str(&format!(", until {due_at}")),
-        None => text.push_str(", until an operator or an event says so"),
+    match pending.ahead {
+        Some(0) => text.push_str(", first in line"),
+        Some(ahead) if ahead >= AHEAD_MAX => text.push_str(&format!(", {AHEAD_MAX} or more go before it")),
+        Some(1) => text.push_str(", 1 goes before it"),
+        Some(ahead) => text.push_str(&format!(", {ahead} go before it")),
+        None => {}
+    }
+    match (until, &pending.due_at) {
+        (Some(Until { at, estimated: true }), _) => text.push_str(&format!(", likely until {at}")),
+        (Some(Until { at, estimated: false }), _) | (None, Some(at)) => {
+            text.push_str(&format!(", until {at}"))
+        }
+        (None, None) if reason == Some(WaitReason::CampaignPaused) => {
+            text.push_str(", until `sluice campaign resume`");
+        }
+        (None, None) if pending.ahead.is_some() => text.push_str(", until its turn comes"),
+        (None, None) => text.push_str(", until an operator or an event says so"),
     }
     text
 }
@@ -97,6 +157,8 @@ const fn sentence(reason: WaitReason) -> &'static str {
         WaitReason::EspGroupLimit => "esp_group_limit: a limit of the domain group at this ESP is used up",
         WaitReason::TenantLimit => "tenant_limit: a limit of the tenant is used up",
         WaitReason::DomainLimit => "domain_limit: a limit of the recipient's domain is used up",
+        WaitReason::WarmUp => "warm_up: the warm-up of the ESP allows no more today",
+        WaitReason::CampaignPaused => "campaign_paused: an operator has paused its campaign",
         WaitReason::BreakerOpen => "breaker_open: every ESP of the pool is being left alone",
         WaitReason::Retry => "retry: the last attempt did not go through, the next one is scheduled",
         WaitReason::Scheduled => "scheduled: its send_at lies ahead",
@@ -109,17 +171,66 @@ const fn sentence(reason: WaitReason) -> &'static str {
 mod tests {
     use super::*;
 
+    fn check(
+        reason: &str,
+        key: &str,
+        due_at: Option<&str>,
+        ahead: Option<u64>,
+        until: Option<Until>,
+        text: &str,
+    ) {
+        let pending = PendingView {
+            reason: reason.to_owned(),
+            limit_key: Some(key.to_owned()).filter(|key| !key.is_empty()),
+            due_at: due_at.map(str::to_owned),
+            ahead,
+        };
+        assert_eq!(waits(&pending, until.as_ref()), text);
+    }
+
     #[test]
     fn a_waiting_job_says_why_and_until_when() {
-        let pending = PendingView {
-            reason: "group_limit".to_owned(),
-            limit_key: Some("group:gmail gcra s".to_owned()),
-            due_at: Some("2026-11-24T12:00:00Z".to_owned()),
-        };
-        assert_eq!(
-            waits(&pending),
-            "group_limit: a limit of the domain group is used up (group:gmail gcra s), until 2026-11-24T12:00:00Z"
+        let at = "2026-11-24T12:00:00Z";
+        let until = |estimated| Some(Until { at: at.to_owned(), estimated });
+        let gmail = "group:gmail/per:s";
+        let group = "group_limit: a limit of the domain group is used up (group:gmail/per:s)";
+        let (retry, held) = (
+            "retry: the last attempt did not go through, the next one is scheduled",
+            "unknown: nobody knows whether the last attempt was sent",
         );
+        check("retry", "", Some(at), None, until(false), &format!("{retry}, until {at}"));
+        check("unknown", "", None, None, None, &format!("{held}, until an operator or an event says so"));
+        for (ahead, place) in [
+            (0, "first in line"),
+            (1, "1 goes before it"),
+            (37, "37 go before it"),
+            (10_000, "10000 or more go before it"),
+        ] {
+            let text = format!("{group}, {place}, likely until {at}");
+            check("group_limit", gmail, None, Some(ahead), until(true), &text);
+        }
+        check(
+            "group_limit",
+            gmail,
+            None,
+            Some(3),
+            None,
+            &format!("{group}, 3 go before it, until its turn comes"),
+        );
+    }
+
+    #[test]
+    fn a_job_of_a_paused_campaign_says_how_it_goes_on() {
+        check(
+            "campaign_paused",
+            "campaign:acme/spring",
+            None,
+            Some(2),
+            None,
+            "campaign_paused: an operator has paused its campaign (campaign:acme/spring), 2 go before it, \
+             until `sluice campaign resume`",
+        );
+        assert_eq!(of_campaign("spring", Some(Order::Cancelled)), "spring (cancelled)");
     }
 
     #[test]

@@ -91,3 +91,49 @@ fn smtp_stands_in_for_the_sandbox_only() {
     assert!(said.err.contains("--smtp: must be an address like"), "{}", said.err);
     assert!(!said.err.contains("hunter2"), "{}", said.err);
 }
+
+#[test]
+fn what_the_fleet_shares_is_shown() {
+    let rig = Rig::new();
+    let config = r#"
+[worker]
+reserved_share = 0.35
+[mx]
+enabled = false
+[[esp]]
+name = "main"
+kind = "sandbox"
+[esp.warmup]
+preset = "sparkpost"
+[esp.warmup.groups.gmail]
+caps = [10, 20]
+hold_above = 0.1
+[[pool]]
+name = "default"
+sticky = "tenant"
+members = [{ esp = "main" }]
+[[tenant]]
+name = "acme"
+weight = 3
+limits = ["5/s"]
+"#;
+    rig.file("sluice.toml", config);
+    let said = rig.run(&["check-config", "--config", "sluice.toml"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for line in [
+        "mx lookups    off",
+        "reserved      35% of every limit, for transactional jobs",
+        "esp:main                29  200 500 1000 2000 5000 10000 .. 10000000  5%",
+        "esp:main/group:gmail     2  10 20                                     10%",
+        "default  main x100  -         tenant",
+        "acme         3  5/s",
+    ] {
+        assert!(said.out.lines().any(|it| it == line), "{line}\n{}", said.out);
+    }
+    let told = rig.json(&["check-config", "--config", "sluice.toml"]);
+    let digest = told["fleet_digest"].as_str().unwrap();
+    assert!(said.out.contains(&format!("fleet digest  {digest}")), "{}", said.out);
+    assert_eq!(told["warmups"][1]["caps"], serde_json::json!([10, 20]));
+    assert_eq!((&told["mx"], &told["reserved_share"]), (&false.into(), &0.35.into()));
+    assert_eq!((&told["tenants"][0]["weight"], &told["pools"][0]["sticky"]), (&3.into(), &"tenant".into()));
+}

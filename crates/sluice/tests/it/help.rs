@@ -3,13 +3,25 @@
 use crate::rig::Rig;
 
 /// Every command, but the demo, which says it in its own words.
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 28] = [
     &["run"],
     &["enqueue"],
     &["check-config"],
     &["migrate"],
     &["status"],
     &["why"],
+    &["limits"],
+    &["limits", "list"],
+    &["limits", "set"],
+    &["limits", "reset"],
+    &["esp"],
+    &["esp", "list"],
+    &["esp", "open"],
+    &["campaign"],
+    &["campaign", "list"],
+    &["campaign", "pause"],
+    &["campaign", "resume"],
+    &["campaign", "cancel"],
     &["dead"],
     &["dead", "list"],
     &["dead", "show"],

@@ -172,7 +172,7 @@ async fn resume(outside: &Outside, body: Bytes) -> anyhow::Result<FateKind> {
     let Some(sending) = known.filter(|known| known.state == JobState::Sending.as_str()) else {
         return Ok(FateKind::Duplicate);
     };
-    let lane = outside.plan.lane(&job.pool, job.class, job.to.email.domain());
+    let lane = outside.plan.get().lane(&job.pool, job.class, job.to.email.domain());
     // The attempt that was claimed: an earlier one would be taken for an old copy and forgotten.
     let passport = Passport { attempt: sending.attempts.max(1), ..Passport::default() };
     let published = outside.outbox.publish(vec![Publication { lane, id: job.id, body, passport }]).await;

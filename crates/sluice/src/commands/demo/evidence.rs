@@ -37,7 +37,7 @@ pub(super) async fn collect(
 
 /// Messages that wait in any lane.
 pub(super) async fn left_in_lanes(outside: &Outside) -> anyhow::Result<u64> {
-    let lanes = outside.plan.lanes();
+    let lanes = outside.plan.get().lanes();
     let depths = outside.inbox.depths(&lanes).await.context("cannot count what is in the lanes")?;
     Ok(depths.iter().map(|depth| depth.ready).sum())
 }

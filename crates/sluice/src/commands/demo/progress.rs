@@ -122,7 +122,13 @@ mod tests {
 
     #[test]
     fn a_plain_line_names_what_is_done_and_what_waits() {
-        let view = |esp: &str, state| BreakerView { esp: esp.to_owned(), state, open_for_ms: None };
+        let view = |esp: &str, state| BreakerView {
+            esp: esp.to_owned(),
+            state,
+            open_for_ms: None,
+            forced: None,
+            weight: 1.0,
+        };
         let now = Snapshot {
             since_start: Duration::from_millis(2_340),
             jobs: 2000,

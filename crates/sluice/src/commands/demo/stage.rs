@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sluice_config::Config;
-use sluice_engine::{BreakerView, Breakers, Engine, Health, Intake, Parts, Roles, SuppressionEntry};
+use sluice_engine::{BreakerView, Breakers, Engine, Health, Intake, Roles, SuppressionEntry};
 use sluice_types::{Tick, Timestamp, WaitReason};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use super::progress::{Progress, Snapshot};
 use super::publisher::{Counts, Publisher};
 use super::scenario::Scenario;
 use crate::output::note;
-use crate::wiring::{Opener, Outside, esps};
+use crate::wiring::{Opener, Outside};
 
 /// How often the run is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -65,21 +65,10 @@ impl Stage {
         let outside = Outside::open(config, Opener::Worker)?;
         let entries: Vec<_> = message::suppressed_recipients().map(suppression).into();
         outside.console.suppress(&entries).await.context("cannot suppress recipients")?;
-        let breakers =
-            Arc::new(Breakers::new(&outside.plan, Arc::clone(&outside.clock), Arc::clone(&outside.metrics)));
-        let engine = Engine::start(Parts {
-            plan: Arc::clone(&outside.plan),
-            roles: Roles { worker: true, relay: true },
-            clock: Arc::clone(&outside.clock),
-            inbox: Arc::clone(&outside.inbox),
-            outbox: Arc::clone(&outside.outbox),
-            ledger: Arc::clone(&outside.ledger),
-            slot_source: Arc::clone(&outside.slot_source),
-            esps: esps(config, &outside.clock)?,
-            breakers: Arc::clone(&breakers),
-            metrics: Arc::clone(&outside.metrics),
-            health: Arc::new(Health::new(Arc::clone(&outside.metrics))),
-        });
+        let breakers = outside.breakers();
+        let health = Arc::new(Health::new(Arc::clone(&outside.metrics)));
+        let roles = Roles { worker: true, relay: true };
+        let engine = Engine::start(outside.parts(config, roles, &breakers, &health)?);
         Ok(Self {
             outside,
             engine,
@@ -105,7 +94,7 @@ impl Stage {
         let outside = &self.outside;
         let counts = Arc::new(Counts::default());
         let publisher = Publisher {
-            plan: Arc::clone(&outside.plan),
+            plan: outside.plan.get(),
             outbox: Arc::clone(&outside.outbox),
             intake: Intake::new(
                 Arc::clone(&outside.plan),
