@@ -14,15 +14,16 @@ async fn a_deferred_job_goes_through_pending_and_is_accepted_later() {
     let jobs: Vec<_> =
         (0..20).map(|i| job(&format!("later-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
-    crate::support::until("all are deferred", Duration::from_secs(30), async || {
-        rig.count("select count(*) from sluice.pending where reason = 'retry'").await == 20
+    // The first reply stops the group for all: the others wait without a try of their own.
+    crate::support::until("some are deferred", Duration::from_secs(30), async || {
+        rig.count("select count(*) from sluice.pending where reason = 'retry'").await > 0
     })
     .await;
     rig.sendgrid.script(|_| None);
     let verdict = rig.judge(&jobs, false, Duration::from_secs(60)).await;
     assert_eq!(verdict.states.get("accepted"), Some(&20));
     let tries = rig.count("select count(*) from sluice.attempt where outcome = 'deferred'").await;
-    assert!(tries >= 20, "{tries}");
+    assert!(tries > 0, "{tries}");
     drop(replicas);
 }
 

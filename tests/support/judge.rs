@@ -72,7 +72,7 @@ impl Rig {
     /// Every call that an ESP saw and answered has its attempt.
     async fn assert_attempts_match_the_journal(&self, client: &tokio_postgres::Client) {
         let attempts: i64 = client
-            .query_one("select count(*) from sluice.attempt where esp = 'grid'", &[])
+            .query_one("select count(*) from sluice.attempt where esp <> 'post'", &[])
             .await
             .unwrap()
             .get(0);
@@ -88,7 +88,11 @@ impl Rig {
             let done = self
                 .count("select count(*) from sluice.job where state not in ('sending', 'deferred')")
                 .await;
-            let parked = self.count("select count(*) from sluice.pending where due_at is not null").await;
+            let parked = self
+                .count(
+                    "select count(*) from sluice.pending where due_at is not null or limit_key is not null",
+                )
+                .await;
             let queued = if done == wanted && parked == 0 { self.in_lanes() } else { u64::MAX };
             last = format!("{done} of {wanted} jobs final, {parked} parked, {queued} queued");
             done == wanted && parked == 0 && queued == 0

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sluice_testkit::peers::{PikaSummary, SendGridStandIn, SmtpStandIn, publish_jobs_with_pika};
 use sluice_testkit::services::{
-    PrivatePostgres, PrivateRabbitMq, SluiceProcess, shared_postgres, shared_rabbitmq,
+    PrivatePostgres, PrivateRabbitMq, SluiceProcess, shared_postgres, shared_rabbitmq, sluice_binary,
 };
 
 /// A server of all scenarios, or one that a scenario may kill.
@@ -33,13 +33,15 @@ pub(crate) struct Options {
     pub(crate) more: String,
     /// How long a claim stands.
     pub(crate) claim_ttl: &'static str,
+    /// How long a job is held in memory for a limit of its whole lane.
+    pub(crate) lane_hold_max: &'static str,
     /// The timeout of both ESPs.
     pub(crate) timeout: &'static str,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { own_servers: false, more: String::new(), claim_ttl: "20s", timeout: "5s" }
+        Self { own_servers: false, more: String::new(), claim_ttl: "20s", lane_hold_max: "5s", timeout: "5s" }
     }
 }
 
@@ -96,9 +98,12 @@ impl Rig {
             [log]
             filter = "info,sluice=debug"
 
+            [mx]
+            enabled = false
+
             [worker]
             claim_ttl = "{claim_ttl}"
-            lane_hold_max = "5s"
+            lane_hold_max = "{lane_hold_max}"
             drain_timeout = "20s"
 
             [retry.bulk]
@@ -148,6 +153,7 @@ impl Rig {
             key = self.sendgrid.api_key(),
             smtp = self.smtp.addr(),
             claim_ttl = self.options.claim_ttl,
+            lane_hold_max = self.options.lane_hold_max,
             timeout = self.options.timeout,
             more = self.more(),
         )
@@ -158,6 +164,11 @@ impl Rig {
         self.options.more.replace("SENDGRID", &self.sendgrid.url()).replace("KEY", self.sendgrid.api_key())
     }
 
+    /// From now on the configuration has this TOML at its end.
+    pub(crate) fn set_more(&mut self, more: &str) {
+        more.clone_into(&mut self.options.more);
+    }
+
     /// Starts replicas and waits until each is ready.
     pub(crate) fn start(&self, count: usize) -> Vec<SluiceProcess> {
         let replicas: Vec<_> = (0..count).map(|_| SluiceProcess::start(&self.config())).collect();
@@ -165,6 +176,35 @@ impl Rig {
             replica.wait_ready(Duration::from_secs(60));
         }
         replicas
+    }
+
+    /// Runs `sluice` with the replicas' configuration and answers its JSON.
+    pub(crate) fn cli(&self, args: &[&str]) -> Value {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sluice.toml");
+        std::fs::write(&file, self.config()).unwrap();
+        let output = std::process::Command::new(sluice_binary())
+            .arg("--config")
+            .arg(&file)
+            .args(args)
+            .args(["--format", "json"])
+            .output()
+            .unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "sluice {args:?}: {out}{err}");
+        serde_json::from_str(&out).unwrap_or(Value::Null)
+    }
+
+    /// A metric summed over replicas and labels.
+    pub(crate) fn metric(&self, replicas: &[SluiceProcess], name: &str) -> f64 {
+        let of = |replica: &SluiceProcess| {
+            let (_, text) = replica.get("/metrics").unwrap();
+            let values = text
+                .lines()
+                .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+            values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+        };
+        replicas.iter().map(of).sum()
     }
 
     /// Publishes with the foreign client; every message must be confirmed and routed.
@@ -182,12 +222,22 @@ impl Rig {
 
     /// Messages in the lanes, ready and lent.
     pub(crate) fn in_lanes(&self) -> u64 {
+        self.lanes().map(|(ready, lent)| ready + lent).sum()
+    }
+
+    /// Messages in the lanes that nobody has.
+    pub(crate) fn ready(&self) -> u64 {
+        self.lanes().map(|(ready, _)| ready).sum()
+    }
+
+    /// Messages of the lanes that replicas hold.
+    pub(crate) fn lent(&self) -> u64 {
+        self.lanes().map(|(_, lent)| lent).sum()
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = (u64, u64)> {
         let depths = self.broker().queue_depths(self.vhost());
-        depths
-            .iter()
-            .filter(|(name, _)| name.starts_with("sluice.lane."))
-            .map(|(_, (ready, lent))| ready + lent)
-            .sum()
+        depths.into_iter().filter(|(name, _)| name.starts_with("sluice.lane.")).map(|(_, counts)| counts)
     }
 
     /// A connection to the scenario's database.

@@ -1,0 +1,73 @@
+//! A long backlog under a slow limit waits in the broker: it is neither delivered nor written again and again.
+
+use std::time::Duration;
+
+use crate::support::{Options, Rig, job, line, until};
+
+const JOBS: u64 = 50_000;
+const RATE: u64 = 10;
+const SECONDS: u64 = 60;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_thousand_jobs_wait_for_a_minute() {
+    let more = r#"
+        [[domain_group]]
+        name = "apple"
+        domains = ["icloud.com"]
+        limits = ["10/s"]
+    "#;
+    let rig = Rig::new(Options { more: more.to_owned(), lane_hold_max: "45s", ..Options::default() });
+    let lines: Vec<_> =
+        (0..JOBS).map(|i| line(&job(&format!("n-{i}"), "default", &format!("u{i}@icloud.com")))).collect();
+    let replicas = rig.start(2);
+    rig.publish(&lines);
+    until("sending has begun", Duration::from_secs(30), async || rig.sendgrid.accepted() > 0).await;
+    tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+    let sent = u64::try_from(rig.sendgrid.accepted()).unwrap();
+    let lent = rig.lent();
+    let written = rig.metric(&replicas, "sluice_parked_total");
+    let delivered = JOBS - rig.ready();
+    // Two seconds of the rate for each consumer.
+    let prefetch = 2 * RATE * u64::try_from(replicas.len()).unwrap();
+    eprintln!("{sent} sent, {delivered} delivered, {lent} of them lent, {written} written to pending");
+    assert!((RATE * SECONDS / 5..=RATE * SECONDS * 11 / 10).contains(&sent), "{sent} sent");
+    assert!(delivered * 10 <= sent * 11 + 10 * prefetch, "{delivered} deliveries for {sent} sends");
+    assert!(written * 10.0 <= f64::from(u32::try_from(sent * 11 + 10 * prefetch).unwrap()), "{written}");
+    let redelivered = rig.metric(&replicas, "sluice_redeliveries_total");
+    assert!(redelivered < 1.0, "{redelivered} redelivered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_that_is_used_up_pauses_the_lane() {
+    let more = r#"
+        [[domain_group]]
+        name = "apple"
+        domains = ["icloud.com"]
+        limits = ["100/day"]
+    "#;
+    let rig = Rig::new(Options { more: more.to_owned(), ..Options::default() });
+    let replicas = rig.start(2);
+    let lines: Vec<_> =
+        (0..5000).map(|i| line(&job(&format!("d-{i}"), "default", &format!("u{i}@icloud.com")))).collect();
+    rig.publish(&lines);
+    // Bulk leaves a fifth of it to transactional jobs, which melts as the day goes on.
+    until("the day is used up", Duration::from_secs(30), async || rig.sendgrid.accepted() >= 80).await;
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let (sent, ready) = (rig.sendgrid.accepted(), rig.ready());
+    let parked =
+        rig.count("select count(*) from sluice.pending where limit_key = 'group:apple/per:day'").await;
+    eprintln!("{sent} sent, {parked} parked, {ready} ready");
+    assert!((80..=81).contains(&sent), "{sent} sent");
+    assert!(parked <= 2 * 500, "{parked} parked: at most one prefetch for each replica");
+    assert!(ready >= 3900, "{ready} wait in the lane");
+    let mut urgent = job("urgent", "default", "ada@icloud.com");
+    urgent["class"] = "transactional".into();
+    rig.publish(&[line(&urgent)]);
+    until("a transactional job has its share", Duration::from_secs(20), async || {
+        rig.sendgrid.accepted_by_job().contains_key("urgent")
+    })
+    .await;
+    let status = rig.cli(&["limits", "list"]).to_string();
+    assert!(status.contains("group:apple/per:day"), "{status}");
+    drop(replicas);
+}

@@ -1,0 +1,98 @@
+//! A limit is set while a backlog waits under it: it holds within two ticks, and never is more sent than either allows.
+
+use std::time::{Duration, Instant};
+
+use sluice_testkit::peers::busiest_window;
+
+use crate::support::{Options, Rig, job, line, until};
+
+const WINDOW: Duration = Duration::from_millis(950);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_is_set_and_set_back() {
+    let more = r#"
+        [[domain_group]]
+        name = "apple"
+        domains = ["icloud.com"]
+        limits = ["20/s"]
+    "#;
+    let rig = Rig::new(Options { more: more.to_owned(), ..Options::default() });
+    let replicas = rig.start(2);
+    let jobs: Vec<_> =
+        (0..5000).map(|i| job(&format!("e-{i}"), "default", &format!("u{i}@icloud.com"))).collect();
+    rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
+    until("sending has begun", Duration::from_secs(30), async || rig.sendgrid.accepted() > 20).await;
+    let between = |from: Instant, to: Instant| {
+        let all = rig.sendgrid.accepted_at(|_| true);
+        all.into_iter().filter(|at| (from..to).contains(at)).collect::<Vec<_>>()
+    };
+    // `more_than` is what the limit before allows in 5 s: that more is sent shows that it no longer holds.
+    let phase = async |spec: Option<&str>, limit: usize, more_than: usize| {
+        match spec {
+            Some(spec) => rig.cli(&["limits", "set", "group:apple", spec]),
+            None => rig.cli(&["limits", "reset", "group:apple/per:s"]),
+        };
+        // Two ticks, and what was leased before.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        for tries in 1.. {
+            let from = Instant::now();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let sent = between(from, Instant::now());
+            let busiest = busiest_window(sent.clone(), WINDOW);
+            eprintln!("{spec:?}: {} in 5 s, busiest window {busiest} of {limit}", sent.len());
+            assert!(busiest <= limit, "{busiest} of {limit}");
+            if sent.len() > more_than {
+                return;
+            }
+            assert!(tries < 4, "{} in 5 s: the limit before still holds", sent.len());
+        }
+    };
+    phase(Some("100/s"), 100, 20 * 5).await;
+    phase(Some("10/s"), 10, 0).await;
+    phase(None, 20, 10 * 5).await;
+    drop(replicas);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_reads_the_limits_again() {
+    let more = |spec: &str| {
+        format!("[[domain_group]]\nname = \"apple\"\ndomains = [\"icloud.com\"]\nlimits = [\"{spec}\"]\n")
+    };
+    let mut rig = Rig::new(Options { more: more("1/min"), ..Options::default() });
+    let replicas = rig.start(1);
+    let jobs: Vec<_> =
+        (0..200).map(|i| job(&format!("h-{i}"), "default", &format!("u{i}@icloud.com"))).collect();
+    rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
+    until("one is sent", Duration::from_secs(30), async || rig.sendgrid.accepted() == 1).await;
+    rig.set_more("this is no configuration");
+    replicas[0].rewrite_config(&rig.config());
+    replicas[0].sighup();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.sendgrid.accepted(), 1, "a configuration with faults changes nothing");
+    rig.set_more(&format!("{}[[pool]]\nname = \"new\"\nmembers = [{{ esp = \"grid\" }}]\n", more("100/s")));
+    replicas[0].rewrite_config(&rig.config());
+    replicas[0].sighup();
+    let fresh = job("in-a-new-pool", "new", "ada@gmail.com");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    rig.publish(&[line(&fresh)]);
+    let mut all = jobs;
+    all.push(fresh);
+    let verdict = rig.judge(&all, false, Duration::from_secs(60)).await;
+    assert_eq!(verdict.states.get("accepted"), Some(&201));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_with_different_limits_are_told_apart() {
+    let mut rig = Rig::new(Options::default());
+    let mut replicas = rig.start(1);
+    rig.set_more("[[tenant]]\nname = \"acme\"\nlimits = [\"1/s\"]\n");
+    replicas.extend(rig.start(1));
+    until("both say so", Duration::from_secs(20), async || {
+        replicas.iter().all(|replica| {
+            let (_, ready) = replica.get("/ready").unwrap();
+            let (_, metrics) = replica.get("/metrics").unwrap();
+            ready.contains("different") && metrics.contains("sluice_fleet_config_mismatch 1")
+        })
+    })
+    .await;
+}
