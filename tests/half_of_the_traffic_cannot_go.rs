@@ -98,7 +98,8 @@ async fn the_other_half_is_not_delayed() {
     ] {
         eprintln!("{name}: {:.0} jobs/s, p99 {:?}", fared.rate, fared.p99);
     }
-    // The exact bars, 95 % and 1.1 times, are measured on a quiet machine; here others run at the same time.
+    // The bars are 95 % and 1.1 times. This does not show them: the times include the publication, of twice as many
+    // messages in the mixed runs. It shows that nothing stands still.
     for fared in [&grouped, &dead, &shared] {
         assert!(fared.rate >= 0.5 * none.rate.min(again.rate), "{fared:?} beside {none:?} and {again:?}");
     }

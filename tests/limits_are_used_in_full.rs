@@ -45,7 +45,7 @@ async fn four_steady_replicas_use_their_limits_well() {
     let span = (to - from).as_secs_f64();
     let all = rig.sendgrid.accepted_at(|_| true);
     let apple = rig.sendgrid.accepted_at(|recipient| recipient.ends_with("@icloud.com"));
-    // The exact bar, 97 %, is for a quiet machine. The group's jobs need a slot of both limits at the same moment, which
+    // The bar is 97 %. What is asserted is far less, as other tests run at the same time. The group's jobs need a slot of both limits at the same moment, which
     // costs some of the narrower one's.
     for (name, times, limit, least) in [("ESP", &all, 50_usize, 0.85), ("group", &apple, 20, 0.2)] {
         let sent = times.iter().filter(|at| (from..to).contains(at)).count();

@@ -51,7 +51,8 @@ async fn they_wait_no_longer_than_for_a_slot_of_the_reserved_share() {
     let busiest = busiest_window(rig.sendgrid.accepted_at(|_| true), Duration::from_millis(950));
     eprintln!("p50 {:?}, p98 {:?}, worst {:?}; busiest window {busiest}", waits[50], waits[98], waits[99]);
     assert!(busiest <= 50, "{busiest}");
-    // Without their share they would come after 30,000 others: in ten minutes. The exact bar is for a quiet machine.
+    // Without their share they would come after 30,000 others: in ten minutes. The bar is two
+    // intervals at p99, which this does not assert.
     assert!(waits[90] <= 4 * RESERVED_INTERVAL, "{waits:?}");
     drop(replicas);
 }
