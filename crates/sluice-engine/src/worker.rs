@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use async_trait::async_trait;
 use sluice_policy::Availability;
 use sluice_telemetry::{Batch, Metrics};
-use sluice_types::{Class, EspId, GroupName, Lane, Limit, PoolName, Tick};
+use sluice_types::{Class, EspId, GroupName, Lane, Limit, Tick};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::batcher::{Batcher, Surroundings, Write};
@@ -149,19 +149,9 @@ impl Worker {
 
     /// Whether any ESP of the pool takes jobs of the lane now.
     pub(crate) fn lane_can_send(&self, lane: &Lane) -> bool {
-        self.standings(&lane.pool, &lane.group, lane.class)
-            .is_none_or(|standings| standings.iter().any(|it| matches!(it, Standing::Up { .. })))
-    }
-
-    /// How each ESP of a pool stands; `None` when the pool is not configured.
-    pub(crate) fn standings(
-        &self,
-        pool: &PoolName,
-        group: &GroupName,
-        class: Class,
-    ) -> Option<Vec<Standing>> {
-        let plan = self.plan();
-        plan.pool(pool).map(|pool| pool.esps().map(|esp| self.standing(esp, group, class)).collect())
+        self.plan().pool(&lane.pool).is_none_or(|pool| {
+            pool.esps().any(|esp| matches!(self.standing(esp, &lane.group, lane.class), Standing::Up { .. }))
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::{Class, Limit, LimitScope, Tick};
+use sluice_types::{Class, Limit, LimitKind, LimitScope, Tick};
 use tokio::sync::oneshot;
 
 use super::run::LocalRun;
@@ -20,6 +20,8 @@ pub(super) const LEAD: Duration = Duration::from_millis(300);
 const NEAR_AHEAD: usize = 2;
 /// How soon to look again whether a turn has come near.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// A bucket's slots that close so soon are not counted on.
+const STALE: Duration = Duration::from_millis(50);
 /// A limit that was needed together with another is taken to be so for this long.
 const JOINED_FOR: Duration = Duration::from_secs(10);
 
@@ -77,6 +79,17 @@ impl Key {
 
     fn left(&self) -> u32 {
         self.runs.iter().map(LocalRun::left).fold(0, u32::saturating_add)
+    }
+
+    /// Slots to count on from now on. Those of a bucket are open all at once and close all at once, so the next are leased
+    /// before that; or whoever needs one together with another limit's finds none for the length of a round trip.
+    fn stock(&self, limit: &Limit, now: Tick) -> u32 {
+        if matches!(limit.spec.kind, LimitKind::Bucket { .. }) {
+            let at = now + STALE;
+            self.runs.iter().map(|run| run.closing_after(at)).fold(0, u32::saturating_add)
+        } else {
+            self.left()
+        }
     }
 
     /// When the store lets the next slot open for a class, if it held some back.
@@ -433,17 +446,21 @@ fn tell_near(keys: &mut HashMap<Limit, Key>, line: &mut Line, now: Tick) {
     }
 }
 
-/// Whether these are several rates at once.
+/// Whether these are several spaced limits at once, whose slots have to match. Those of a bucket open when they are asked
+/// for.
 fn is_joint(limits: &[Limit]) -> bool {
-    limits.iter().filter(|limit| is_rate(&limit.spec)).count() > 1
+    limits.iter().filter(|limit| matches!(limit.spec.kind, LimitKind::Spaced { .. })).count() > 1
 }
 
 /// Whether somebody could send at once, and there is no slot in stock although the store may have one.
 fn starves(keys: &HashMap<Limit, Key>, line: &Line, now: Tick) -> bool {
-    let lacks = |key: &Key| {
-        key.left() == 0 && !key.is_joined(now) && !key.is_shut_until_after(now + LEAD, line.class)
-    };
-    line.limits.iter().any(|limit| keys.get(limit).is_some_and(lacks))
+    line.limits.iter().any(|limit| {
+        keys.get(limit).is_some_and(|key| {
+            key.stock(limit, now) == 0
+                && !key.is_joined(now)
+                && !key.is_shut_until_after(now + LEAD, line.class)
+        })
+    })
 }
 
 /// Takes one slot under every limit, or none at all.

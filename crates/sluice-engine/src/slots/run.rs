@@ -73,6 +73,11 @@ impl LocalRun {
         self.next = self.next.saturating_add(1).min(self.count);
     }
 
+    /// Slots left that close after `at`.
+    pub(super) fn closing_after(&self, at: Tick) -> u32 {
+        (self.count - self.next).saturating_sub(self.opening_by(at - self.grace))
+    }
+
     /// Slots left that open by `until`.
     pub(super) fn opening_by(&self, until: Tick) -> u32 {
         let left = self.count - self.next;

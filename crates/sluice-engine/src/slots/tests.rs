@@ -503,3 +503,20 @@ async fn sharers_use_a_limit_in_full_whatever_its_rate() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_is_far_from_its_limit_costs_a_spaced_one_no_slots() {
+    let store = Store::new(Duration::from_millis(4));
+    let journal = Journal::default();
+    let (bucket, slow) =
+        (esp_limit("2000/s burst 200"), limit(LimitScope::Group("gmail".parse().unwrap()), "10/s"));
+    let replicas: Vec<_> = (0..2).map(|_| replica(&store)).collect();
+    for it in &replicas {
+        it.slots.set_sharers([(bucket.key(), 2), (slow.key(), 2)].into());
+        backlog(it, "gmail", &[bucket.clone(), slow.clone()], 300, &journal);
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let sent = times(&journal, None);
+    assert!(worst_window(&sent, Duration::from_secs(1)) <= 10);
+    assert!(sent.len() >= 175, "{} of 200", sent.len());
+}

@@ -110,7 +110,7 @@ impl Book {
             let urgent = u32::try_from(urgent).unwrap_or(u32::MAX);
             let stock_max = if key.is_joined(now) { WANT_MAX } else { self.stock_max(limit).max(urgent) };
             let stock = u32::try_from(wanted).unwrap_or(u32::MAX).min(stock_max);
-            let count = stock.saturating_sub(key.left()).min(WANT_MAX);
+            let count = stock.saturating_sub(key.stock(limit, now)).min(WANT_MAX);
             if count > 0 {
                 wants.push(Want {
                     limit: limit.clone(),
