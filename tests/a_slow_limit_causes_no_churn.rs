@@ -51,7 +51,7 @@ async fn a_day_that_is_used_up_pauses_the_lane() {
         (0..5000).map(|i| line(&job(&format!("d-{i}"), "default", &format!("u{i}@icloud.com")))).collect();
     rig.publish(&lines);
     // Bulk leaves a fifth of it to transactional jobs, which melts as the day goes on.
-    until("the day is used up", Duration::from_secs(30), async || rig.sendgrid.accepted() >= 80).await;
+    until("the day is used up", Duration::from_secs(90), async || rig.sendgrid.accepted() >= 80).await;
     tokio::time::sleep(Duration::from_secs(15)).await;
     let (sent, ready) = (rig.sendgrid.accepted(), rig.ready());
     let parked =
