@@ -30,7 +30,8 @@ async fn fifty_thousand_jobs_wait_for_a_minute() {
     // Two seconds of the rate for each consumer.
     let prefetch = 2 * RATE * u64::try_from(replicas.len()).unwrap();
     eprintln!("{sent} sent, {delivered} delivered, {lent} of them lent, {written} written to pending");
-    assert!((RATE * SECONDS / 5..=RATE * SECONDS * 11 / 10).contains(&sent), "{sent} sent");
+    // It was sent while the backlog was published, too.
+    assert!(sent >= RATE * SECONDS / 5, "{sent} sent");
     assert!(delivered * 10 <= sent * 11 + 10 * prefetch, "{delivered} deliveries for {sent} sends");
     assert!(written * 10.0 <= f64::from(u32::try_from(sent * 11 + 10 * prefetch).unwrap()), "{written}");
     let redelivered = rig.metric(&replicas, "sluice_redeliveries_total");
