@@ -118,7 +118,7 @@ pub fn lease_counted(
         duration(lent.clamp(now_ns + 1_000_000, leaves.max(now_ns + 1_000_000)) - now_ns)
     });
     let next_urgent_in = (granted < want.count && left == 0).then(|| duration(leaves - now_ns));
-    Grant { runs, next_in, next_urgent_in, mark: bucket }
+    Grant { runs, next_in, next_urgent_in, marks: vec![bucket], ..Grant::default() }
 }
 
 /// How the limit stands at `now_ns`.

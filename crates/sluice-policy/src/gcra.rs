@@ -1,4 +1,4 @@
-//! Spaced slots and token buckets by the generic cell rate algorithm, leased in blocks.
+//! Token buckets by the generic cell rate algorithm, leased in blocks; and the numbers of spaced limits (`spaced.rs`).
 //!
 //! With spacing `T`, burst `B`, grace `g` and horizon `h`, at the store's instant `now`, wanting `n`:
 //!
@@ -18,7 +18,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::lease::{Grant, SlotRun, Standing, duration, nanos};
+use crate::lease::{Grant, Standing, duration, nanos};
+use crate::spaced::Hole;
 
 /// Share of a limit that is left unused to cover the jitter of the way, in per cent.
 const HEADROOM_PERCENT: i64 = 2;
@@ -28,6 +29,8 @@ const GRACE_MAX_NS: i64 = 500_000_000;
 const BUCKET_GRACE_NS: i64 = 100_000_000;
 /// Leases reach at least, and at most, so far ahead.
 const HORIZON_NS: (i64, i64) = (300_000_000, 5_000_000_000);
+/// Leases of spaced slots reach at least so far ahead.
+const SPACED_LEAST_NS: i64 = 160_000_000;
 
 /// A spaced limit or a token bucket as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +43,14 @@ pub struct GcraTerms {
     pub grace_ns: i64,
     /// `h`: how far ahead a lease reaches.
     pub horizon_ns: i64,
+    /// Spaced limits: how much further for transactional jobs.
+    pub urgent_ns: i64,
     /// Length of the window that is promised; for counting what was leased, not for leasing.
     pub window_ns: i64,
 }
 
 /// The state of one limit in the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GcraState {
     /// Theoretical arrival time of the next slot, in nanoseconds of the store's clock.
     pub tat_ns: i64,
@@ -57,6 +62,10 @@ pub struct GcraState {
     pub used: i64,
     /// Slots leased in the one before it.
     pub used_before: i64,
+    /// Free slots before the arrival time, the earliest first (spaced limits only).
+    pub holes: Vec<Hole>,
+    /// Counts the spacings there were: slots of different grids do not go together.
+    pub grid: i64,
 }
 
 impl GcraTerms {
@@ -70,7 +79,7 @@ impl GcraTerms {
         let spacing_ns = spacing(count, window_ns);
         // A tenth of the headroom stays for the jitter behind the process's own clock.
         let grace_ns = (window_ns / 1000 * (10 * HEADROOM_PERCENT - 2)).min(GRACE_MAX_NS);
-        Self { spacing_ns, burst: 1, grace_ns, horizon_ns: horizon(spacing_ns), window_ns }
+        Self { spacing_ns, burst: 1, grace_ns, window_ns, ..Self::reaching(spacing_ns) }
     }
 
     /// At most `burst + count * t / window` uses in any span `t`.
@@ -93,7 +102,8 @@ impl GcraTerms {
         };
         // A bucket of one has no room for lateness but the headroom.
         let grace_ns = grace_ns.max(spacing_ns / 100);
-        Self { spacing_ns, burst, grace_ns, horizon_ns: horizon(spacing_ns), window_ns }
+        let horizon_ns = spacing_ns.clamp(HORIZON_NS.0, HORIZON_NS.1);
+        Self { spacing_ns, burst, grace_ns, horizon_ns, urgent_ns: 0, window_ns }
     }
 }
 
@@ -114,11 +124,23 @@ fn spacing(count: NonZeroU32, window_ns: i64) -> i64 {
     widened.div_ceil_positive(i64::from(count.get())).max(1)
 }
 
-fn horizon(spacing_ns: i64) -> i64 {
-    spacing_ns.clamp(HORIZON_NS.0, HORIZON_NS.1)
-}
-
 impl GcraTerms {
+    /// How far ahead spaced slots are leased: no further than a transactional job may have to wait, which is for two slots
+    /// of a reserved share of a fifth, nor so little that slots pass between two leases.
+    fn reaching(spacing_ns: i64) -> Self {
+        let most = if spacing_ns < HORIZON_NS.0 { HORIZON_NS.0 } else { HORIZON_NS.1 };
+        let horizon_ns =
+            spacing_ns.saturating_mul(8).min(most).max(spacing_ns.min(HORIZON_NS.1)).max(SPACED_LEAST_NS);
+        Self {
+            spacing_ns,
+            burst: 1,
+            grace_ns: 0,
+            horizon_ns,
+            urgent_ns: spacing_ns.saturating_mul(2).max(SPACED_LEAST_NS),
+            window_ns: 0,
+        }
+    }
+
     /// The same limit under a brake: only `rate_permille` of its rate, at least one permille.
     #[must_use]
     pub fn at_rate(self, rate_permille: u32) -> Self {
@@ -128,21 +150,23 @@ impl GcraTerms {
         let spacing_ns =
             self.spacing_ns.saturating_mul(1000).div_ceil_positive(i64::from(rate_permille.max(1)));
         // No burst under a brake: that is what the receiver complains of.
-        Self { spacing_ns, burst: 1, horizon_ns: horizon(spacing_ns), ..self }
+        Self { burst: 1, grace_ns: self.grace_ns, window_ns: self.window_ns, ..Self::reaching(spacing_ns) }
     }
 }
 
 impl GcraState {
     /// After an edit (or under a brake) the next slot comes one new spacing after the last one, not one old one: what was
     /// spent stays spent, and a limit that was raised need not wait for what the old one would have allowed.
-    fn respace(&mut self, spacing_ns: i64) {
+    pub(crate) fn respace(&mut self, spacing_ns: i64) {
         if self.spacing_ns != 0 && self.spacing_ns != spacing_ns {
             self.tat_ns += spacing_ns - self.spacing_ns;
+            self.holes.clear();
+            self.grid += 1;
         }
         self.spacing_ns = spacing_ns;
     }
 
-    fn count(&mut self, terms: &GcraTerms, now_ns: i64, granted: i64) {
+    pub(crate) fn count(&mut self, terms: &GcraTerms, now_ns: i64, granted: i64) {
         let window = now_ns.div_euclid(terms.window_ns.max(1));
         if window != self.window {
             self.used_before = if window == self.window + 1 { self.used } else { 0 };
@@ -156,13 +180,15 @@ impl GcraState {
 /// taken as evenly spread), and when the next slot opens.
 #[must_use]
 pub fn look_gcra(terms: &GcraTerms, state: &GcraState, now_ns: i64) -> Standing {
-    let mut at_now = *state;
+    let mut at_now = state.clone();
     at_now.respace(terms.spacing_ns);
     at_now.count(terms, now_ns, 0);
     let window_ns = terms.window_ns.max(1);
     let rest_permille = 1000 - now_ns.rem_euclid(window_ns) / (window_ns / 1000).max(1);
     let used = at_now.used + at_now.used_before * rest_permille.clamp(0, 1000) / 1000;
-    let open = at_now.tat_ns.max(now_ns) - i64::from(terms.burst - 1) * terms.spacing_ns;
+    let tail = at_now.tat_ns.max(now_ns) - i64::from(terms.burst - 1) * terms.spacing_ns;
+    let hole = at_now.holes.iter().find_map(|hole| hole.next(now_ns, terms.spacing_ns));
+    let open = hole.map_or(tail, |hole| hole.min(tail));
     Standing {
         used: u64::try_from(used).unwrap_or(0),
         next_in: duration(open - now_ns),
@@ -193,24 +219,16 @@ pub fn lease_gcra(terms: &GcraTerms, state: &mut GcraState, now_ns: i64, want: u
     state.tat_ns = base + granted * spacing_ns;
     state.count(terms, now_ns, granted);
 
-    let mut runs = Vec::with_capacity(2);
+    let mut grant = Grant { marks: vec![state.tat_ns], ..Grant::default() };
     if open_now > 0 {
-        runs.push(run(0, 0, open_now, grace_ns));
+        grant.push(0, 0, open_now, grace_ns);
     }
     if granted > open_now {
-        runs.push(run(open + open_now * spacing_ns - now_ns, spacing_ns, granted - open_now, grace_ns));
+        grant.push(open + open_now * spacing_ns - now_ns, spacing_ns, granted - open_now, grace_ns);
     }
-    let next_in = (granted < i64::from(want)).then(|| duration(open + granted * spacing_ns - now_ns));
-    Grant { runs, next_in, next_urgent_in: next_in, mark: state.tat_ns }
-}
-
-fn run(opens_in_ns: i64, spacing_ns: i64, count: i64, grace_ns: i64) -> SlotRun {
-    SlotRun {
-        opens_in: duration(opens_in_ns),
-        spacing: duration(spacing_ns),
-        count: u32::try_from(count).unwrap_or(u32::MAX),
-        grace: duration(grace_ns),
-    }
+    grant.next_in = (granted < i64::from(want)).then(|| duration(open + granted * spacing_ns - now_ns));
+    grant.next_urgent_in = grant.next_in;
+    grant
 }
 
 #[cfg(test)]

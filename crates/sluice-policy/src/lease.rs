@@ -28,14 +28,31 @@ pub struct SlotRun {
 /// The slots of one lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// In the order in which they open; at most two runs.
+    /// The slots.
     pub runs: Vec<SlotRun>,
+    /// Spaced limits only: for each run, the opening of its first slot under each limit, in nanoseconds of the store's
+    /// clock. With several limits every run is of one slot.
+    pub parts: Vec<i64>,
     /// When the limit held slots back: from the instant of the lease to the opening of the next one.
     pub next_in: Option<Duration>,
     /// The same for transactional jobs, which may use the reserved share.
     pub next_urgent_in: Option<Duration>,
-    /// What a slot is given back with: the arrival time after this lease, or the start of the sub-bucket.
-    pub mark: i64,
+    /// Which of the limits opens last, when they held slots back.
+    pub held_by: usize,
+    /// What a slot is given back with, for each limit: the grid, the arrival time after this lease, or the start of the
+    /// sub-bucket.
+    pub marks: Vec<i64>,
+}
+
+impl Grant {
+    pub(crate) fn push(&mut self, opens_in_ns: i64, spacing_ns: i64, count: i64, grace_ns: i64) {
+        self.runs.push(SlotRun {
+            opens_in: duration(opens_in_ns),
+            spacing: duration(spacing_ns),
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+            grace: duration(grace_ns),
+        });
+    }
 }
 
 /// The window of a ramp.
@@ -55,7 +72,9 @@ pub struct Standing {
 /// A limit as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Terms {
-    /// Spaced slots and token buckets.
+    /// Spaced slots.
+    Spaced(GcraTerms),
+    /// Token buckets.
     Gcra(GcraTerms),
     /// Rolling and calendar counts.
     Counted(CountedTerms),
@@ -66,7 +85,7 @@ impl Terms {
     #[must_use]
     pub fn of(spec: &LimitSpec) -> Option<Self> {
         match spec.kind {
-            LimitKind::Spaced { window } => Some(Self::Gcra(GcraTerms::spaced(spec.count, window))),
+            LimitKind::Spaced { window } => Some(Self::Spaced(GcraTerms::spaced(spec.count, window))),
             LimitKind::Bucket { window, burst } => {
                 Some(Self::Gcra(GcraTerms::bucket(spec.count, window, burst)))
             }

@@ -10,6 +10,8 @@ mod lease;
 mod prefetch;
 mod retry;
 mod route;
+mod slots;
+mod spaced;
 
 pub use breaker::*;
 pub use counted::{CountedState, CountedTerms, CountedWant, give_back_counted, lease_counted, look_counted};
@@ -23,3 +25,5 @@ pub use lease::{Grant, SlotRun, Standing, Terms};
 pub use prefetch::*;
 pub use retry::*;
 pub use route::*;
+pub use slots::{Leased, LimitLook, LimitStates, Unused, Want};
+pub use spaced::{Hole, Spaced, SpacedWant, give_back_spaced, lease_spaced};

@@ -92,7 +92,7 @@ fn slots_given_back_are_leased_again() {
     let terms = CountedTerms::calendar(NonZeroU32::new(10).unwrap(), WINDOW);
     let mut state = CountedState::default();
     let grant = lease_counted(&terms, &mut state, 0, CountedWant::plain(10));
-    give_back_counted(&mut state, 4, grant.mark);
+    give_back_counted(&mut state, 4, grant.marks[0]);
     assert_eq!(look_counted(&terms, &state, 1).used, 6);
     assert_eq!(lease_counted(&terms, &mut state, 1, CountedWant::plain(10)).runs[0].count, 4);
     assert_eq!(look_counted(&terms, &state, 1).next_in, Duration::from_nanos(59_999_999_999));

@@ -1,0 +1,183 @@
+//! What a replica asks of the store for its limits, what it gets, and the model of how the store answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_types::Limit;
+
+use crate::counted::{CountedState, CountedWant, give_back_counted, lease_counted, look_counted};
+use crate::gcra::{GcraState, give_back_gcra, lease_gcra, look_gcra};
+use crate::lease::{Grant, SlotRun, Standing, Terms};
+use crate::spaced::{Spaced, SpacedWant, give_back_spaced, lease_spaced};
+
+/// A wish for slots under a limit, or under several spaced ones at once.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// One limit, or several spaced limits of which each slot is to be one at the same moment.
+    pub limits: Arc<[Limit]>,
+    /// The share of its rate that each spaced limit or bucket may use now, in permille, at least 1: 1000 but for a brake.
+    pub rates_permille: Vec<u32>,
+    /// How many slots at most.
+    pub count: u32,
+    /// Of these, how many for transactional jobs: they may use the share that is reserved for them.
+    pub urgent: u32,
+    /// The share of a counted limit that is reserved for transactional jobs, in permille.
+    pub reserved_permille: u32,
+}
+
+impl Want {
+    /// Slots of one limit for bulk jobs, with no share reserved and no brake.
+    #[must_use]
+    pub fn of(limit: Limit, count: u32) -> Self {
+        Self {
+            limits: Arc::from([limit]),
+            rates_permille: vec![1000],
+            count,
+            urgent: 0,
+            reserved_permille: 0,
+        }
+    }
+}
+
+/// The slots leased under one want.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leased {
+    /// The slots. Several limits: each run is one slot, usable while those of all limits are open.
+    pub runs: Vec<SlotRun>,
+    /// Spaced limits only: for each run, the opening of its first slot under each limit, in nanoseconds of the store's
+    /// clock.
+    pub parts: Vec<i64>,
+    /// When the next slot after these opens, if the limits hold more back.
+    pub next_in: Option<Duration>,
+    /// The same for transactional jobs.
+    pub next_urgent_in: Option<Duration>,
+    /// Which of the limits opens last, if they hold more back.
+    pub held_by: usize,
+    /// For each limit what [`Unused::mark`] wants to see again.
+    pub marks: Vec<i64>,
+    /// The store's instant of the lease, in nanoseconds of its clock.
+    pub at_ns: i64,
+}
+
+/// Slots to give back: of a spaced limit these, else the last ones of one lease.
+#[derive(Clone, Debug)]
+pub struct Unused {
+    /// The limit.
+    pub limit: Limit,
+    /// How many.
+    pub count: u32,
+    /// Of a spaced limit: their openings, in nanoseconds of the store's clock.
+    pub openings_ns: Vec<i64>,
+    /// The share of its rate that the limit had when they were leased.
+    pub rate_permille: u32,
+    /// The mark of their lease.
+    pub mark: i64,
+}
+
+/// How a limit stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitLook {
+    /// Slots leased in the current window: counted for counted limits, and as the arrival time tells for the others.
+    pub used: u64,
+    /// Slots that may still be leased in this window.
+    pub left: u64,
+    /// When the next slot opens that nobody has leased; zero when it is open.
+    pub next_in: Duration,
+    /// When the window ends, or (rolling) when its oldest sub-bucket leaves; none when nothing was used.
+    pub resets_in: Option<Duration>,
+}
+
+/// The states of some limits, by key: what a store keeps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitStates {
+    /// Spaced limits and buckets.
+    pub gcra: BTreeMap<String, GcraState>,
+    /// Counted limits.
+    pub counted: BTreeMap<String, CountedState>,
+}
+
+impl LimitStates {
+    /// Leases up to the wanted number of slots at the instant `now_ns`.
+    ///
+    /// A limit on connections is not leased by time and gets nothing; nor does a set of limits that are not all spaced.
+    pub fn lease(&mut self, want: &Want, now_ns: i64) -> Leased {
+        let Want { count, urgent, reserved_permille, .. } = *want;
+        let terms: Vec<Option<Terms>> = want.limits.iter().map(|limit| Terms::of(&limit.spec)).collect();
+        let rate = |i: usize| want.rates_permille.get(i).copied().unwrap_or(1000);
+        let grant = match (terms.as_slice(), want.limits.first()) {
+            ([Some(Terms::Gcra(terms))], Some(limit)) => {
+                let state = self.gcra.entry(limit.key()).or_default();
+                lease_gcra(&terms.at_rate(rate(0)), state, now_ns, count)
+            }
+            ([Some(Terms::Counted(terms))], Some(limit)) => {
+                let state = self.counted.entry(limit.key()).or_default();
+                lease_counted(terms, state, now_ns, CountedWant { count, urgent, reserved_permille })
+            }
+            _ => {
+                let spaced = terms.iter().enumerate().filter_map(|(i, terms)| match terms {
+                    Some(Terms::Spaced(terms)) => Some(terms.at_rate(rate(i))),
+                    Some(Terms::Gcra(_) | Terms::Counted(_)) | None => None,
+                });
+                let spaced: Vec<_> = spaced.collect();
+                if spaced.len() != want.limits.len() {
+                    return Leased { at_ns: now_ns, ..Leased::default() };
+                }
+                let keys = want.limits.iter().map(Limit::key);
+                let mut states: Vec<(String, GcraState)> =
+                    keys.map(|key| (key.clone(), self.gcra.remove(&key).unwrap_or_default())).collect();
+                let mut limits: Vec<Spaced<'_>> = spaced
+                    .into_iter()
+                    .zip(&mut states)
+                    .map(|(terms, (_, state))| Spaced { terms, state })
+                    .collect();
+                let grant = lease_spaced(&mut limits, now_ns, SpacedWant { count, urgent });
+                self.gcra.extend(states);
+                grant
+            }
+        };
+        let Grant { runs, parts, next_in, next_urgent_in, held_by, marks } = grant;
+        Leased { runs, parts, next_in, next_urgent_in, held_by, marks, at_ns: now_ns }
+    }
+
+    /// Gives slots back at the instant `now_ns`; those that can no longer be given back lapse.
+    pub fn give_back(&mut self, unused: &Unused, now_ns: i64) {
+        let key = unused.limit.key();
+        match Terms::of(&unused.limit.spec) {
+            Some(Terms::Spaced(_)) => {
+                let state = self.gcra.entry(key).or_default();
+                give_back_spaced(state, &unused.openings_ns, unused.mark, now_ns);
+            }
+            Some(Terms::Gcra(terms)) => {
+                let state = self.gcra.entry(key).or_default();
+                give_back_gcra(&terms.at_rate(unused.rate_permille), state, unused.count, unused.mark);
+            }
+            Some(Terms::Counted(_)) => {
+                give_back_counted(self.counted.entry(key).or_default(), unused.count, unused.mark);
+            }
+            None => {}
+        }
+    }
+
+    /// How a limit stands at the instant `now_ns`.
+    #[must_use]
+    pub fn look(&self, limit: &Limit, now_ns: i64) -> LimitLook {
+        let key = limit.key();
+        let standing = match Terms::of(&limit.spec) {
+            Some(Terms::Spaced(terms) | Terms::Gcra(terms)) => {
+                self.gcra.get(&key).map_or_else(Standing::default, |state| look_gcra(&terms, state, now_ns))
+            }
+            Some(Terms::Counted(terms)) => self
+                .counted
+                .get(&key)
+                .map_or_else(Standing::default, |state| look_counted(&terms, state, now_ns)),
+            None => return LimitLook::default(),
+        };
+        LimitLook {
+            used: standing.used,
+            left: u64::from(limit.spec.count.get()).saturating_sub(standing.used),
+            next_in: standing.next_in,
+            resets_in: standing.resets_in,
+        }
+    }
+}

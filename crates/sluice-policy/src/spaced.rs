@@ -1,0 +1,255 @@
+//! Evenly spaced slots, leased for one limit or for several at once.
+//!
+//! The free slots of a limit are its *holes* (slots that an earlier lease left out or gave back) and its *tail*: from the
+//! arrival time on, as many as one likes, `T` apart. A job under several spaced limits needs a slot of each at the same
+//! moment, so these are leased together: the earliest instant at which every limit has a free slot that is open, and stays
+//! open for long enough. Slots of the wider limits that lie between become holes, which others lease.
+//!
+//! ```text
+//! a free slot of limit i for instant t:  the first at or after t - g_i + w that is no later than t + g_i - w,
+//!                                        else t itself where the tail has begun, else the first after t
+//! t := latest of these; repeat, until all are open from t on for w at least
+//! ```
+//!
+//! No two slots of one limit are ever closer than `T` and none is leased twice, so the promise of [`GcraTerms::spaced`]
+//! holds whoever leases which.
+//!
+//! Transactional jobs may have slots that open later than any that bulk may have yet. However much bulk waits, it has taken
+//! no more than what opens within the horizon, so the next slot is never further away than that.
+
+use crate::gcra::{GcraState, GcraTerms};
+use crate::lease::{Grant, duration};
+
+/// Holes kept at most, as stretches; the earliest lapse.
+const HOLES_MAX: usize = 64;
+/// Instants tried for one slot at most.
+const TRIES_MAX: u32 = 64;
+
+/// Free slots before the arrival time: `count` of them, one spacing apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Opening of the first.
+    pub first_ns: i64,
+    /// How many.
+    pub count: i64,
+}
+
+impl Hole {
+    /// Its first slot at or after `from_ns`.
+    pub(crate) fn next(&self, from_ns: i64, spacing_ns: i64) -> Option<i64> {
+        let skipped = ceil_div((from_ns - self.first_ns).max(0), spacing_ns.max(1));
+        (skipped < self.count).then(|| self.first_ns + skipped * spacing_ns)
+    }
+}
+
+/// A wish for slots under all of some spaced limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpacedWant {
+    /// How many at most.
+    pub count: u32,
+    /// Of these, how many for transactional jobs: their slots may open later.
+    pub urgent: u32,
+}
+
+/// One of the limits of a lease.
+#[derive(Debug)]
+pub struct Spaced<'a> {
+    /// Its numbers.
+    pub terms: GcraTerms,
+    /// Its state in the store.
+    pub state: &'a mut GcraState,
+}
+
+impl Spaced<'_> {
+    /// Brings the state to `now_ns`: a new spacing makes a new grid, and what has passed is gone.
+    fn arrive(&mut self, now_ns: i64) {
+        let spacing_ns = self.terms.spacing_ns;
+        self.state.respace(spacing_ns);
+        self.state.tat_ns = self.state.tat_ns.max(now_ns);
+        for hole in &mut self.state.holes {
+            let passed = ceil_div((now_ns - hole.first_ns).max(0), spacing_ns).min(hole.count);
+            hole.first_ns += passed * spacing_ns;
+            hole.count -= passed;
+        }
+        self.state.holes.retain(|hole| hole.count > 0);
+    }
+
+    /// The first free slots at or after `from_ns`, one spacing apart: opening and number.
+    fn stretch(&self, from_ns: i64) -> (i64, i64) {
+        let spacing_ns = self.terms.spacing_ns;
+        for hole in &self.state.holes {
+            if let Some(first_ns) = hole.next(from_ns, spacing_ns) {
+                return (first_ns, hole.count - (first_ns - hole.first_ns) / spacing_ns);
+            }
+        }
+        let tat_ns = self.state.tat_ns;
+        (tat_ns + ceil_div((from_ns - tat_ns).max(0), spacing_ns) * spacing_ns, i64::MAX)
+    }
+
+    /// The free slot to use at `at_ns` with `width_ns` to spare: it may open somewhat later.
+    fn candidate(&self, at_ns: i64, width_ns: i64) -> i64 {
+        let reach_ns = self.terms.grace_ns - width_ns;
+        let (first_ns, _) = self.stretch(at_ns - reach_ns);
+        // The tail need not begin where the last lease ended: what is skipped of it is less than a slot.
+        if first_ns > at_ns + reach_ns && at_ns >= self.state.tat_ns { at_ns } else { first_ns }
+    }
+
+    /// Takes `count` free slots from `first_ns` on.
+    fn take(&mut self, first_ns: i64, count: i64) {
+        let spacing_ns = self.terms.spacing_ns;
+        let state = &mut *self.state;
+        if first_ns >= state.tat_ns {
+            let skipped = (first_ns - state.tat_ns) / spacing_ns;
+            if skipped > 0 {
+                state.holes.push(Hole { first_ns: state.tat_ns, count: skipped });
+            }
+            state.tat_ns = first_ns + count * spacing_ns;
+        } else if let Some(at) = state.holes.iter().rposition(|hole| hole.first_ns <= first_ns)
+            && let Some(hole) = state.holes.get_mut(at)
+        {
+            let before = (first_ns - hole.first_ns) / spacing_ns;
+            let behind = Hole { first_ns: first_ns + count * spacing_ns, count: hole.count - before - count };
+            hole.count = before;
+            if behind.count > 0 {
+                state.holes.insert(at + 1, behind);
+            }
+            state.holes.retain(|hole| hole.count > 0);
+        }
+        let excess = state.holes.len().saturating_sub(HOLES_MAX);
+        state.holes.drain(..excess);
+    }
+
+    /// How far ahead slots may open, for a class.
+    const fn reach_ns(&self, is_urgent: bool) -> i64 {
+        self.terms.horizon_ns + if is_urgent { self.terms.urgent_ns } else { 0 }
+    }
+}
+
+/// Leases up to `want.count` slots at the instant `now_ns`, each of which is one of every limit.
+///
+/// The slots come as runs; [`Grant::parts`] holds, for each run, the opening of its first slot under each limit.
+pub fn lease_spaced(limits: &mut [Spaced<'_>], now_ns: i64, want: SpacedWant) -> Grant {
+    for limit in &mut *limits {
+        limit.arrive(now_ns);
+    }
+    let mut grant = Grant::default();
+    let urgent = i64::from(want.urgent.min(want.count));
+    let others = i64::from(want.count) - urgent;
+    let for_urgent = take_up_to(urgent, limits, Asked { now_ns, is_urgent: true }, &mut grant);
+    let for_others = take_up_to(others, limits, Asked { now_ns, is_urgent: false }, &mut grant);
+    for limit in &mut *limits {
+        limit.state.count(&limit.terms, now_ns, for_urgent + for_others);
+        grant.marks.push(limit.state.grid);
+    }
+    if for_others < others || for_urgent < urgent {
+        let opens = limits.iter().enumerate().map(|(i, limit)| (limit.stretch(now_ns).0, i));
+        if let Some((opens_ns, held_by)) =
+            opens.max_by_key(|(opens_ns, i)| (*opens_ns, std::cmp::Reverse(*i)))
+        {
+            grant.next_in = Some(duration(opens_ns - now_ns));
+            grant.next_urgent_in = grant.next_in;
+            grant.held_by = held_by;
+        }
+    }
+    grant
+}
+
+/// When, and for whom.
+#[derive(Clone, Copy)]
+struct Asked {
+    now_ns: i64,
+    is_urgent: bool,
+}
+
+/// Leases for one class; answers how many it got.
+fn take_up_to(count: i64, limits: &mut [Spaced<'_>], asked: Asked, grant: &mut Grant) -> i64 {
+    match limits {
+        [] => 0,
+        [limit] => take_alone(count, limit, asked, grant),
+        _ => take_together(count, limits, asked, grant),
+    }
+}
+
+/// One limit: whole stretches.
+fn take_alone(count: i64, limit: &mut Spaced<'_>, asked: Asked, grant: &mut Grant) -> i64 {
+    let GcraTerms { spacing_ns, grace_ns, .. } = limit.terms;
+    let horizon_ns = limit.reach_ns(asked.is_urgent);
+    let mut left = count;
+    let mut from_ns = asked.now_ns;
+    while left > 0 {
+        let (first_ns, free) = limit.stretch(from_ns);
+        if first_ns > asked.now_ns + horizon_ns {
+            break;
+        }
+        let fit = (asked.now_ns + horizon_ns - first_ns) / spacing_ns + 1;
+        let taken = left.min(free).min(fit);
+        limit.take(first_ns, taken);
+        grant.push(first_ns - asked.now_ns, spacing_ns, taken, grace_ns);
+        grant.parts.push(first_ns);
+        left -= taken;
+        from_ns = first_ns + taken * spacing_ns;
+    }
+    count - left
+}
+
+/// Several limits: slot by slot.
+fn take_together(count: i64, limits: &mut [Spaced<'_>], asked: Asked, grant: &mut Grant) -> i64 {
+    // Wide enough to be hit, and narrow enough that slots of limits with the same grace mostly meet.
+    let width_ns = limits.iter().map(|limit| limit.terms.grace_ns).min().unwrap_or(0) / 3;
+    let mut left = count;
+    let mut at_ns = asked.now_ns;
+    while left > 0 {
+        let Some((opens_ns, slots)) = meet(limits, at_ns, width_ns, asked) else { break };
+        let mut closes_ns = i64::MAX;
+        for (limit, slot_ns) in limits.iter_mut().zip(slots) {
+            closes_ns = closes_ns.min(slot_ns + limit.terms.grace_ns);
+            limit.take(slot_ns, 1);
+            grant.parts.push(slot_ns);
+        }
+        grant.push(opens_ns - asked.now_ns, 0, 1, closes_ns - opens_ns);
+        left -= 1;
+        at_ns = opens_ns;
+    }
+    count - left
+}
+
+/// The first instant from `at_ns` on at which every limit has a free slot that is open, and these slots.
+fn meet(limits: &[Spaced<'_>], mut at_ns: i64, width_ns: i64, asked: Asked) -> Option<(i64, Vec<i64>)> {
+    let horizon_ns = limits.iter().map(|limit| limit.reach_ns(asked.is_urgent)).max().unwrap_or(0);
+    for _ in 0..TRIES_MAX {
+        let slots: Vec<i64> = limits.iter().map(|limit| limit.candidate(at_ns, width_ns)).collect();
+        let latest_ns = slots.iter().copied().fold(at_ns, i64::max);
+        if latest_ns > asked.now_ns + horizon_ns {
+            return None;
+        }
+        if latest_ns == at_ns {
+            return Some((at_ns, slots));
+        }
+        at_ns = latest_ns;
+    }
+    None
+}
+
+/// Gives slots back that were leased while the limit's grid was `grid`, by their openings; those whose time has passed, or
+/// whose grid is gone, lapse.
+pub fn give_back_spaced(state: &mut GcraState, openings_ns: &[i64], grid: i64, now_ns: i64) {
+    if state.grid != grid {
+        return;
+    }
+    let mut returned = 0;
+    for opens_ns in openings_ns.iter().copied().filter(|at| (now_ns..state.tat_ns).contains(at)) {
+        let at = state.holes.partition_point(|hole| hole.first_ns < opens_ns);
+        state.holes.insert(at, Hole { first_ns: opens_ns, count: 1 });
+        returned += 1;
+    }
+    state.used = (state.used - returned).max(0);
+    let excess = state.holes.len().saturating_sub(HOLES_MAX);
+    state.holes.drain(..excess);
+}
+
+fn ceil_div(number: i64, by: i64) -> i64 {
+    number / by + i64::from(number % by > 0)
+}
+
+#[cfg(test)]
+mod tests;

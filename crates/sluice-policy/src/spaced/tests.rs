@@ -1,0 +1,168 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::lease::nanos;
+
+const NOW: i64 = 1_700_000_000_000_000_000;
+const MS: i64 = 1_000_000;
+
+fn per_second(count: u32) -> GcraTerms {
+    GcraTerms::spaced(NonZeroU32::new(count).unwrap(), Duration::from_secs(1))
+}
+
+fn want(count: u32) -> SpacedWant {
+    SpacedWant { count, urgent: 0 }
+}
+
+/// The instants, in nanoseconds, between which each slot of a grant may be used.
+fn slots(grant: &Grant, now_ns: i64) -> Vec<(i64, i64)> {
+    let of = |run: &crate::SlotRun| {
+        let (first, spacing, grace) = (now_ns + nanos(run.opens_in), nanos(run.spacing), nanos(run.grace));
+        (0..i64::from(run.count)).map(move |i| (first + i * spacing, first + i * spacing + grace))
+    };
+    grant.runs.iter().flat_map(of).collect()
+}
+
+fn lease(limits: &mut [(GcraTerms, GcraState)], now_ns: i64, want: SpacedWant) -> Grant {
+    let mut all: Vec<Spaced<'_>> =
+        limits.iter_mut().map(|(terms, state)| Spaced { terms: *terms, state }).collect();
+    lease_spaced(&mut all, now_ns, want)
+}
+
+#[test]
+fn slots_left_out_by_one_are_leased_by_another() {
+    let (fast, slow) = ((per_second(50), GcraState::default()), (per_second(20), GcraState::default()));
+    let mut both = [fast, slow];
+    let joint = lease(&mut both, NOW, want(3));
+    assert_eq!(slots(&joint, NOW).len(), 3);
+    let [mut fast, _] = both;
+    let alone = lease(std::slice::from_mut(&mut fast), NOW, want(100));
+    // Nine open within the horizon; three of them are gone.
+    assert_eq!(slots(&alone, NOW).len(), 6, "{alone:?}");
+    let mut openings: Vec<i64> = slots(&alone, NOW).iter().map(|(opens, _)| *opens).collect();
+    openings.extend(joint.parts.chunks(2).map(|parts| parts[0]));
+    openings.sort_unstable();
+    assert!(openings.windows(2).all(|two| two[1] - two[0] == fast.0.spacing_ns), "{openings:?}");
+}
+
+#[test]
+fn a_narrow_limit_is_used_in_full_beside_a_wide_one() {
+    // Slots that are far apart meet less often: the last pair loses some.
+    for (wide, narrow, least) in
+        [(50, 20, 97), (10, 3, 95), (100, 99, 95), (1000, 20, 97), (2, 1, 95), (7, 5, 85)]
+    {
+        let mut both = [(per_second(wide), GcraState::default()), (per_second(narrow), GcraState::default())];
+        let (mut joint, mut alone) = (0_usize, 0_usize);
+        for tick in 0..600 {
+            let now = NOW + tick * 100 * MS;
+            joint += slots(&lease(&mut both, now, want(3 + narrow / 9)), now).len();
+            let [wide, _] = &mut both;
+            let share = want(2 + wide_share(wide));
+            alone += slots(&lease(std::slice::from_mut(wide), now, share), now).len();
+        }
+        let (joint_most, most) = (60 * narrow as usize, 60 * wide as usize);
+        eprintln!("{wide} and {narrow}: {joint} of {joint_most}, {} of {most}", joint + alone);
+        assert!(joint * 100 >= joint_most * least, "{wide} and {narrow}: {joint} of {joint_most}");
+        assert!((joint + alone) * 100 >= most * 80, "{wide} and {narrow}: {} of {most}", joint + alone);
+    }
+}
+
+/// About as many as open in a tick.
+fn wide_share((terms, _): &(GcraTerms, GcraState)) -> u32 {
+    u32::try_from(100 * MS / terms.spacing_ns).unwrap()
+}
+
+#[test]
+fn a_transactional_job_waits_no_longer_than_bulk_may_look_ahead() {
+    for rate in [1, 5, 20, 50, 400] {
+        let mut limit = [(per_second(rate), GcraState::default())];
+        let terms = limit[0].0;
+        // Bulk takes all that it may, again and again.
+        for tick in 0..100 {
+            let now = NOW + tick * 7 * MS;
+            lease(&mut limit, now, want(1000));
+        }
+        let now = NOW + 700 * MS;
+        let urgent = lease(&mut limit, now, SpacedWant { count: 1, urgent: 1 });
+        let wait = slots(&urgent, now)[0].0 - now;
+        assert!(wait <= (10 * terms.spacing_ns).max(170 * MS), "{rate}/s: {} ms", wait / MS);
+    }
+}
+
+#[test]
+fn what_is_given_back_is_leased_again() {
+    let mut limit = [(per_second(10), GcraState::default())];
+    let first = lease(&mut limit, NOW, want(3));
+    let openings: Vec<i64> = slots(&first, NOW).iter().map(|(opens, _)| *opens).collect();
+    give_back_spaced(&mut limit[0].1, &openings[1..], first.marks[0] + 1, NOW);
+    assert!(limit[0].1.holes.is_empty(), "another grid");
+    give_back_spaced(&mut limit[0].1, &openings[1..], first.marks[0], NOW);
+    let again: Vec<i64> =
+        slots(&lease(&mut limit, NOW + MS, want(2)), NOW + MS).iter().map(|s| s.0).collect();
+    assert_eq!(again, openings[1..]);
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    pause_ns: i64,
+    /// Which of the two limits: the first, the second, both.
+    which: u8,
+    count: u32,
+    urgent: u32,
+    late_percent: i64,
+    gives_back: bool,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (0_i64..400 * MS, 0_u8..3, 0_u32..40, 0_u32..5, 0_i64..=100, proptest::bool::weighted(0.2));
+    let step = step.prop_map(|(pause_ns, which, count, urgent, late_percent, gives_back)| Step {
+        pause_ns,
+        which,
+        count,
+        urgent,
+        late_percent,
+        gives_back,
+    });
+    proptest::collection::vec(step, 1..80)
+}
+
+proptest! {
+    /// Whoever leases which, alone or together, and gives back what: no second holds more than the limit.
+    #[test]
+    fn no_window_holds_more_than_either_limit(a in 1_u32..200, b in 1_u32..200, steps in steps()) {
+        let mut limits = [(per_second(a), GcraState::default()), (per_second(b), GcraState::default())];
+        let mut uses = [Vec::new(), Vec::new()];
+        let mut now = NOW;
+        for step in steps {
+            now += step.pause_ns;
+            let want = SpacedWant { count: step.count, urgent: step.urgent };
+            let range = match step.which { 0 => 0..1, 1 => 1..2, _ => 0..2 };
+            let grant = lease(&mut limits[range.clone()], now, want);
+            for mark in &grant.marks {
+                prop_assert_eq!(*mark, 0);
+            }
+            let used = slots(&grant, now);
+            if step.gives_back && range.len() == 1 {
+                let openings: Vec<i64> = used.iter().map(|(opens, _)| *opens).collect();
+                give_back_spaced(&mut limits[range.start].1, &openings, grant.marks[0], now);
+                continue;
+            }
+            for (opens, closes) in used {
+                prop_assert!(opens >= now && closes > opens);
+                for i in range.clone() {
+                    uses[i].push(opens + (closes - opens) * step.late_percent / 100);
+                }
+            }
+        }
+        for (uses, limit) in uses.iter_mut().zip([a, b]) {
+            uses.sort_unstable();
+            for (i, first) in uses.iter().enumerate() {
+                let within = uses[i..].iter().take_while(|at| **at - first <= 1_000_000_000).count();
+                prop_assert!(within <= limit as usize, "{} > {}", within, limit);
+            }
+        }
+    }
+}
