@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension};
 use sluice_engine::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
-use sluice_policy::{
-    CountedState, CountedWant, GcraState, Grant, Terms, give_back_counted, give_back_gcra, lease_counted,
-    lease_gcra, look_counted, look_gcra,
-};
+use sluice_policy::{CountedState, GcraState, Hole, LimitStates, Terms};
 use sluice_types::{Limit, Timestamp};
 
 use crate::client::Shared;
@@ -32,15 +30,23 @@ impl SlotSource for Embedded {
             let now = inner.clock.slot_now();
             keep_clock(connection, now)?;
             prune(connection, &inner.slots_pruned_at, now)?;
-            wants.iter().map(|want| lease_one(connection, now, want)).collect::<rusqlite::Result<Vec<_>>>()
+            let limits = wants.iter().flat_map(|want| want.limits.iter());
+            change(connection, limits, |states| {
+                wants.iter().map(|want| states.lease(want, nanos(now))).collect::<Vec<_>>()
+            })
         };
         Ok(shared.writer.write(count, work).await?)
     }
 
     async fn give_back(&self, unused: &[Unused]) -> Result<(), SlotError> {
-        let (shared, count, unused) = (self.worker_shared()?, unused.len(), unused.to_vec());
-        let work =
-            move |connection: &Connection| unused.iter().try_for_each(|one| give_back_one(connection, one));
+        let shared = self.worker_shared()?.clone();
+        let (count, unused, inner) = (unused.len(), unused.to_vec(), shared.clone());
+        let work = move |connection: &Connection| {
+            let now = inner.clock.slot_now();
+            change(connection, unused.iter().map(|one| &one.limit), |states| {
+                unused.iter().for_each(|one| states.give_back(one, nanos(now)));
+            })
+        };
         Ok(shared.writer.write(count, work).await?)
     }
 
@@ -48,72 +54,55 @@ impl SlotSource for Embedded {
         let (shared, limits) = (self.shared().clone(), limits.to_vec());
         let ask = move |connection: &Connection| {
             let now = slot_now(connection, &shared)?;
-            limits.iter().map(|limit| look_one(connection, now, limit)).collect::<rusqlite::Result<Vec<_>>>()
+            let states = load(connection, &limits)?;
+            Ok(limits.iter().map(|limit| states.look(limit, nanos(now))).collect::<Vec<_>>())
         };
         Ok(self.shared().questions.ask(ask).await?)
     }
 }
 
-fn lease_one(connection: &Connection, now: Timestamp, want: &Want) -> rusqlite::Result<Leased> {
-    let key = want.limit.key();
-    let now_ns = nanos(now);
-    let grant = match Terms::of(&want.limit.spec) {
-        Some(Terms::Gcra(terms)) => {
-            let mut state = load_gcra(connection, &key)?;
-            let grant = lease_gcra(&terms.at_rate(want.rate_permille), &mut state, now_ns, want.count);
-            store_gcra(connection, &key, state)?;
-            grant
-        }
-        Some(Terms::Counted(terms)) => {
-            let before = load_counted(connection, &key)?;
-            let mut state = before.clone();
-            let Want { count, urgent, reserved_permille, .. } = *want;
-            let wish = CountedWant { count, urgent, reserved_permille };
-            let grant = lease_counted(&terms, &mut state, now_ns, wish);
-            store_counted(connection, &key, &before.used, &state.used)?;
-            grant
-        }
-        // Connections are counted by whoever holds them.
-        None => Grant::default(),
-    };
-    let Grant { runs, next_in, next_urgent_in, mark } = grant;
-    Ok(Leased { runs, next_in, next_urgent_in, mark, at_ns: now_ns })
-}
-
-fn give_back_one(connection: &Connection, unused: &Unused) -> rusqlite::Result<()> {
-    let key = unused.limit.key();
-    match Terms::of(&unused.limit.spec) {
-        Some(Terms::Gcra(terms)) => {
-            let mut state = load_gcra(connection, &key)?;
-            let terms = terms.at_rate(unused.rate_permille);
-            if give_back_gcra(&terms, &mut state, unused.count, unused.mark) {
-                store_gcra(connection, &key, state)?;
-            }
-        }
-        Some(Terms::Counted(_)) => {
-            let before = load_counted(connection, &key)?;
-            let mut state = before.clone();
-            give_back_counted(&mut state, unused.count, unused.mark);
-            store_counted(connection, &key, &before.used, &state.used)?;
-        }
-        None => {}
+/// Loads the states of some limits, has them changed, and stores what is new.
+fn change<'a, T>(
+    connection: &Connection,
+    limits: impl IntoIterator<Item = &'a Limit>,
+    by: impl FnOnce(&mut LimitStates) -> T,
+) -> rusqlite::Result<T> {
+    let before = load(connection, limits)?;
+    let mut after = before.clone();
+    let answer = by(&mut after);
+    for (key, state) in after.gcra.iter().filter(|(key, state)| before.gcra.get(*key) != Some(*state)) {
+        store_gcra(connection, key, state)?;
     }
-    Ok(())
+    let none = CountedState::default();
+    for (key, state) in &after.counted {
+        store_counted(connection, key, &before.counted.get(key).unwrap_or(&none).used, &state.used)?;
+    }
+    Ok(answer)
 }
 
-fn look_one(connection: &Connection, now: Timestamp, limit: &Limit) -> rusqlite::Result<LimitLook> {
-    let (key, now_ns) = (limit.key(), nanos(now));
-    let standing = match Terms::of(&limit.spec) {
-        Some(Terms::Gcra(terms)) => look_gcra(&terms, &load_gcra(connection, &key)?, now_ns),
-        Some(Terms::Counted(terms)) => look_counted(&terms, &load_counted(connection, &key)?, now_ns),
-        None => return Ok(LimitLook::default()),
-    };
-    Ok(LimitLook {
-        used: standing.used,
-        left: u64::from(limit.spec.count.get()).saturating_sub(standing.used),
-        next_in: standing.next_in,
-        resets_in: standing.resets_in,
-    })
+/// The states of some limits, each as its kind needs it.
+fn load<'a>(
+    connection: &Connection,
+    limits: impl IntoIterator<Item = &'a Limit>,
+) -> rusqlite::Result<LimitStates> {
+    let mut states = LimitStates::default();
+    for limit in limits {
+        let key = limit.key();
+        match Terms::of(&limit.spec) {
+            Some(Terms::Spaced(_) | Terms::Gcra(_)) if !states.gcra.contains_key(&key) => {
+                if let Some(state) = load_gcra(connection, &key)? {
+                    states.gcra.insert(key, state);
+                }
+            }
+            Some(Terms::Counted(_)) if !states.counted.contains_key(&key) => {
+                let state = load_counted(connection, &key)?;
+                states.counted.insert(key, state);
+            }
+            // Connections are counted by whoever holds them.
+            Some(Terms::Spaced(_) | Terms::Gcra(_) | Terms::Counted(_)) | None => {}
+        }
+    }
+    Ok(states)
 }
 
 /// The slot clock. A client's own may be behind the worker's, which goes on when the wall clock steps back.
@@ -126,34 +115,56 @@ fn nanos(at: Timestamp) -> i64 {
     at.as_micros().saturating_mul(1000)
 }
 
-fn load_gcra(connection: &Connection, key: &str) -> rusqlite::Result<GcraState> {
-    let state = connection
+fn load_gcra(connection: &Connection, key: &str) -> rusqlite::Result<Option<GcraState>> {
+    connection
         .prepare_cached(
-            "select tat_ns, spacing_ns, window_no, used, used_before from limit_gcra where key = ?1",
+            "select tat_ns, spacing_ns, window_no, used, used_before, holes, grid, hole_spacing_ns from limit_gcra
+             where key = ?1",
         )?
         .query_row([key], |row| {
-            Ok(GcraState {
+            let spacing_ns = row.get(1)?;
+            let mut state = GcraState {
                 tat_ns: row.get(0)?,
-                spacing_ns: row.get(1)?,
+                spacing_ns,
                 window: row.get(2)?,
                 used: row.get(3)?,
                 used_before: row.get(4)?,
-            })
+                holes: holes_of_text(&row.get::<_, String>(5)?)?,
+                grid: row.get(6)?,
+            };
+            if row.get::<_, i64>(7)? != spacing_ns {
+                state.holes.clear();
+                state.grid += 1;
+            }
+            Ok(state)
         })
-        .optional()?;
-    Ok(state.unwrap_or_default())
+        .optional()
 }
 
-fn store_gcra(connection: &Connection, key: &str, state: GcraState) -> rusqlite::Result<()> {
-    let GcraState { tat_ns, spacing_ns, window, used, used_before } = state;
+fn store_gcra(connection: &Connection, key: &str, state: &GcraState) -> rusqlite::Result<()> {
+    let GcraState { tat_ns, spacing_ns, window, used, used_before, ref holes, grid } = *state;
     connection
         .prepare_cached(
-            "insert into limit_gcra (key, tat_ns, spacing_ns, window_no, used, used_before) values (?1, ?2, ?3, ?4, ?5, ?6)
+            "insert into limit_gcra (key, tat_ns, spacing_ns, window_no, used, used_before, holes, grid, hole_spacing_ns)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?3)
              on conflict (key) do update set tat_ns = excluded.tat_ns, spacing_ns = excluded.spacing_ns, window_no = excluded.window_no,
-                 used = excluded.used, used_before = excluded.used_before",
+                 used = excluded.used, used_before = excluded.used_before, holes = excluded.holes, grid = excluded.grid,
+                 hole_spacing_ns = excluded.hole_spacing_ns",
         )?
-        .execute((key, tat_ns, spacing_ns, window, used, used_before))?;
+        .execute((key, tat_ns, spacing_ns, window, used, used_before, text_of_holes(holes), grid))?;
     Ok(())
+}
+
+/// `[[opening, count],...]`; the policy bounds how many there are.
+fn text_of_holes(holes: &[Hole]) -> String {
+    let pairs: Vec<String> = holes.iter().map(|hole| format!("[{},{}]", hole.first_ns, hole.count)).collect();
+    format!("[{}]", pairs.join(","))
+}
+
+fn holes_of_text(text: &str) -> rusqlite::Result<Vec<Hole>> {
+    let pairs: Vec<(i64, i64)> = serde_json::from_str(text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(5, Type::Text, Box::new(error)))?;
+    Ok(pairs.into_iter().map(|(first_ns, count)| Hole { first_ns, count }).collect())
 }
 
 fn load_counted(connection: &Connection, key: &str) -> rusqlite::Result<CountedState> {

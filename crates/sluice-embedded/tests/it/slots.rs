@@ -1,15 +1,11 @@
 //! Slot leases: the policy's model, kept in the file.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use sluice_embedded::Embedded;
 use sluice_engine::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
-use sluice_policy::{
-    CountedState, CountedWant, GcraState, Terms, give_back_counted, give_back_gcra, lease_counted,
-    lease_gcra, look_counted, look_gcra,
-};
+use sluice_policy::LimitStates;
 use sluice_types::{EspId, Limit, LimitScope};
 
 use crate::support::*;
@@ -25,88 +21,81 @@ fn limit(esp: &str, sentence: &str) -> Limit {
 }
 
 fn want(esp: &str, sentence: &str, count: u32) -> Want {
-    Want { limit: limit(esp, sentence), count, urgent: 0, reserved_permille: 0, rate_permille: 1000 }
+    Want::of(limit(esp, sentence), count)
 }
 
 fn granted(leased: &[Leased]) -> u32 {
     leased.iter().flat_map(|one| &one.runs).map(|run| run.count).sum()
 }
 
-/// What the policy says, with its state in memory.
-#[derive(Default)]
-struct Model {
-    gcra: HashMap<String, GcraState>,
-    counted: HashMap<String, CountedState>,
-}
-
-impl Model {
-    fn lease(&mut self, want: &Want, now_ns: i64) -> Leased {
-        let key = want.limit.key();
-        let grant = match Terms::of(&want.limit.spec) {
-            Some(Terms::Gcra(terms)) => {
-                let terms = terms.at_rate(want.rate_permille);
-                lease_gcra(&terms, self.gcra.entry(key).or_default(), now_ns, want.count)
-            }
-            Some(Terms::Counted(terms)) => {
-                let Want { count, urgent, reserved_permille, .. } = *want;
-                let wish = CountedWant { count, urgent, reserved_permille };
-                lease_counted(&terms, self.counted.entry(key).or_default(), now_ns, wish)
-            }
-            None => return Leased { at_ns: now_ns, ..Leased::default() },
-        };
-        let next_urgent_in = grant.next_urgent_in;
-        Leased { runs: grant.runs, next_in: grant.next_in, next_urgent_in, mark: grant.mark, at_ns: now_ns }
-    }
-
-    fn give_back(&mut self, unused: &Unused) {
-        let key = unused.limit.key();
-        match Terms::of(&unused.limit.spec) {
-            Some(Terms::Gcra(terms)) => {
-                let terms = terms.at_rate(unused.rate_permille);
-                give_back_gcra(&terms, self.gcra.entry(key).or_default(), unused.count, unused.mark);
-            }
-            Some(Terms::Counted(_)) => {
-                give_back_counted(self.counted.entry(key).or_default(), unused.count, unused.mark);
-            }
-            None => {}
-        }
-    }
-
-    fn look(&mut self, limit: &Limit, now_ns: i64) -> LimitLook {
-        let key = limit.key();
-        let standing = match Terms::of(&limit.spec) {
-            Some(Terms::Gcra(terms)) => look_gcra(&terms, self.gcra.entry(key).or_default(), now_ns),
-            Some(Terms::Counted(terms)) => look_counted(&terms, self.counted.entry(key).or_default(), now_ns),
-            None => return LimitLook::default(),
-        };
-        LimitLook {
-            used: standing.used,
-            left: u64::from(limit.spec.count.get()).saturating_sub(standing.used),
-            next_in: standing.next_in,
-            resets_in: standing.resets_in,
-        }
-    }
-}
+/// Limits that are leased together, and alone.
+const TOGETHER: [(&str, &str); 4] =
+    [("wide", "100/s"), ("spare", "40/s"), ("third", "1/s"), ("third", "2/s")];
+/// How many of the wants of a step are of one limit.
+const ALONE: usize = SENTENCES.len();
 
 /// One step of a property: time passes, slots are leased, some are given back, and perhaps the process restarts.
 #[derive(Clone, Debug)]
 struct Step {
     micros: u64,
     wants: Vec<(u32, u32, u32, u32)>,
+    /// Which of [`TOGETHER`] the other wants take, as bits.
+    sets: Vec<usize>,
     unused: Vec<u32>,
     reopen: bool,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let want = (0_u32..300, 0_u32..100, 0_u32..400, prop_oneof![Just(1000_u32), 1_u32..1200]);
-    let wants = prop::collection::vec(want, SENTENCES.len());
-    let unused = prop::collection::vec(prop_oneof![2 => Just(0_u32), 1 => 1_u32..40], SENTENCES.len());
-    (0_u64..40_000_000, wants, unused, prop::bool::weighted(0.1))
-        .prop_map(|(micros, wants, unused, reopen)| Step { micros, wants, unused, reopen })
+    let want = (0_u32..300, 0_u32..100, 0_u32..400, prop_oneof![4 => Just(1000_u32), 1 => 1_u32..1200]);
+    let wants = prop::collection::vec(want, ALONE + 2);
+    let sets = prop::collection::vec(1_usize..8, 2);
+    let unused = prop::collection::vec(prop_oneof![2 => Just(0_u32), 1 => 1_u32..40], ALONE + 2);
+    let micros = prop_oneof![2 => 0_u64..400_000, 1 => 0_u64..40_000_000];
+    (micros, wants, sets, unused, prop::bool::weighted(0.1))
+        .prop_map(|(micros, wants, sets, unused, reopen)| Step { micros, wants, sets, unused, reopen })
+}
+
+/// The wants of a step: those of several limits stand among those of one.
+fn wants_of(wants: Vec<(u32, u32, u32, u32)>, sets: &[usize]) -> Vec<Want> {
+    let mut limits: Vec<Vec<Limit>> = SENTENCES.iter().map(|it| vec![limit("main", it)]).collect();
+    for (i, set) in sets.iter().enumerate() {
+        let chosen = TOGETHER.iter().enumerate().filter(|(n, _)| match n {
+            0 | 1 => set & (1 << n) != 0,
+            // The third has been edited or not.
+            _ => set & 4 != 0 && (n - 2) == i,
+        });
+        limits.insert(i * 3, chosen.map(|(_, (esp, it))| limit(esp, it)).collect());
+    }
+    let of = |(limits, (count, urgent, reserved_permille, rate)): (Vec<Limit>, (u32, u32, u32, u32))| {
+        let rates_permille =
+            (0_u32..).zip(&limits).map(|(i, _)| rate.saturating_sub(i * 100).max(1)).collect();
+        Want { limits: limits.into(), rates_permille, count, urgent, reserved_permille }
+    };
+    limits.into_iter().zip(wants).map(of).collect()
+}
+
+/// What can be given back of a lease: `count` slots, of a spaced limit every other one.
+fn unused_of(want: &Want, leased: &Leased, count: u32) -> Vec<Unused> {
+    let n = want.limits.len();
+    let of = |(i, limit): (usize, &Limit)| {
+        let firsts = leased.parts.iter().skip(i).step_by(n).zip(&leased.runs);
+        let openings = firsts.flat_map(|(&first, run)| {
+            let spacing = i64::try_from(run.spacing.as_nanos()).unwrap();
+            (0..i64::from(run.count)).map(move |k| first + k * spacing)
+        });
+        Unused {
+            limit: limit.clone(),
+            count: count.min(granted(std::slice::from_ref(leased))),
+            openings_ns: openings.step_by(2).take(usize::try_from(count).unwrap()).collect(),
+            rate_permille: want.rates_permille.get(i).copied().unwrap(),
+            mark: leased.marks.get(i).copied().unwrap_or_default(),
+        }
+    };
+    want.limits.iter().enumerate().map(of).collect()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn slots_are_what_the_policy_says(steps in prop::collection::vec(step(), 1..25)) {
@@ -114,27 +103,20 @@ proptest! {
         runtime.block_on(async {
             let place = Place::new();
             let mut store = place.open();
-            let mut model = Model::default();
-            for Step { micros, wants, unused, reopen } in steps {
+            let mut model = LimitStates::default();
+            for Step { micros, wants, sets, unused, reopen } in steps {
                 place.clock.advance(Duration::from_micros(micros));
                 if reopen {
                     drop(store);
                     store = place.open();
                 }
-                let of = |(sentence, (count, urgent, reserved_permille, rate_permille)): (&&str, _)| {
-                    Want { urgent, reserved_permille, rate_permille, ..want("main", sentence, count) }
-                };
-                let wants: Vec<Want> = SENTENCES.iter().zip(wants).map(of).collect();
+                let wants = wants_of(wants, &sets);
                 let now_ns = place.clock.micros() * 1000;
                 let expected: Vec<Leased> = wants.iter().map(|want| model.lease(want, now_ns)).collect();
                 assert_eq!(store.lease(&wants).await.unwrap(), expected);
-                let of = |((want, leased), count): ((Want, Leased), u32)| {
-                    let count = count.min(granted(std::slice::from_ref(&leased)));
-                    let Want { limit, rate_permille, .. } = want;
-                    Unused { limit, count, rate_permille, mark: leased.mark }
-                };
-                let unused: Vec<Unused> = wants.into_iter().zip(expected).zip(unused).map(of).collect();
-                unused.iter().for_each(|one| model.give_back(one));
+                let of = |((want, leased), count): ((&Want, Leased), u32)| unused_of(want, &leased, count);
+                let unused: Vec<Unused> = wants.iter().zip(expected).zip(unused).flat_map(of).collect();
+                unused.iter().for_each(|one| model.give_back(one, now_ns));
                 store.give_back(&unused).await.unwrap();
                 let limits: Vec<Limit> = unused.into_iter().map(|one| one.limit).collect();
                 let expected: Vec<LimitLook> = limits.iter().map(|limit| model.look(limit, now_ns)).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sluice_engine::LimitLook;
-use sluice_policy::{CountedState, GcraState, Terms, look_counted, look_gcra};
+use sluice_policy::{CountedState, GcraState, Hole, LimitStates};
 use sluice_types::Limit;
 use tokio_postgres::Row;
 
@@ -12,10 +12,12 @@ use crate::{Postgres, StoreError};
 
 const STEP: &str = "look at limits";
 
-/// The state of each key, and the instant of the look; nulls where nothing was leased.
+/// The state of each key, and the instant of the look; nulls where nothing was leased. What an old replica has leased at
+/// another spacing began another grid.
 const LOOK: &str = "
 SELECT coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000) AS now_ns,
-    s.tat_ns, s.spacing_ns, s.window_no, s.used, s.used_before, c.buckets_ns, c.counts
+    s.tat_ns, s.spacing_ns, s.window_no, s.used, s.used_before, s.grid,
+    CASE WHEN s.hole_spacing_ns = s.spacing_ns THEN s.holes END AS holes, c.buckets_ns, c.counts
 FROM unnest($1::text[]) WITH ORDINALITY AS k (key, place)
 LEFT JOIN sluice.limit_gcra s ON s.key = k.key
 CROSS JOIN LATERAL (
@@ -43,35 +45,44 @@ impl Postgres {
 }
 
 fn look_of_row(limit: &Limit, row: &Row) -> Result<LimitLook, StoreError> {
-    let now_ns = column(row, STEP, "now_ns")?;
-    let standing = match Terms::of(&limit.spec) {
-        Some(Terms::Gcra(terms)) => look_gcra(&terms, &gcra_of_row(row)?, now_ns),
-        Some(Terms::Counted(terms)) => look_counted(&terms, &counted_of_row(row)?, now_ns),
-        None => return Ok(LimitLook::default()),
+    let mut states = LimitStates::default();
+    if let Some(state) = gcra_of_row(row)? {
+        states.gcra.insert(limit.key(), state);
+    }
+    if let Some(state) = counted_of_row(row)? {
+        states.counted.insert(limit.key(), state);
+    }
+    Ok(states.look(limit, column(row, STEP, "now_ns")?))
+}
+
+fn gcra_of_row(row: &Row) -> Result<Option<GcraState>, StoreError> {
+    let Some(tat_ns) = column(row, STEP, "tat_ns")? else {
+        return Ok(None);
     };
-    Ok(LimitLook {
-        used: standing.used,
-        left: u64::from(limit.spec.count.get()).saturating_sub(standing.used),
-        next_in: standing.next_in,
-        resets_in: standing.resets_in,
-    })
+    let holes: Option<Vec<i64>> = column(row, STEP, "holes")?;
+    let holes = holes.unwrap_or_default();
+    let holes = holes.chunks_exact(2).filter_map(|pair| match *pair {
+        [first_ns, count] => Some(Hole { first_ns, count }),
+        _ => None,
+    });
+    Ok(Some(GcraState {
+        tat_ns,
+        spacing_ns: column(row, STEP, "spacing_ns")?,
+        window: column(row, STEP, "window_no")?,
+        used: column(row, STEP, "used")?,
+        used_before: column(row, STEP, "used_before")?,
+        holes: holes.collect(),
+        grid: column(row, STEP, "grid")?,
+    }))
 }
 
-fn gcra_of_row(row: &Row) -> Result<GcraState, StoreError> {
-    let number = |name| Ok(column::<Option<i64>>(row, STEP, name)?.unwrap_or_default());
-    Ok(GcraState {
-        tat_ns: number("tat_ns")?,
-        spacing_ns: number("spacing_ns")?,
-        window: number("window_no")?,
-        used: number("used")?,
-        used_before: number("used_before")?,
-    })
-}
-
-fn counted_of_row(row: &Row) -> Result<CountedState, StoreError> {
+fn counted_of_row(row: &Row) -> Result<Option<CountedState>, StoreError> {
     let starts: Option<Vec<i64>> = column(row, STEP, "buckets_ns")?;
     let counts: Option<Vec<i64>> = column(row, STEP, "counts")?;
-    let counts = counts.unwrap_or_default().into_iter().map(|used| u32::try_from(used).unwrap_or(0));
-    let used: BTreeMap<i64, u32> = starts.unwrap_or_default().into_iter().zip(counts).collect();
-    Ok(CountedState { used })
+    let (Some(starts), Some(counts)) = (starts, counts) else {
+        return Ok(None);
+    };
+    let counts = counts.into_iter().map(|used| u32::try_from(used).unwrap_or(0));
+    let used: BTreeMap<i64, u32> = starts.into_iter().zip(counts).collect();
+    Ok(Some(CountedState { used }))
 }
