@@ -151,7 +151,7 @@ fn is_paused(campaigns: &[sluice_policy::CampaignOrder], key: &str) -> bool {
 fn opening(limit: &Limit, look: &LimitLook, brake: Option<&sluice_policy::BrakeView>) -> Opening {
     let hold_ns = brake.map_or(0, |brake| brake.hold_ns);
     match Terms::of(&limit.spec) {
-        Some(Terms::Gcra(terms)) => {
+        Some(Terms::Spaced(terms) | Terms::Gcra(terms)) => {
             let permille = brake.map_or(1000, |brake| crate::fleet::permille(brake.factor));
             Opening::Spaced {
                 next_in_ns: nanos(look.next_in).max(hold_ns),

@@ -53,17 +53,19 @@ pub(crate) async fn send(
     };
     let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
     let wait_until = claimed_until.min(worker.clock.tick() + worker.plan().bounds().hold_max);
-    loop {
+    let (began, started_at) = loop {
         let Some(grant) = ticket.turn(wait_until).await else { return no_turn(esp) };
+        // In this order: what is told as the start lies before the instant at which the slot was seen to be open.
+        let started_at = worker.clock.now();
         let now = worker.clock.tick();
         if now >= claimed_until {
             return no_turn(esp);
         }
         // A slot that this process was too slow to use is gone: the next one, never two at once.
         if now <= grant.closes {
-            break;
+            break (now, started_at);
         }
-    }
+    };
     if leave.is_withdrawn() {
         // It goes on at once, to whom the pool has beside this ESP.
         let parked = case.parked(Due::In(Duration::ZERO), WaitReason::BreakerOpen);
@@ -73,8 +75,6 @@ pub(crate) async fn send(
     if !connection.outlasts(longest) {
         return no_turn(esp);
     }
-    let began = worker.clock.tick();
-    let started_at = worker.clock.now();
     let answer = match tokio::time::timeout(longest, handle.esp.send(&case.job, case.passport.attempt)).await
     {
         Ok(answer) => answer,

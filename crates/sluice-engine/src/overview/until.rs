@@ -41,7 +41,7 @@ fn in_line(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>, ahead: u6
     let held = Duration::from_nanos(brake.map_or(0, |it| u64::try_from(it.hold_ns).unwrap_or(0)));
     let ahead_u32 = u32::try_from(ahead).unwrap_or(u32::MAX);
     match Terms::of(&limit.spec)? {
-        Terms::Gcra(terms) => {
+        Terms::Spaced(terms) | Terms::Gcra(terms) => {
             let permille = brake.map_or(1000, |it| crate::fleet::permille(it.factor));
             let spacing_ns = u64::try_from(terms.at_rate(permille).spacing_ns).unwrap_or(0);
             Some(look.next_in.max(held) + Duration::from_nanos(spacing_ns).saturating_mul(ahead_u32))

@@ -1,29 +1,29 @@
 //! The bookkeeping behind [`super::Slots`]: pure, `now` is handed in.
+//!
+//! A job is under some limits. Its spaced ones form one [`Stock`], since their slots are leased together; each bucket and
+//! each counted limit is a stock of its own. A turn takes one slot of every stock.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_types::{Class, Limit, LimitKind, LimitScope, Tick};
 use tokio::sync::oneshot;
 
-use super::run::LocalRun;
 use super::store_clock::StoreClock;
 use super::{Estimate, Grant, LineKey};
-use crate::plan::is_rate;
+use crate::ports::Unused;
+use stock::Stock;
 
+mod demand;
+mod outlook;
 mod stock;
 
 /// Claims are made this long before the slot opens; leases reach about as far ahead.
 pub(super) const LEAD: Duration = Duration::from_millis(300);
-/// Tickets whose turn counts as near although no slot is there yet: their claim and the lease go side by side.
-const NEAR_AHEAD: usize = 2;
 /// How soon to look again whether a turn has come near.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
-/// A bucket's slots that close so soon are not counted on.
-const STALE: Duration = Duration::from_millis(50);
-/// A limit that was needed together with another is taken to be so for this long.
-const JOINED_FOR: Duration = Duration::from_secs(10);
 
 /// Slots used and lapsed since the last count.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,84 +32,26 @@ pub(super) struct Counts {
     pub(super) lapsed: u64,
 }
 
+/// One limit, over all stocks with it.
 #[derive(Debug, Default)]
 struct Key {
-    runs: VecDeque<LocalRun>,
-    /// When the store lets the next slot open, if it held some back.
+    /// Jobs in any line that need a slot here.
+    waiting: usize,
+    /// When the store lets the next slot open, while it holds all back.
     next_open: Option<Tick>,
     /// The same for transactional jobs, which may use the reserved share.
     next_urgent_open: Option<Tick>,
-    /// Jobs in any line that need a slot here.
-    waiting: usize,
-    /// Of these, transactional ones.
-    urgent: usize,
-    /// Of these, jobs whose turn is near.
-    near: usize,
-    /// Of those, transactional ones.
-    near_urgent: usize,
-    /// Slots used per second, smoothed.
-    rate: f64,
-    used_since_lease: u32,
-    counts: Counts,
     last_use: Tick,
-    /// When a job last came that needs a slot here together with one under another rate.
-    joined: Option<Tick>,
 }
 
-impl Key {
-    /// Whether slots here must match those of another rate: they are leased in blocks then, since where each replica has
-    /// a few far apart, those of both hardly ever are open at the same time.
-    fn is_joined(&self, now: Tick) -> bool {
-        self.joined.is_some_and(|at| now.since(at) < JOINED_FOR)
-    }
-
-    fn lapse(&mut self, now: Tick) {
-        while let Some(run) = self.runs.front_mut() {
-            self.counts.lapsed += u64::from(run.lapse(now));
-            if run.left() > 0 {
-                break;
-            }
-            self.runs.pop_front();
-        }
-    }
-
-    fn opening_by(&self, until: Tick) -> u32 {
-        self.runs.iter().map(|run| run.opening_by(until)).fold(0, u32::saturating_add)
-    }
-
-    fn left(&self) -> u32 {
-        self.runs.iter().map(LocalRun::left).fold(0, u32::saturating_add)
-    }
-
-    /// Slots to count on from now on. Those of a bucket are open all at once and close all at once, so the next are leased
-    /// before that; or whoever needs one together with another limit's finds none for the length of a round trip.
-    fn stock(&self, limit: &Limit, now: Tick) -> u32 {
-        if matches!(limit.spec.kind, LimitKind::Bucket { .. }) {
-            let at = now + STALE;
-            self.runs.iter().map(|run| run.closing_after(at)).fold(0, u32::saturating_add)
-        } else {
-            self.left()
-        }
-    }
-
-    /// When the store lets the next slot open for a class, if it held some back.
-    const fn next_open(&self, class: Class) -> Option<Tick> {
-        match class {
-            Class::Transactional => self.next_urgent_open,
-            Class::Bulk => self.next_open,
-        }
-    }
-
-    /// Whether the store has said that nothing opens for a class before `by`.
-    fn is_shut_until_after(&self, by: Tick, class: Class) -> bool {
-        self.next_open(class).is_some_and(|at| at > by)
-    }
-}
+/// Which stock, among those of the book.
+type StockId = u32;
 
 #[derive(Debug)]
 struct Line {
     class: Class,
     limits: Arc<[Limit]>,
+    stocks: Arc<[StockId]>,
     /// Everybody in the line by number; the sender is taken when the turn is near.
     waiting: BTreeMap<u64, Option<oneshot::Sender<()>>>,
     /// Those who can send at once.
@@ -146,16 +88,22 @@ pub(super) enum Ready {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     keys: HashMap<Limit, Key>,
+    stocks: Stocks,
+    /// The stocks that jobs under these limits need.
+    stocks_of: HashMap<Arc<[Limit]>, Arc<[StockId]>>,
     lines: BTreeMap<LineKey, Line>,
     next_number: u64,
+    next_stock: StockId,
     brakes: HashMap<LimitScope, Brake>,
     /// Replicas with jobs waiting, by limit key, where there is more than one.
     sharers: HashMap<String, u32>,
     reserved_permille: u32,
     store_clock: StoreClock,
-    /// When slots of limits that are needed together were leased last.
-    joined_leased: Tick,
+    /// Slots of counted limits that lapsed: they go back into their sub-bucket.
+    returned: Vec<Unused>,
 }
+
+type Stocks = HashMap<StockId, Stock>;
 
 /// What a brake does to the limits of its scope.
 #[derive(Clone, Copy, Debug)]
@@ -167,142 +115,94 @@ pub(super) struct Brake {
 }
 
 impl Book {
-    fn held_until(&self, limit: &Limit) -> Tick {
-        self.brakes.get(&limit.scope).map_or(Tick::ZERO, |brake| brake.hold_until)
-    }
-
-    fn rate_permille(&self, limit: &Limit) -> u32 {
-        if is_rate(&limit.spec) {
-            self.brakes.get(&limit.scope).map_or(1000, |brake| brake.rate_permille.clamp(1, 1000))
-        } else {
-            1000
+    /// The stocks for these limits, made if there are none yet.
+    fn open_stocks(&mut self, limits: &Arc<[Limit]>, now: Tick) -> Arc<[StockId]> {
+        if let Some(known) = self.stocks_of.get(limits) {
+            return Arc::clone(known);
         }
-    }
-
-    /// How long a further job of the class would wait under these limits.
-    pub(super) fn estimate(&self, class: Class, limits: &[Limit], now: Tick) -> Estimate {
-        let mut longest = Estimate { wait: Duration::ZERO, limit: None };
-        for limit in limits {
-            let mut wait = self.held_until(limit).since(now);
-            if let Some(key) = self.keys.get(limit) {
-                let before = match class {
-                    Class::Transactional => key.urgent,
-                    Class::Bulk => key.waiting,
-                };
-                let ahead = before.saturating_sub(usize::try_from(key.opening_by(now)).unwrap_or(usize::MAX));
-                let rate = limit.spec.rate_per_second().unwrap_or(f64::INFINITY)
-                    * f64::from(self.rate_permille(limit))
-                    / 1000.0;
-                let ahead = u32::try_from(ahead).map_or(f64::MAX, f64::from);
-                // A count over hours opens all at once and not at its rate.
-                let in_line = if is_rate(&limit.spec) {
-                    Duration::try_from_secs_f64(ahead / rate).unwrap_or(Duration::MAX)
-                } else {
-                    Duration::ZERO
-                };
-                let shut = match key.next_open(class) {
-                    Some(at) if key.left() == 0 => at.since(now),
-                    Some(_) | None => Duration::ZERO,
-                };
-                wait = wait.max(in_line).max(shut);
-            }
-            if wait > longest.wait {
-                longest = Estimate { wait, limit: Some(limit.clone()) };
-            }
-        }
-        longest
-    }
-
-    /// The limit that lets nothing go for a class for the longest, and until when; `None` when none is shut.
-    pub(super) fn shut(&self, class: Class, limits: &[Limit], now: Tick) -> Option<(Tick, Limit)> {
-        let mut longest: Option<(Tick, &Limit)> = None;
-        for limit in limits {
-            let held = self.held_until(limit);
-            let shut =
-                self.keys.get(limit).filter(|key| key.left() == 0).and_then(|key| key.next_open(class));
-            let until = shut.map_or(held, |at| at.max(held));
-            if until > now && longest.is_none_or(|(known, _)| until > known) {
-                longest = Some((until, limit));
-            }
-        }
-        longest.map(|(until, limit)| (until, limit.clone()))
+        let is_spaced = |limit: &&Limit| matches!(limit.spec.kind, LimitKind::Spaced { .. });
+        let mut spaced: Vec<Limit> = limits.iter().filter(is_spaced).cloned().collect();
+        spaced.sort_by_cached_key(Limit::key);
+        let others = limits.iter().filter(|limit| !is_spaced(limit)).map(|limit| vec![limit.clone()]);
+        let sets = std::iter::once(spaced).chain(others).filter(|set| !set.is_empty());
+        let ids = sets.map(|set| {
+            let known = self.stocks.iter().find(|(_, stock)| *stock.limits == *set).map(|(id, _)| *id);
+            known.unwrap_or_else(|| {
+                self.next_stock += 1;
+                self.stocks.insert(self.next_stock, Stock::new(set.into(), now));
+                self.next_stock
+            })
+        });
+        let ids: Arc<[StockId]> = ids.collect();
+        self.stocks_of.insert(Arc::clone(limits), Arc::clone(&ids));
+        ids
     }
 
     /// Puts every line under the limits that hold for it now; who waits keeps the place.
     pub(super) fn relimit(&mut self, limits_of: impl Fn(&LineKey) -> Arc<[Limit]>, now: Tick) {
-        for (line_key, line) in &mut self.lines {
+        let mut lines = std::mem::take(&mut self.lines);
+        for (line_key, line) in &mut lines {
             let limits = limits_of(line_key);
             if limits == line.limits {
                 continue;
             }
-            let waiting = line.waiting.len();
-            let urgent = if line.class == Class::Transactional { waiting } else { 0 };
-            for limit in line.limits.iter() {
-                if let Some(key) = self.keys.get_mut(limit) {
-                    key.waiting = key.waiting.saturating_sub(waiting);
-                    key.urgent = key.urgent.saturating_sub(urgent);
-                    key.near = key.near.saturating_sub(line.near);
-                    key.near_urgent = key.near_urgent.saturating_sub(if urgent > 0 { line.near } else { 0 });
-                }
-            }
-            for limit in limits.iter() {
-                let key = self.keys.entry(limit.clone()).or_default();
-                key.waiting += waiting;
-                key.urgent += urgent;
-                key.near += line.near;
-                key.near_urgent += if urgent > 0 { line.near } else { 0 };
-                key.last_use = now;
-            }
+            let (waiting, near) = (line.waiting.len(), line.near);
+            each(&mut self.stocks, &line.stocks, |stock| stock.leave(line.class, waiting, near));
+            self.count_keys(&line.limits, |key| key.waiting = key.waiting.saturating_sub(waiting), now);
+            line.stocks = self.open_stocks(&limits, now);
             line.limits = limits;
+            each(&mut self.stocks, &line.stocks, |stock| stock.join(line.class, waiting, near, now));
+            self.count_keys(&line.limits, |key| key.waiting += waiting, now);
         }
+        self.lines = lines;
     }
 
-    /// How many wait in memory under a limit.
-    pub(super) fn waiting(&self, limit: &Limit) -> usize {
-        self.keys.get(limit).map_or(0, |key| key.waiting)
-    }
-
-    /// Jobs that wait and slots that are left, by key; the largest first, at most `max` of each.
-    pub(super) fn totals(&self, max: usize) -> (Totals, Totals) {
-        let top = |count: &dyn Fn(&Key) -> u64| {
-            let mut all: Vec<(&Limit, u64)> =
-                self.keys.iter().map(|(limit, key)| (limit, count(key))).filter(|(_, n)| *n > 0).collect();
-            all.sort_unstable_by_key(|(_, n)| std::cmp::Reverse(*n));
-            all.truncate(max);
-            all.into_iter().map(|(limit, n)| (limit.key(), n)).collect()
-        };
-        (top(&|key| u64::try_from(key.waiting).unwrap_or(u64::MAX)), top(&|key| u64::from(key.left())))
+    fn count_keys(&mut self, limits: &[Limit], change: impl Fn(&mut Key), now: Tick) {
+        for limit in limits {
+            let key = match self.keys.get_mut(limit) {
+                Some(key) => key,
+                None => self.keys.entry(limit.clone()).or_default(),
+            };
+            change(key);
+            key.last_use = now;
+        }
     }
 
     pub(super) fn draw(&mut self, line_key: &LineKey, limits: &Arc<[Limit]>, now: Tick) -> Drawn {
         self.next_number += 1;
         let number = self.next_number;
         let class = line_key.class;
-        let urgent = usize::from(class == Class::Transactional);
-        let line = self.lines.entry(line_key.clone()).or_insert_with(|| Line {
-            class,
-            limits: Arc::clone(limits),
-            waiting: BTreeMap::new(),
-            ready: BTreeMap::new(),
-            near: 0,
-            last_use: now,
-        });
-        let joined = is_joint(&line.limits);
+        if !self.lines.contains_key(line_key) {
+            let stocks = self.open_stocks(limits, now);
+            self.lines.insert(
+                line_key.clone(),
+                Line {
+                    class,
+                    limits: Arc::clone(limits),
+                    stocks,
+                    waiting: BTreeMap::new(),
+                    ready: BTreeMap::new(),
+                    near: 0,
+                    last_use: now,
+                },
+            );
+        }
+        let Self { keys, stocks, lines, .. } = self;
+        let Some(line) = lines.get_mut(line_key) else {
+            return Drawn { number, near: None, wants_slots: false };
+        };
+        line.last_use = now;
         for limit in line.limits.iter() {
-            let key = match self.keys.get_mut(limit) {
+            let key = match keys.get_mut(limit) {
                 Some(key) => key,
-                None => self.keys.entry(limit.clone()).or_default(),
+                None => keys.entry(limit.clone()).or_default(),
             };
             key.waiting += 1;
-            key.urgent += urgent;
             key.last_use = now;
-            if joined {
-                key.joined = Some(now);
-            }
         }
-        line.last_use = now;
-        let near = if line.near == line.waiting.len() && has_room_near(&self.keys, &line.limits, class, now) {
-            count_near(&mut self.keys, line);
+        each(stocks, &line.stocks, |stock| stock.join(class, 1, 0, now));
+        let near = if line.near == line.waiting.len() && has_room_near(stocks, line, now) {
+            count_near(stocks, line);
             line.waiting.insert(number, None);
             None
         } else {
@@ -310,11 +210,10 @@ impl Book {
             line.waiting.insert(number, Some(tell));
             Some(near)
         };
-        let wants_slots = line.limits.iter().any(|limit| {
-            self.keys.get(limit).is_some_and(|key| {
-                usize::try_from(key.left()).unwrap_or(usize::MAX) < key.waiting
-                    && !key.is_shut_until_after(now + LEAD, class)
-            })
+        let wants_slots = line.stocks.iter().any(|id| {
+            stocks
+                .get(id)
+                .is_some_and(|stock| stock.lacks(class, now) && !stock.is_shut_beyond_lead(class, now))
         });
         Drawn { number, near, wants_slots }
     }
@@ -323,28 +222,29 @@ impl Book {
     pub(super) fn leave(&mut self, line_key: &LineKey, number: u64) -> bool {
         let Some(line) = self.lines.get_mut(line_key) else { return false };
         line.ready.remove(&number);
-        count_out(&mut self.keys, line, number) && (line.near < line.waiting.len() || !line.ready.is_empty())
+        count_out(&mut self.keys, &mut self.stocks, line, number)
+            && (line.near < line.waiting.len() || !line.ready.is_empty())
     }
 
     /// `number` could send at once: gives it its slots, or a place among the ready.
     pub(super) fn ready(&mut self, line_key: &LineKey, number: u64, now: Tick) -> Ready {
         let (tell, grant) = oneshot::channel();
-        let Some(line) = self.lines.get_mut(line_key) else { return Ready::Wait(grant) };
-        if let std::collections::btree_map::Entry::Vacant(place) = line.waiting.entry(number) {
+        let Self { keys, stocks, lines, brakes, .. } = self;
+        let Some(line) = lines.get_mut(line_key) else { return Ready::Wait(grant) };
+        if let Entry::Vacant(place) = line.waiting.entry(number) {
             // It had a slot and was too slow for it: back to the head of the line.
             place.insert(None);
-            count_near(&mut self.keys, line);
-            let urgent = usize::from(line.class == Class::Transactional);
+            each(stocks, &line.stocks, |stock| stock.join(line.class, 1, 0, now));
             for limit in line.limits.iter() {
-                if let Some(key) = self.keys.get_mut(limit) {
+                if let Some(key) = keys.get_mut(limit) {
                     key.waiting += 1;
-                    key.urgent += urgent;
                 }
             }
+            count_near(stocks, line);
         }
         let first = line.ready.keys().next().is_none_or(|other| *other > number);
-        if first && let Some(granted) = take(&mut self.keys, &self.brakes, &line.limits, now) {
-            count_out(&mut self.keys, line, number);
+        if first && let Some(granted) = take(stocks, brakes, line, now) {
+            count_out(keys, stocks, line, number);
             return Ready::Granted(granted);
         }
         line.ready.insert(number, tell);
@@ -354,10 +254,10 @@ impl Book {
     /// Gives every turn that is due, one per line in turns, transactional lines first, and tells those whose turn is
     /// near.
     pub(super) fn serve(&mut self, now: Tick) -> Served {
-        let Self { keys, lines, brakes, .. } = self;
+        let Self { keys, stocks, lines, brakes, .. } = self;
         let mut open: Vec<&mut Line> = lines.values_mut().filter(|line| !line.waiting.is_empty()).collect();
         for line in &mut open {
-            tell_near(keys, line, now);
+            tell_near(stocks, line, now);
         }
         let untold = open.iter().any(|line| line.near < line.waiting.len()).then(|| now + LOOK_AGAIN);
         open.retain(|line| !line.ready.is_empty());
@@ -369,9 +269,9 @@ impl Book {
                     if tell.is_closed() {
                         continue;
                     }
-                    match take(keys, brakes, &line.limits, now) {
+                    match take(stocks, brakes, line, now) {
                         Some(grant) => {
-                            count_out(keys, line, number);
+                            count_out(keys, stocks, line, number);
                             // The receiver may have given up this very moment: then the slot lapses, as it must.
                             moved |= tell.send(grant).is_ok();
                         }
@@ -384,61 +284,57 @@ impl Book {
             }
         }
         open.retain(|line| !line.ready.is_empty());
-        let starves = open.iter().any(|line| starves(keys, line, now));
-        let next = open.iter().filter_map(|line| next_open(keys, brakes, &line.limits)).chain(untold).min();
+        let mut starves = false;
+        let mut next = untold;
+        for line in open {
+            let opens = next_open(stocks, brakes, line);
+            let ask = line.stocks.iter().filter_map(|id| stocks.get(id)?.asks_at(line.class, now)).min();
+            starves |= ask.is_some_and(|at| at <= now);
+            let soonest = opens.into_iter().chain(ask.filter(|at| *at > now)).min();
+            next = next.into_iter().chain(soonest).min();
+        }
         Served { next, starves }
+    }
+}
+
+fn each(stocks: &mut Stocks, ids: &[StockId], mut change: impl FnMut(&mut Stock)) {
+    for id in ids {
+        if let Some(stock) = stocks.get_mut(id) {
+            change(stock);
+        }
     }
 }
 
 /// Whether one more turn may count as near: under each limit there may be as many, over all lines, as slots open within
 /// [`LEAD`], and a few more unless it is shut.
-fn has_room_near(keys: &HashMap<Limit, Key>, limits: &[Limit], class: Class, now: Tick) -> bool {
-    let by = now + LEAD;
-    limits.iter().filter_map(|limit| keys.get(limit)).all(|key| {
-        let opening = usize::try_from(key.opening_by(by)).unwrap_or(usize::MAX);
-        let room =
-            if key.is_shut_until_after(by, class) { opening } else { opening.saturating_add(NEAR_AHEAD) };
-        // Bulk that is near already does not stand in the way of transactional jobs: these take the next slot.
-        match class {
-            Class::Transactional => key.near_urgent < room,
-            Class::Bulk => key.near < room,
-        }
-    })
+fn has_room_near(stocks: &Stocks, line: &Line, now: Tick) -> bool {
+    line.stocks.iter().filter_map(|id| stocks.get(id)).all(|stock| stock.has_room_near(line.class, now))
 }
 
-fn count_near(keys: &mut HashMap<Limit, Key>, line: &mut Line) {
+fn count_near(stocks: &mut Stocks, line: &mut Line) {
     line.near += 1;
-    let urgent = usize::from(line.class == Class::Transactional);
-    for limit in line.limits.iter() {
-        if let Some(key) = keys.get_mut(limit) {
-            key.near += 1;
-            key.near_urgent += urgent;
-        }
-    }
+    each(stocks, &line.stocks, |stock| stock.come_near(line.class));
 }
 
 /// Takes a number out of its line; false when it was not there (any more).
-fn count_out(keys: &mut HashMap<Limit, Key>, line: &mut Line, number: u64) -> bool {
+fn count_out(keys: &mut HashMap<Limit, Key>, stocks: &mut Stocks, line: &mut Line, number: u64) -> bool {
     let Some(sender) = line.waiting.remove(&number) else { return false };
     let was_near = usize::from(sender.is_none());
     line.near = line.near.saturating_sub(was_near);
-    let urgent = usize::from(line.class == Class::Transactional);
+    each(stocks, &line.stocks, |stock| stock.leave(line.class, 1, was_near));
     for limit in line.limits.iter() {
         if let Some(key) = keys.get_mut(limit) {
             key.waiting = key.waiting.saturating_sub(1);
-            key.urgent = key.urgent.saturating_sub(urgent);
-            key.near = key.near.saturating_sub(was_near);
-            key.near_urgent = key.near_urgent.saturating_sub(was_near * urgent);
         }
     }
     true
 }
 
 /// Tells those of a line whose turn has come near, first come first served.
-fn tell_near(keys: &mut HashMap<Limit, Key>, line: &mut Line, now: Tick) {
-    while line.near < line.waiting.len() && has_room_near(keys, &line.limits, line.class, now) {
+fn tell_near(stocks: &mut Stocks, line: &mut Line, now: Tick) {
+    while line.near < line.waiting.len() && has_room_near(stocks, line, now) {
         let Some(tell) = line.waiting.values_mut().find_map(Option::take) else { return };
-        count_near(keys, line);
+        count_near(stocks, line);
         // One who has given up leaves the line by itself.
         if tell.send(()).is_err() {
             tracing::trace!("a ticket was given up as its turn came near");
@@ -446,67 +342,37 @@ fn tell_near(keys: &mut HashMap<Limit, Key>, line: &mut Line, now: Tick) {
     }
 }
 
-/// Whether these are several spaced limits at once, whose slots have to match. Those of a bucket open when they are asked
-/// for.
-fn is_joint(limits: &[Limit]) -> bool {
-    limits.iter().filter(|limit| matches!(limit.spec.kind, LimitKind::Spaced { .. })).count() > 1
-}
-
-/// Whether somebody could send at once, and there is no slot in stock although the store may have one.
-fn starves(keys: &HashMap<Limit, Key>, line: &Line, now: Tick) -> bool {
-    line.limits.iter().any(|limit| {
-        keys.get(limit).is_some_and(|key| {
-            key.stock(limit, now) == 0
-                && !key.is_joined(now)
-                && !key.is_shut_until_after(now + LEAD, line.class)
-        })
-    })
-}
-
-/// Takes one slot under every limit, or none at all.
-fn take(
-    keys: &mut HashMap<Limit, Key>,
-    brakes: &HashMap<LimitScope, Brake>,
-    limits: &[Limit],
-    now: Tick,
-) -> Option<Grant> {
+/// Takes one slot of every stock of the line, or none at all.
+fn take(stocks: &mut Stocks, brakes: &HashMap<LimitScope, Brake>, line: &Line, now: Tick) -> Option<Grant> {
+    if held_until(brakes, &line.limits) > now {
+        return None;
+    }
     let mut closes = Tick::from_nanos(u64::MAX);
-    for limit in limits {
-        if !brakes.is_empty() && brakes.get(&limit.scope).is_some_and(|brake| brake.hold_until > now) {
-            return None;
-        }
-        let key = keys.get_mut(limit)?;
-        key.lapse(now);
-        let (opens, shuts) = key.runs.front().and_then(LocalRun::head)?;
+    for id in line.stocks.iter() {
+        let stock = stocks.get_mut(id)?;
+        stock.lapse(now);
+        let (opens, shuts) = stock.head()?;
         if opens > now {
             return None;
         }
         closes = closes.min(shuts);
     }
-    for limit in limits {
-        if let Some(key) = keys.get_mut(limit) {
-            if let Some(run) = key.runs.front_mut() {
-                run.take();
-            }
-            key.counts.used += 1;
-            key.used_since_lease = key.used_since_lease.saturating_add(1);
-            key.last_use = now;
-        }
-    }
+    each(stocks, &line.stocks, |stock| stock.take(now));
     Some(Grant { closes })
 }
 
-/// When a slot under every limit may be open; none while a limit has no slots at all.
-fn next_open(
-    keys: &HashMap<Limit, Key>,
-    brakes: &HashMap<LimitScope, Brake>,
-    limits: &[Limit],
-) -> Option<Tick> {
-    let mut at = Tick::ZERO;
-    for limit in limits {
-        let (opens, _) = keys.get(limit)?.runs.iter().find_map(LocalRun::head)?;
-        // Nothing is taken while a brake holds the scope, open or not.
-        at = at.max(opens).max(brakes.get(&limit.scope).map_or(Tick::ZERO, |brake| brake.hold_until));
+/// When a slot of every stock may be open; none while one has no slots at all.
+fn next_open(stocks: &Stocks, brakes: &HashMap<LimitScope, Brake>, line: &Line) -> Option<Tick> {
+    // Nothing is taken while a brake holds the scope, open or not.
+    let held = held_until(brakes, &line.limits);
+    line.stocks.iter().try_fold(held, |at, id| Some(at.max(stocks.get(id)?.head()?.0)))
+}
+
+/// Until when a brake lets nothing through.
+fn held_until(brakes: &HashMap<LimitScope, Brake>, limits: &[Limit]) -> Tick {
+    if brakes.is_empty() {
+        return Tick::ZERO;
     }
-    Some(at)
+    let held = limits.iter().filter_map(|limit| brakes.get(&limit.scope)).map(|brake| brake.hold_until);
+    held.max().unwrap_or(Tick::ZERO)
 }

@@ -6,7 +6,7 @@ use sluice_telemetry::Dependency;
 
 use super::Slots;
 use crate::health::Health;
-use crate::ports::SlotSource;
+use crate::ports::{SlotSource, Want};
 
 /// Time between two leases while there is demand.
 const TICK: Duration = Duration::from_millis(100);
@@ -29,11 +29,19 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
             slots.count();
             last = now;
         }
+        let returned = slots.book().take_returned();
+        if !returned.is_empty()
+            && let Err(error) = source.give_back(&returned).await
+        {
+            health.down(Dependency::Store, &error);
+        }
+        let now = slots.clock.tick();
         let wants = slots.book().wants(now);
         if wants.is_empty() {
             continue;
         }
-        match source.lease(&wants).await {
+        let asked: Vec<Want> = wants.iter().map(|(_, want)| want.clone()).collect();
+        match source.lease(&asked).await {
             Ok(leases) => {
                 slots.stock(&wants, &leases, now);
                 tokio::time::sleep(LEAST_PAUSE).await;

@@ -168,17 +168,17 @@ impl Slots {
     }
 
     /// Takes in leases that were asked for at `asked_at`.
-    fn stock(&self, wants: &[Want], leases: &[Leased], asked_at: Tick) {
+    fn stock(&self, wants: &[(u32, Want)], leases: &[Leased], asked_at: Tick) {
         let received_at = self.clock.tick();
         let mut book = self.book();
         // What was not leased by time has no instant.
         if let Some(at_ns) = leases.iter().map(|leased| leased.at_ns).find(|at_ns| *at_ns != 0) {
             book.learn_clock(at_ns, asked_at, received_at);
         }
-        for (want, leased) in wants.iter().zip(leases) {
-            book.stock(want, leased, received_at);
+        for ((id, want), leased) in wants.iter().zip(leases) {
+            book.stock(*id, want, leased, received_at);
             let count = leased.runs.iter().map(|run| u64::from(run.count)).sum();
-            self.metrics.slots_leased(&want.limit.scope, count);
+            want.limits.iter().for_each(|limit| self.metrics.slots_leased(&limit.scope, count));
         }
         drop(book);
         self.changed.notify_one();

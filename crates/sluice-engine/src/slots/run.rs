@@ -1,11 +1,15 @@
 //! A run of leased slots on the local clock. Kept as arithmetic, so that a block of thousands costs as much as one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_policy::SlotRun;
 use sluice_types::Tick;
 
 use super::store_clock::StoreClock;
+
+/// What the slots of one lease are given back with: for each limit the mark, and the share of its rate that it had.
+pub(super) type Marks = Arc<[(i64, u32)]>;
 
 /// Slot `i` opens at `first + i * spacing` and closes `grace` later.
 #[derive(Clone, Debug)]
@@ -16,16 +20,21 @@ pub(super) struct LocalRun {
     grace: Duration,
     next: u32,
     count: u32,
-    /// What the lease is given back with.
-    pub(super) mark: i64,
-    /// The share of its rate that the limit had then.
-    pub(super) rate_permille: u32,
+    /// Spaced limits: the opening of the first slot under each, on the store's clock.
+    parts_ns: Vec<i64>,
+    pub(super) marks: Marks,
 }
 
 impl LocalRun {
     /// Places a run that was leased at `at_ns` of the store's clock on ours: openings by the latest that the store's clock
     /// may be, closings by the earliest, so that a slot is neither early nor late.
-    pub(super) fn place(run: &SlotRun, at_ns: i64, clock: &StoreClock) -> Self {
+    pub(super) fn place(
+        run: &SlotRun,
+        at_ns: i64,
+        clock: &StoreClock,
+        parts_ns: &[i64],
+        marks: &Marks,
+    ) -> Self {
         let opens_ns = at_ns.saturating_add(nanos(run.opens_in));
         let first = clock.surely_after(opens_ns);
         Self {
@@ -34,9 +43,16 @@ impl LocalRun {
             grace: clock.surely_before(opens_ns.saturating_add(nanos(run.grace))).since(first),
             next: 0,
             count: run.count,
-            mark: 0,
-            rate_permille: 1000,
+            parts_ns: parts_ns.to_vec(),
+            marks: Arc::clone(marks),
         }
+    }
+
+    /// The openings under limit `i` of the slots that are left, on the store's clock.
+    pub(super) fn openings_ns(&self, i: usize) -> impl Iterator<Item = i64> {
+        let spacing_ns = i64::try_from(self.spacing_ns).unwrap_or(i64::MAX);
+        let first_ns = self.parts_ns.get(i).copied();
+        (self.next..self.count).filter_map(move |slot| Some(first_ns? + i64::from(slot) * spacing_ns))
     }
 
     fn opens(&self, slot: u32) -> Tick {
@@ -116,7 +132,13 @@ mod tests {
             },
             0,
             &StoreClock::default(),
+            &[opens_ms_ns(opens_ms)],
+            &Arc::from([(7, 1000)]),
         )
+    }
+
+    fn opens_ms_ns(ms: u64) -> i64 {
+        i64::try_from(ms * 1_000_000).unwrap()
     }
 
     fn at(ms: u64) -> Tick {
@@ -133,6 +155,14 @@ mod tests {
         assert_eq!(it.head(), Some((at(160), at(165))));
         assert_eq!(it.lapse(at(9999)), 2);
         assert_eq!(it.head(), None);
+    }
+
+    #[test]
+    fn what_is_left_is_known_by_its_openings_on_the_store_s_clock() {
+        let mut it = run(100, 20, 3, 5);
+        it.take();
+        assert_eq!(it.openings_ns(0).collect::<Vec<_>>(), [120_000_000, 140_000_000]);
+        assert_eq!(it.openings_ns(1).count(), 0, "there is no second limit");
     }
 
     #[test]

@@ -1,212 +1,247 @@
-//! What to lease: enough for those who wait and could go, as much as is this replica's to take, and not too early.
+//! Slots that are leased together: those of one bucket, of one counted limit, or of some spaced limits at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::{Class, Limit, LimitScope, Tick};
+use sluice_types::{Class, Limit, LimitKind, Tick};
 
-use super::{Book, Brake, Counts, LEAD, is_joint};
-use crate::plan::is_rate;
-use crate::ports::{Leased, Unused, Want};
-use crate::slots::run::LocalRun;
+use super::{Counts, LEAD};
+use crate::slots::run::{LocalRun, Marks};
 
-/// Slots of one limit asked for at most in one lease.
-const WANT_MAX: u32 = 50_000;
-/// Slots in stock at least, so that one that lapses does not cost a tick.
-const STOCK_LEAST: u32 = 2;
-/// How much a replica takes in its turn of limits that are needed together, in time.
-const JOINED_TURN: Duration = Duration::from_millis(50);
-/// Longest round of turns: well below what a lease reaches, or slots would pass before anybody leases them.
-const JOINED_ROUND_MAX: Duration = Duration::from_millis(200);
-/// Lines and limits that nobody has used for so long are forgotten.
-const IDLE: Duration = Duration::from_secs(60);
+/// Tickets whose turn counts as near although no slot is there yet: their claim and the lease go side by side.
+const NEAR_AHEAD: usize = 2;
+/// A bucket's slots that close so soon are not counted on.
+const STALE: Duration = Duration::from_millis(50);
+/// A transactional job asks for a slot of the reserved share when none of the stock opens so soon.
+const SOON: Duration = Duration::from_millis(60);
+/// Who got nothing from the store asks no sooner than so long after it.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
-impl Book {
-    pub(in crate::slots) fn set_reserved(&mut self, reserved_permille: u32) {
-        self.reserved_permille = reserved_permille;
-    }
-
-    pub(in crate::slots) fn set_brakes(&mut self, brakes: HashMap<LimitScope, Brake>) {
-        self.brakes = brakes;
-    }
-
-    pub(in crate::slots) fn set_sharers(&mut self, sharers: HashMap<String, u32>) {
-        self.sharers = sharers;
-    }
-
-    /// The most slots of a spaced limit to have in stock: this replica's share of what a lease reaches. Whoever took
-    /// all would let the others' jobs, transactional ones among them, wait for the whole length of a lease.
-    fn stock_max(&self, limit: &Limit) -> u32 {
-        let Some(sharers) = (!self.sharers.is_empty()).then(|| self.sharers.get(&limit.key())).flatten()
-        else {
-            return WANT_MAX;
-        };
-        let rate = limit.spec.rate_per_second().filter(|_| is_rate(&limit.spec)).unwrap_or(f64::INFINITY);
-        let reach = rate * LEAD.max(spacing(limit)).as_secs_f64();
-        u32::try_from(whole(reach / f64::from((*sharers).max(1)))).unwrap_or(WANT_MAX).max(STOCK_LEAST)
-    }
-
-    /// Takes all slots out that nobody has used, to give them back.
-    pub(in crate::slots) fn take_unused(&mut self, now: Tick) -> Vec<Unused> {
-        let mut unused: Vec<Unused> = Vec::new();
-        for (limit, key) in &mut self.keys {
-            key.lapse(now);
-            let mut by_lease: BTreeMap<i64, (u32, u32)> = BTreeMap::new();
-            for run in key.runs.drain(..).filter(|run| run.left() > 0) {
-                let entry = by_lease.entry(run.mark).or_insert((0, run.rate_permille));
-                entry.0 += run.left();
-            }
-            unused.extend(by_lease.into_iter().map(|(mark, (count, rate_permille))| Unused {
-                limit: limit.clone(),
-                count,
-                rate_permille,
-                mark,
-            }));
-        }
-        unused
-    }
-
-    /// What to lease now: enough for those who wait and could go, and for those who will come before the next tick.
-    pub(in crate::slots) fn wants(&mut self, now: Tick) -> Vec<Want> {
-        self.forget_idle(now);
-        let joined_turn = self.take_joined_turn(now);
-        let mut demand: HashMap<&Limit, (u64, u64)> = HashMap::new();
-        for line in self.lines.values() {
-            for limit in line.limits.iter() {
-                let others = line.limits.iter().filter(|other| *other != limit);
-                let could_go =
-                    others.filter_map(|other| self.keys.get(other)).fold(line.waiting.len(), |least, key| {
-                        if key.next_open(line.class).is_some() {
-                            least.min(usize::try_from(key.left()).unwrap_or(usize::MAX).saturating_add(1))
-                        } else {
-                            least
-                        }
-                    });
-                let could_go = u64::try_from(could_go).unwrap_or(u64::MAX);
-                let (all, urgent) = demand.entry(limit).or_default();
-                *all += could_go;
-                if line.class == Class::Transactional {
-                    *urgent += could_go;
-                }
-            }
-        }
-        let mut wants = Vec::new();
-        for (limit, (waiting, urgent)) in demand {
-            let Some(key) = self.keys.get(limit) else { continue };
-            if self.held_until(limit) > now + LEAD {
-                continue;
-            }
-            if key.is_joined(now) && !joined_turn && (urgent == 0 || key.left() > 0) {
-                continue;
-            }
-            let by = now + LEAD.max(spacing(limit).min(Duration::from_secs(5)));
-            let soon = Duration::from_millis(200).as_secs_f64() * key.rate;
-            let wanted = match (key.is_shut_until_after(by, Class::Bulk), urgent) {
-                (true, 0) => 0,
-                (true, urgent) if !key.is_shut_until_after(by, Class::Transactional) => urgent,
-                (true, _) => 0,
-                (false, _) => waiting.saturating_add(whole(soon)),
-            };
-            let urgent = u32::try_from(urgent).unwrap_or(u32::MAX);
-            let stock_max = if key.is_joined(now) { WANT_MAX } else { self.stock_max(limit).max(urgent) };
-            let stock = u32::try_from(wanted).unwrap_or(u32::MAX).min(stock_max);
-            let count = stock.saturating_sub(key.stock(limit, now)).min(WANT_MAX);
-            if count > 0 {
-                wants.push(Want {
-                    limit: limit.clone(),
-                    count,
-                    urgent: urgent.min(count),
-                    reserved_permille: self.reserved_permille,
-                    rate_permille: self.rate_permille(limit),
-                });
-            }
-        }
-        wants
-    }
-
-    /// Notes which limits those who wait need together with others, and answers whether it is time to lease these.
-    ///
-    /// Slots of both limits of a job must be open at the same moment. Replicas therefore take turns, each of which takes
-    /// all that opens over the length of a tick, of every such limit at once: within a block they match.
-    fn take_joined_turn(&mut self, now: Tick) -> bool {
-        let mut sharers = 1;
-        for line in self.lines.values().filter(|line| !line.waiting.is_empty() && is_joint(&line.limits)) {
-            for limit in line.limits.iter() {
-                if let Some(key) = self.keys.get_mut(limit) {
-                    key.joined = Some(now);
-                }
-                sharers = sharers.max(self.sharers.get(&limit.key()).copied().unwrap_or(1));
-            }
-        }
-        let is_due = now.since(self.joined_leased) >= (JOINED_TURN * sharers).min(JOINED_ROUND_MAX);
-        if is_due {
-            self.joined_leased = now;
-        }
-        is_due
-    }
-
-    /// The store answered at this instant of its clock, somewhere between these two of ours.
-    pub(in crate::slots) fn learn_clock(&mut self, store_ns: i64, asked_at: Tick, received_at: Tick) {
-        self.store_clock.learn(store_ns, asked_at, received_at);
-    }
-
-    /// Takes in a lease that was received at this instant.
-    pub(in crate::slots) fn stock(&mut self, want: &Want, leased: &Leased, received_at: Tick) {
-        let Some(key) = self.keys.get_mut(&want.limit) else { return };
-        for run in &leased.runs {
-            let mut placed = LocalRun::place(run, leased.at_ns, &self.store_clock);
-            (placed.mark, placed.rate_permille) = (leased.mark, want.rate_permille);
-            key.runs.push_back(placed);
-        }
-        key.next_open = leased.next_in.map(|wait| received_at + wait);
-        key.next_urgent_open = leased.next_urgent_in.map(|wait| received_at + wait);
-    }
-
-    /// Learns from what was used since the last tick, `elapsed` ago.
-    pub(in crate::slots) fn smooth(&mut self, elapsed: Duration) {
-        let seconds = elapsed.as_secs_f64().max(0.001);
-        for key in self.keys.values_mut() {
-            let seen = f64::from(std::mem::take(&mut key.used_since_lease)) / seconds;
-            key.rate += (seen - key.rate) * 0.3;
-        }
-    }
-
-    /// Slots used and lapsed since the last call, by scope.
-    pub(in crate::slots) fn take_counts(&mut self) -> Vec<(LimitScope, Counts)> {
-        let mut counts = Vec::new();
-        for (limit, key) in &mut self.keys {
-            let it = std::mem::take(&mut key.counts);
-            if it.used + it.lapsed > 0 {
-                counts.push((limit.scope.clone(), it));
-            }
-        }
-        counts
-    }
-
-    fn forget_idle(&mut self, now: Tick) {
-        self.lines.retain(|_, line| !line.waiting.is_empty() || now.since(line.last_use) < IDLE);
-        for key in self.keys.values_mut() {
-            key.lapse(now);
-        }
-        // A limit that is shut is remembered until it opens, or its lane would ask for it again and again.
-        self.keys.retain(|_, key| {
-            key.waiting > 0 || now.since(key.last_use) < IDLE || key.next_open.is_some_and(|at| at > now)
-        });
-    }
+/// What is leased together, and who needs it.
+#[derive(Debug)]
+pub(super) struct Stock {
+    /// Spaced ones in the order of their keys, or a single limit of another kind.
+    pub(super) limits: Arc<[Limit]>,
+    /// In the order in which their first slots open.
+    runs: VecDeque<LocalRun>,
+    /// When the store lets the next slot open, if it held some back.
+    next_open: Option<Tick>,
+    next_urgent_open: Option<Tick>,
+    /// When the store last answered.
+    answered: Option<Tick>,
+    /// Jobs in any line that need a slot here; of these transactional ones; and those whose turn is near.
+    waiting: usize,
+    urgent: usize,
+    near: usize,
+    near_urgent: usize,
+    /// Slots used per second, smoothed.
+    pub(super) rate: f64,
+    used_since_lease: u32,
+    counts: Counts,
+    /// Counted limits: slots that lapsed, by the mark of their lease.
+    lapsed: Vec<(Marks, u32)>,
+    pub(super) last_use: Tick,
 }
 
-fn spacing(limit: &Limit) -> Duration {
-    limit
-        .spec
-        .rate_per_second()
-        .map_or(Duration::ZERO, |rate| Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX))
-}
+impl Stock {
+    pub(super) fn new(limits: Arc<[Limit]>, now: Tick) -> Self {
+        Self {
+            limits,
+            runs: VecDeque::new(),
+            next_open: None,
+            next_urgent_open: None,
+            answered: None,
+            waiting: 0,
+            urgent: 0,
+            near: 0,
+            near_urgent: 0,
+            rate: 0.0,
+            used_since_lease: 0,
+            counts: Counts::default(),
+            lapsed: Vec::new(),
+            last_use: now,
+        }
+    }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float cast saturates, and rates are positive"
-)]
-fn whole(count: f64) -> u64 {
-    count.floor() as u64
+    fn kind(&self) -> Option<LimitKind> {
+        self.limits.first().map(|limit| limit.spec.kind)
+    }
+
+    /// Whether its slots are spaced.
+    pub(super) fn is_spaced(&self) -> bool {
+        matches!(self.kind(), Some(LimitKind::Spaced { .. }))
+    }
+
+    fn is_counted(&self) -> bool {
+        matches!(self.kind(), Some(LimitKind::Counted { .. } | LimitKind::Calendar { .. } | LimitKind::Ramp))
+    }
+
+    pub(super) fn join(&mut self, class: Class, count: usize, near: usize, now: Tick) {
+        self.waiting += count;
+        self.near += near;
+        if class == Class::Transactional {
+            self.urgent += count;
+            self.near_urgent += near;
+        }
+        self.last_use = now;
+    }
+
+    pub(super) fn leave(&mut self, class: Class, count: usize, near: usize) {
+        self.waiting = self.waiting.saturating_sub(count);
+        self.near = self.near.saturating_sub(near);
+        if class == Class::Transactional {
+            self.urgent = self.urgent.saturating_sub(count);
+            self.near_urgent = self.near_urgent.saturating_sub(near);
+        }
+    }
+
+    pub(super) fn come_near(&mut self, class: Class) {
+        self.near += 1;
+        self.near_urgent += usize::from(class == Class::Transactional);
+    }
+
+    /// How many go before a new job of the class.
+    pub(super) const fn ahead(&self, class: Class) -> usize {
+        match class {
+            Class::Transactional => self.urgent,
+            Class::Bulk => self.waiting,
+        }
+    }
+
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// When the store lets the next slot open for a class, if it held some back.
+    pub(super) const fn next_open(&self, class: Class) -> Option<Tick> {
+        match class {
+            Class::Transactional => self.next_urgent_open,
+            Class::Bulk => self.next_open,
+        }
+    }
+
+    /// Whether the store has said that nothing opens for a class before `by`.
+    pub(super) fn is_shut_until_after(&self, by: Tick, class: Class) -> bool {
+        self.next_open(class).is_some_and(|at| at > by)
+    }
+
+    pub(super) fn is_shut_beyond_lead(&self, class: Class, now: Tick) -> bool {
+        self.is_shut_until_after(now + LEAD, class)
+    }
+
+    pub(super) fn has_room_near(&self, class: Class, now: Tick) -> bool {
+        let by = now + LEAD;
+        let opening = usize::try_from(self.opening_by(by)).unwrap_or(usize::MAX);
+        let room =
+            if self.is_shut_until_after(by, class) { opening } else { opening.saturating_add(NEAR_AHEAD) };
+        // Bulk that is near already does not stand in the way of transactional jobs: these take the next slot.
+        match class {
+            Class::Transactional => self.near_urgent < room,
+            Class::Bulk => self.near < room,
+        }
+    }
+
+    /// Whether there are fewer slots than jobs of the class need.
+    pub(super) fn lacks(&self, class: Class, now: Tick) -> bool {
+        usize::try_from(self.left()).unwrap_or(usize::MAX) < self.waiting
+            || (class == Class::Transactional && self.urgent_lacking(now) > 0)
+    }
+
+    /// Transactional jobs for which no slot of the stock opens soon.
+    pub(super) fn urgent_lacking(&self, now: Tick) -> u32 {
+        if !self.is_spaced() {
+            return 0;
+        }
+        u32::try_from(self.urgent).unwrap_or(u32::MAX).saturating_sub(self.opening_by(now + SOON))
+    }
+
+    /// When somebody of the class who could send at once asks the store, since there is no slot in stock although it may
+    /// have one; none when that need not be asked.
+    pub(super) fn asks_at(&self, class: Class, now: Tick) -> Option<Tick> {
+        (self.in_stock(now) == 0 && !self.is_shut_beyond_lead(class, now))
+            .then(|| self.answered.map_or(now, |at| (at + ASK_AGAIN).max(now)))
+    }
+
+    /// Slots to count on from now on. Those of a bucket are open all at once and close all at once, so the next are leased
+    /// before that; or whoever needs one together with another limit's finds none for the length of a round trip.
+    pub(super) fn in_stock(&self, now: Tick) -> u32 {
+        if matches!(self.kind(), Some(LimitKind::Bucket { .. })) {
+            let at = now + STALE;
+            self.runs.iter().map(|run| run.closing_after(at)).fold(0, u32::saturating_add)
+        } else {
+            self.left()
+        }
+    }
+
+    pub(super) fn opening_by(&self, until: Tick) -> u32 {
+        self.runs.iter().map(|run| run.opening_by(until)).fold(0, u32::saturating_add)
+    }
+
+    pub(super) fn left(&self) -> u32 {
+        self.runs.iter().map(LocalRun::left).fold(0, u32::saturating_add)
+    }
+
+    /// The next slot's opening and closing.
+    pub(super) fn head(&self) -> Option<(Tick, Tick)> {
+        self.runs.iter().find_map(LocalRun::head)
+    }
+
+    /// Drops the slots that closed before `now`.
+    pub(super) fn lapse(&mut self, now: Tick) {
+        let counted = self.is_counted();
+        while let Some(run) = self.runs.front_mut() {
+            let lapsed = run.lapse(now);
+            self.counts.lapsed += u64::from(lapsed);
+            if counted && lapsed > 0 {
+                self.lapsed.push((Arc::clone(&run.marks), lapsed));
+            }
+            if run.left() > 0 {
+                break;
+            }
+            self.runs.pop_front();
+        }
+    }
+
+    /// Uses the next slot.
+    pub(super) fn take(&mut self, now: Tick) {
+        if let Some(run) = self.runs.iter_mut().find(|run| run.left() > 0) {
+            run.take();
+        }
+        self.counts.used += 1;
+        self.used_since_lease = self.used_since_lease.saturating_add(1);
+        self.last_use = now;
+    }
+
+    /// Puts leased slots in, in the order of their openings.
+    pub(super) fn put(&mut self, run: LocalRun) {
+        let Some((opens, _)) = run.head() else { return };
+        let at = self.runs.partition_point(|other| other.head().is_none_or(|(other, _)| other <= opens));
+        self.runs.insert(at, run);
+    }
+
+    /// The store has answered at this instant, and lets the next slots open then.
+    pub(super) fn answer(&mut self, now: Tick, next_open: Option<Tick>, next_urgent_open: Option<Tick>) {
+        (self.answered, self.next_open, self.next_urgent_open) = (Some(now), next_open, next_urgent_open);
+    }
+
+    /// Learns from what was used since the last tick.
+    pub(super) fn smooth(&mut self, seconds: f64) {
+        let seen = f64::from(std::mem::take(&mut self.used_since_lease)) / seconds;
+        self.rate += (seen - self.rate) * 0.3;
+    }
+
+    pub(super) fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Counted slots that lapsed since the last call.
+    pub(super) fn take_lapsed(&mut self) -> Vec<(Marks, u32)> {
+        std::mem::take(&mut self.lapsed)
+    }
+
+    /// All that is left.
+    pub(super) fn take_runs(&mut self) -> impl Iterator<Item = LocalRun> {
+        std::mem::take(&mut self.runs).into_iter().filter(|run| run.left() > 0)
+    }
 }

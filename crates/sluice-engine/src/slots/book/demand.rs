@@ -1,0 +1,272 @@
+//! What to lease: enough for those who wait and could go, as much as is this replica's to take, and not too early.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_types::{Class, Limit, LimitScope, Tick};
+
+use super::stock::Stock;
+use super::{Book, Brake, Counts, LEAD, StockId, held_until};
+use crate::plan::is_rate;
+use crate::ports::{Leased, Unused, Want};
+use crate::slots::run::{LocalRun, Marks};
+
+/// Slots asked for at most in one want.
+const WANT_MAX: u32 = 50_000;
+/// Slots in stock at least, so that one that lapses does not cost a tick.
+const STOCK_LEAST: u32 = 2;
+/// Lines and limits that nobody has used for so long are forgotten.
+const IDLE: Duration = Duration::from_secs(60);
+/// Lapsed slots that are given back at once at most; the rest stays lapsed.
+const RETURNED_MAX: usize = 1000;
+
+impl Book {
+    pub(in crate::slots) fn set_reserved(&mut self, reserved_permille: u32) {
+        self.reserved_permille = reserved_permille;
+    }
+
+    pub(in crate::slots) fn set_brakes(&mut self, brakes: HashMap<LimitScope, Brake>) {
+        self.brakes = brakes;
+    }
+
+    pub(in crate::slots) fn set_sharers(&mut self, sharers: HashMap<String, u32>) {
+        self.sharers = sharers;
+    }
+
+    pub(super) fn rate_permille(&self, limit: &Limit) -> u32 {
+        if is_rate(&limit.spec) {
+            self.brakes.get(&limit.scope).map_or(1000, |brake| brake.rate_permille.clamp(1, 1000))
+        } else {
+            1000
+        }
+    }
+
+    /// The most slots of spaced limits to have in stock: this replica's share of what a lease reaches. Whoever took all
+    /// would let the others' jobs, transactional ones among them, wait for the whole length of a lease.
+    fn share(&self, stock: &Stock) -> u32 {
+        let of = |limit: &Limit| {
+            let rate = limit.spec.rate_per_second().filter(|_| is_rate(&limit.spec)).unwrap_or(f64::INFINITY);
+            let sharers = match self.sharers.is_empty() {
+                true => 1,
+                false => self.sharers.get(&limit.key()).copied().unwrap_or(1).max(1),
+            };
+            let reach = rate * LEAD.max(spacing(limit)).as_secs_f64() / f64::from(sharers);
+            u32::try_from(whole(reach)).unwrap_or(WANT_MAX)
+        };
+        stock.limits.iter().map(of).min().unwrap_or(WANT_MAX).clamp(STOCK_LEAST, WANT_MAX)
+    }
+
+    /// Takes all slots out that nobody has used, to give them back.
+    pub(in crate::slots) fn take_unused(&mut self, now: Tick) -> Vec<Unused> {
+        let mut unused = Vec::new();
+        for stock in self.stocks.values_mut() {
+            stock.lapse(now);
+            // The last leases first: a bucket takes back only what nobody has leased behind.
+            let mut by_lease: Vec<(Marks, Vec<LocalRun>)> = Vec::new();
+            for run in stock.take_runs() {
+                match by_lease.iter_mut().find(|(marks, _)| Arc::ptr_eq(marks, &run.marks)) {
+                    Some((_, runs)) => runs.push(run),
+                    None => by_lease.push((Arc::clone(&run.marks), vec![run])),
+                }
+            }
+            for (marks, runs) in by_lease.into_iter().rev() {
+                for (i, (limit, (mark, rate_permille))) in stock.limits.iter().zip(marks.iter()).enumerate() {
+                    unused.push(Unused {
+                        limit: limit.clone(),
+                        count: runs.iter().map(LocalRun::left).fold(0, u32::saturating_add),
+                        openings_ns: runs.iter().flat_map(|run| run.openings_ns(i)).collect(),
+                        rate_permille: *rate_permille,
+                        mark: *mark,
+                    });
+                }
+            }
+        }
+        unused.append(&mut self.returned);
+        unused
+    }
+
+    /// Takes out what lapsed of counted limits since the last call: it was surely not used.
+    pub(in crate::slots) fn take_returned(&mut self) -> Vec<Unused> {
+        for stock in self.stocks.values_mut() {
+            let Some(limit) = stock.limits.first().cloned() else { continue };
+            for (marks, count) in stock.take_lapsed() {
+                let Some((mark, rate_permille)) = marks.first().copied() else { continue };
+                let known = self.returned.iter_mut().find(|it| it.limit == limit && it.mark == mark);
+                match known {
+                    Some(it) => it.count += count,
+                    None => self.returned.push(Unused {
+                        limit: limit.clone(),
+                        count,
+                        openings_ns: Vec::new(),
+                        rate_permille,
+                        mark,
+                    }),
+                }
+            }
+        }
+        self.returned.truncate(RETURNED_MAX);
+        std::mem::take(&mut self.returned)
+    }
+
+    /// What to lease now: enough for those who wait and could go, and for those who will come before the next tick.
+    pub(in crate::slots) fn wants(&mut self, now: Tick) -> Vec<(StockId, Want)> {
+        self.forget_idle(now);
+        let mut demand: HashMap<StockId, (u64, u64)> = HashMap::new();
+        for line in self.lines.values().filter(|line| !line.waiting.is_empty()) {
+            for id in line.stocks.iter() {
+                let others = line.stocks.iter().filter(|other| *other != id);
+                let others = others.filter_map(|other| self.stocks.get(other));
+                let could_go = others
+                    .fold(line.waiting.len(), |least, other| least.min(self.could_go(other, line.class)));
+                let could_go = u64::try_from(could_go).unwrap_or(u64::MAX);
+                let (all, urgent) = demand.entry(*id).or_default();
+                *all += could_go;
+                if line.class == Class::Transactional {
+                    *urgent += could_go;
+                }
+            }
+        }
+        let wants = self.stocks.iter().filter_map(|(id, stock)| {
+            let (waiting, urgent) = demand.get(id).copied().unwrap_or_default();
+            let count = self.lacking(stock, waiting, urgent, now);
+            (count > 0).then(|| {
+                let want = Want {
+                    limits: Arc::clone(&stock.limits),
+                    rates_permille: stock.limits.iter().map(|limit| self.rate_permille(limit)).collect(),
+                    count,
+                    urgent: u32::try_from(urgent).unwrap_or(u32::MAX).min(count),
+                    reserved_permille: self.reserved_permille,
+                };
+                (*id, want)
+            })
+        });
+        let mut wants: Vec<_> = wants.collect();
+        // Where several limits have to be met there is less to choose from: they go first.
+        wants.sort_by_key(|(id, want)| (std::cmp::Reverse((want.urgent > 0, want.limits.len())), *id));
+        wants
+    }
+
+    /// How many jobs of a class another stock lets go soon.
+    fn could_go(&self, other: &Stock, class: Class) -> usize {
+        let left = usize::try_from(other.left()).unwrap_or(usize::MAX);
+        if other.next_open(class).is_some() {
+            left.saturating_add(1)
+        } else if other.is_spaced() {
+            left.saturating_add(usize::try_from(self.share(other)).unwrap_or(usize::MAX))
+        } else {
+            usize::MAX
+        }
+    }
+
+    /// How many slots a stock lacks.
+    fn lacking(&self, stock: &Stock, waiting: u64, urgent: u64, now: Tick) -> u32 {
+        if waiting == 0 || held_until(&self.brakes, &stock.limits) > now + LEAD {
+            return 0;
+        }
+        let longest = stock.limits.iter().map(spacing).max().unwrap_or_default();
+        let by = now + LEAD.max(longest.min(Duration::from_secs(5)));
+        let soon = Duration::from_millis(200).as_secs_f64() * stock.rate;
+        let wanted = match (stock.is_shut_until_after(by, Class::Bulk), urgent) {
+            (true, 0) => 0,
+            (true, urgent) if !stock.is_shut_until_after(by, Class::Transactional) => urgent,
+            (true, _) => 0,
+            (false, _) => waiting.saturating_add(whole(soon)),
+        };
+        let urgent = u32::try_from(urgent).unwrap_or(u32::MAX);
+        // Several at once: whatever opens, before those who need only one of the limits take the slots between.
+        let is_shared = stock.is_spaced() && stock.limits.len() == 1;
+        let most = if is_shared { self.share(stock).max(urgent) } else { WANT_MAX };
+        let lacking = u32::try_from(wanted).unwrap_or(u32::MAX).min(most).saturating_sub(stock.in_stock(now));
+        // What is in stock opens too late for these, and the store may have kept slots for them.
+        let for_urgent =
+            stock.urgent_lacking(now).min(most.saturating_add(urgent).saturating_sub(stock.left()));
+        lacking.max(for_urgent.min(urgent)).min(WANT_MAX)
+    }
+
+    /// The store answered at this instant of its clock, somewhere between these two of ours.
+    pub(in crate::slots) fn learn_clock(&mut self, store_ns: i64, asked_at: Tick, received_at: Tick) {
+        self.store_clock.learn(store_ns, asked_at, received_at);
+    }
+
+    /// Takes in a lease that was received at this instant.
+    pub(in crate::slots) fn stock(&mut self, id: StockId, want: &Want, leased: &Leased, received_at: Tick) {
+        let Some(stock) = self.stocks.get_mut(&id) else { return };
+        let marks: Marks = leased.marks.iter().copied().zip(want.rates_permille.iter().copied()).collect();
+        let mut parts = leased.parts.chunks(stock.limits.len().max(1));
+        for run in &leased.runs {
+            let parts = parts.next().unwrap_or_default();
+            stock.put(LocalRun::place(run, leased.at_ns, &self.store_clock, parts, &marks));
+        }
+        let (next, next_urgent) = (
+            leased.next_in.map(|wait| received_at + wait),
+            leased.next_urgent_in.map(|wait| received_at + wait),
+        );
+        stock.answer(received_at, next, next_urgent);
+        // A limit is shut for all that need it when it held everything back.
+        let is_empty = stock.left() == 0;
+        for (i, limit) in stock.limits.iter().enumerate() {
+            if let Some(key) = self.keys.get_mut(limit) {
+                let holds = is_empty && leased.held_by == i;
+                (key.next_open, key.next_urgent_open) =
+                    (next.filter(|_| holds), next_urgent.filter(|_| holds));
+            }
+        }
+    }
+
+    /// Learns from what was used since the last tick, `elapsed` ago.
+    pub(in crate::slots) fn smooth(&mut self, elapsed: Duration) {
+        let seconds = elapsed.as_secs_f64().max(0.001);
+        self.stocks.values_mut().for_each(|stock| stock.smooth(seconds));
+    }
+
+    /// Slots used and lapsed since the last call, by scope.
+    pub(in crate::slots) fn take_counts(&mut self) -> Vec<(LimitScope, Counts)> {
+        let mut counts = Vec::new();
+        for stock in self.stocks.values_mut() {
+            let it = stock.take_counts();
+            if it.used + it.lapsed > 0 {
+                counts.extend(stock.limits.iter().map(|limit| (limit.scope.clone(), it)));
+            }
+        }
+        counts
+    }
+
+    fn forget_idle(&mut self, now: Tick) {
+        self.lines.retain(|_, line| !line.waiting.is_empty() || now.since(line.last_use) < IDLE);
+        let mut forgotten = false;
+        self.stocks.retain(|_, stock| {
+            stock.lapse(now);
+            // One that is shut is remembered until it opens, or its lane would ask for it again and again.
+            let is_shut = stock.next_open(Class::Bulk).is_some_and(|at| at > now);
+            let keep = stock.is_wanted() || now.since(stock.last_use) < IDLE || is_shut;
+            forgotten |= !keep;
+            keep
+        });
+        if forgotten {
+            let stocks = &self.stocks;
+            let is_whole = |ids: &[StockId]| ids.iter().all(|id| stocks.contains_key(id));
+            self.stocks_of.retain(|_, ids| is_whole(ids));
+            self.lines.retain(|_, line| is_whole(&line.stocks));
+        }
+        self.keys.retain(|_, key| {
+            key.waiting > 0 || now.since(key.last_use) < IDLE || key.next_open.is_some_and(|at| at > now)
+        });
+    }
+}
+
+fn spacing(limit: &Limit) -> Duration {
+    limit
+        .spec
+        .rate_per_second()
+        .map_or(Duration::ZERO, |rate| Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float cast saturates, and rates are positive"
+)]
+fn whole(count: f64) -> u64 {
+    count.floor() as u64
+}

@@ -1,0 +1,85 @@
+//! What those can be told who have not drawn a ticket yet, and what the other replicas are told.
+
+use std::time::Duration;
+
+use sluice_types::{Class, Limit, Tick};
+
+use super::{Book, Estimate, Key, Totals, held_until};
+use crate::plan::is_rate;
+
+impl Key {
+    /// When the store lets the next slot open for a class, if it holds all back.
+    const fn next_open(&self, class: Class) -> Option<Tick> {
+        match class {
+            Class::Transactional => self.next_urgent_open,
+            Class::Bulk => self.next_open,
+        }
+    }
+}
+
+impl Book {
+    /// How long a further job of the class would wait under these limits.
+    pub(in crate::slots) fn estimate(&self, class: Class, limits: &[Limit], now: Tick) -> Estimate {
+        let mut longest = Estimate { wait: Duration::ZERO, limit: None };
+        let mut wait_for = |wait: Duration, limit: &Limit| {
+            if wait > longest.wait {
+                longest = Estimate { wait, limit: Some(limit.clone()) };
+            }
+        };
+        for limit in limits {
+            let shut = self.keys.get(limit).and_then(|key| key.next_open(class)).unwrap_or(Tick::ZERO);
+            let held = held_until(&self.brakes, std::slice::from_ref(limit));
+            wait_for(held.max(shut).since(now), limit);
+        }
+        let stocks = self.stocks_of.get(limits).map(|ids| ids.iter().filter_map(|id| self.stocks.get(id)));
+        for stock in stocks.into_iter().flatten() {
+            let ahead = stock
+                .ahead(class)
+                .saturating_sub(usize::try_from(stock.opening_by(now)).unwrap_or(usize::MAX));
+            let ahead = u32::try_from(ahead).map_or(f64::MAX, f64::from);
+            // A count over hours opens all at once and not at its rate.
+            let rates = stock.limits.iter().filter(|limit| is_rate(&limit.spec)).filter_map(|limit| {
+                let rate = limit.spec.rate_per_second()?;
+                Some((rate * f64::from(self.rate_permille(limit)) / 1000.0, limit))
+            });
+            if let Some((rate, limit)) = rates.min_by(|(a, _), (b, _)| a.total_cmp(b)) {
+                wait_for(Duration::try_from_secs_f64(ahead / rate).unwrap_or(Duration::MAX), limit);
+            }
+        }
+        longest
+    }
+
+    /// The limit that lets nothing go for a class for the longest, and until when; `None` when none is shut.
+    pub(in crate::slots) fn shut(&self, class: Class, limits: &[Limit], now: Tick) -> Option<(Tick, Limit)> {
+        let until = |limit: &Limit| {
+            let shut = self.keys.get(limit).and_then(|key| key.next_open(class)).unwrap_or(Tick::ZERO);
+            shut.max(held_until(&self.brakes, std::slice::from_ref(limit)))
+        };
+        let shut = limits.iter().map(|limit| (until(limit), limit)).filter(|(until, _)| *until > now);
+        shut.max_by_key(|(until, _)| *until).map(|(until, limit)| (until, limit.clone()))
+    }
+
+    /// How many wait in memory under a limit.
+    pub(in crate::slots) fn waiting(&self, limit: &Limit) -> usize {
+        self.keys.get(limit).map_or(0, |key| key.waiting)
+    }
+
+    /// Jobs that wait and slots that are left, by key; the largest first, at most `max` of each.
+    pub(in crate::slots) fn totals(&self, max: usize) -> (Totals, Totals) {
+        let top = |mut all: Vec<(&Limit, u64)>| -> Totals {
+            all.retain(|(_, n)| *n > 0);
+            all.sort_unstable_by_key(|(_, n)| std::cmp::Reverse(*n));
+            all.truncate(max);
+            all.into_iter().map(|(limit, n)| (limit.key(), n)).collect()
+        };
+        let waiting =
+            self.keys.iter().map(|(limit, key)| (limit, u64::try_from(key.waiting).unwrap_or(u64::MAX)));
+        let mut left = std::collections::HashMap::<&Limit, u64>::new();
+        for stock in self.stocks.values() {
+            for limit in stock.limits.iter() {
+                *left.entry(limit).or_default() += u64::from(stock.left());
+            }
+        }
+        (top(waiting.collect()), top(left.into_iter().collect()))
+    }
+}
