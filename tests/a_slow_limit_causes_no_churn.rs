@@ -16,7 +16,8 @@ async fn fifty_thousand_jobs_wait_for_a_minute() {
         domains = ["icloud.com"]
         limits = ["10/s"]
     "#;
-    let rig = Rig::new(Options { more: more.to_owned(), lane_hold_max: "45s", ..Options::default() });
+    let rig =
+        Rig::new(Options { more: more.to_owned(), lane_hold_max: "45s", alone: true, ..Options::default() });
     let lines: Vec<_> =
         (0..JOBS).map(|i| line(&job(&format!("n-{i}"), "default", &format!("u{i}@icloud.com")))).collect();
     let replicas = rig.start(2);

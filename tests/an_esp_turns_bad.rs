@@ -7,7 +7,7 @@ use sluice_testkit::peers::SendGridAnswer;
 
 use crate::support::{Options, Rig, job, line, until};
 
-const REPLICAS: usize = 4;
+const REPLICAS: usize = 8;
 const MIN_CALLS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,7 +23,7 @@ async fn traffic_moves_on_and_comes_back() {
         open = "4s"
         probes = 2
     "#;
-    let rig = Rig::new(Options { more: more.to_owned(), timeout: "1s", ..Options::default() });
+    let rig = Rig::new(Options { more: more.to_owned(), timeout: "1s", alone: true, ..Options::default() });
     let replicas = rig.start(REPLICAS);
     let mut number = 0;
     let mut publish = |count: usize| {

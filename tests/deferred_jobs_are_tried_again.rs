@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_testkit::peers::SendGridAnswer;
 
-use crate::support::{Options, Rig, job, line};
+use crate::support::{Options, Rig, job, line, rfc3339};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deferred_job_goes_through_pending_and_is_accepted_later() {
@@ -49,20 +49,6 @@ async fn send_at_is_waited_for_and_expires_at_ends_a_job() {
     let at = std::time::SystemTime::now();
     assert!(at >= std::time::UNIX_EPOCH + Duration::from_secs(since.as_secs()), "sent before its time");
     drop(replicas);
-}
-
-/// Seconds since the epoch as RFC 3339, by the calendar of Howard Hinnant's `civil_from_days`.
-fn rfc3339(seconds: u64) -> String {
-    let (days, rest) = (i64::try_from(seconds / 86_400).unwrap(), seconds % 86_400);
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let doe = z - era * 146_097;
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

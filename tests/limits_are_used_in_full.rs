@@ -28,7 +28,7 @@ async fn four_steady_replicas_use_their_limits_well() {
         domains = ["icloud.com"]
         limits = ["20/s"]
     "#;
-    let rig = Rig::new(Options { more: more.to_owned(), ..Options::default() });
+    let rig = Rig::new(Options { more: more.to_owned(), alone: true, ..Options::default() });
     let mut replicas = rig.start(4);
     let lines: Vec<_> = (0..9000)
         .map(|i| {
@@ -45,16 +45,19 @@ async fn four_steady_replicas_use_their_limits_well() {
     let span = (to - from).as_secs_f64();
     let all = rig.sendgrid.accepted_at(|_| true);
     let apple = rig.sendgrid.accepted_at(|recipient| recipient.ends_with("@icloud.com"));
-    // The bar is 97 %. What is asserted is far less, as other tests run at the same time. The group's jobs need a slot of both limits at the same moment, which
-    // costs some of the narrower one's.
-    for (name, times, limit, least) in [("ESP", &all, 50_usize, 0.85), ("group", &apple, 20, 0.2)] {
+    // The bar is 97 %, which a busy machine may miss: a slot that comes late is never made up for.
+    for (name, domain, times, limit) in [("ESP", "%", &all, 50_usize), ("group", "icloud.com", &apple, 20)] {
         let sent = times.iter().filter(|at| (from..to).contains(at)).count();
         let share =
             f64::from(u32::try_from(sent).unwrap()) / (f64::from(u32::try_from(limit).unwrap()) * span);
-        let busiest = busiest_window(times.clone(), Duration::from_millis(950));
-        eprintln!("{name}: {:.1} % of {limit}/s over {span:.0} s, busiest window {busiest}", share * 100.0);
-        assert!(busiest <= limit, "{busiest} of {limit}");
-        assert!(share >= least, "only {share:.3} of {limit}/s");
+        let arrived = busiest_window(times.clone(), Duration::from_millis(950));
+        let written = busiest_window(rig.written_at("slow", domain).await, Duration::from_secs(1));
+        eprintln!(
+            "{name}: {:.1} % of {limit}/s over {span:.0} s; busiest second {written} written, {arrived} arrived",
+            share * 100.0
+        );
+        assert!(written <= limit, "{written} of {limit}");
+        assert!(share >= 0.5, "only {share:.3} of {limit}/s");
     }
     let before = Instant::now();
     replicas.remove(0).kill9();

@@ -20,7 +20,7 @@ async fn they_wait_no_longer_than_for_a_slot_of_the_reserved_share() {
         domains = ["icloud.com"]
         limits = ["50/s"]
     "#;
-    let rig = Rig::new(Options { more: more.to_owned(), ..Options::default() });
+    let rig = Rig::new(Options { more: more.to_owned(), alone: true, ..Options::default() });
     let replicas = rig.start(2);
     let bulk: Vec<Value> = (0..BACKLOG)
         .map(|i| line(&job(&format!("bulk-{i}"), "default", &format!("u{i}@icloud.com"))))
@@ -51,8 +51,8 @@ async fn they_wait_no_longer_than_for_a_slot_of_the_reserved_share() {
     let busiest = busiest_window(rig.sendgrid.accepted_at(|_| true), Duration::from_millis(950));
     eprintln!("p50 {:?}, p98 {:?}, worst {:?}; busiest window {busiest}", waits[50], waits[98], waits[99]);
     assert!(busiest <= 50, "{busiest}");
-    // Without their share they would come after 30,000 others: in ten minutes. The bar is two
-    // intervals at p99, which this does not assert.
+    // Without their share they would come after 30,000 others: in ten minutes. The bar is two intervals at p99, which
+    // this machine may be too busy to show.
     assert!(waits[90] <= 4 * RESERVED_INTERVAL, "{waits:?}");
     drop(replicas);
 }

@@ -57,3 +57,17 @@ pub(crate) fn mixed_jobs(prefix: &str, count: usize) -> Mix {
     }
     mix
 }
+
+/// Seconds since the epoch as RFC 3339, by the calendar of Howard Hinnant's `civil_from_days`.
+pub(crate) fn rfc3339(seconds: u64) -> String {
+    let (days, rest) = (i64::try_from(seconds / 86_400).unwrap(), seconds % 86_400);
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let doe = z - era * 146_097;
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}

@@ -1,8 +1,10 @@
 //! What the scenarios share: servers, replicas, jobs, and the judge.
 
+mod floor;
 mod jobs;
 mod judge;
 mod rig;
+mod skewed_clock;
 
-pub(crate) use jobs::{job, line, mixed_jobs};
+pub(crate) use jobs::{job, line, mixed_jobs, rfc3339};
 pub(crate) use rig::{Options, Rig, until};

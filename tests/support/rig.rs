@@ -1,5 +1,6 @@
 //! Servers, stand-ins and replicas of one scenario.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -7,6 +8,9 @@ use sluice_testkit::peers::{PikaSummary, SendGridStandIn, SmtpStandIn, publish_j
 use sluice_testkit::services::{
     PrivatePostgres, PrivateRabbitMq, SluiceProcess, shared_postgres, shared_rabbitmq, sluice_binary,
 };
+
+use super::floor::Floor;
+use super::skewed_clock::skewed_clock;
 
 /// A server of all scenarios, or one that a scenario may kill.
 #[derive(Debug)]
@@ -37,11 +41,23 @@ pub(crate) struct Options {
     pub(crate) lane_hold_max: &'static str,
     /// The timeout of both ESPs.
     pub(crate) timeout: &'static str,
+    /// Who is asked for mail exchangers; nobody without.
+    pub(crate) name_server: Option<SocketAddr>,
+    /// No other scenario runs meanwhile: what is judged depends on when things happen.
+    pub(crate) alone: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { own_servers: false, more: String::new(), claim_ttl: "20s", lane_hold_max: "5s", timeout: "5s" }
+        Self {
+            own_servers: false,
+            more: String::new(),
+            claim_ttl: "20s",
+            lane_hold_max: "5s",
+            timeout: "5s",
+            name_server: None,
+            alone: false,
+        }
     }
 }
 
@@ -55,10 +71,12 @@ pub(crate) struct Rig {
     pub(crate) sendgrid: SendGridStandIn,
     pub(crate) smtp: SmtpStandIn,
     options: Options,
+    _floor: Floor,
 }
 
 impl Rig {
     pub(crate) fn new(options: Options) -> Self {
+        let floor = if options.alone { Floor::alone() } else { Floor::shared() };
         let (broker, database) = if options.own_servers {
             (Server::Own(Box::new(PrivateRabbitMq::start())), Server::Own(Box::new(PrivatePostgres::start())))
         } else {
@@ -72,6 +90,7 @@ impl Rig {
             sendgrid: SendGridStandIn::start(),
             smtp: SmtpStandIn::start(),
             options,
+            _floor: floor,
         }
     }
 
@@ -99,7 +118,7 @@ impl Rig {
             filter = "info,sluice=debug"
 
             [mx]
-            enabled = false
+            {mx}
 
             [worker]
             claim_ttl = "{claim_ttl}"
@@ -155,6 +174,10 @@ impl Rig {
             claim_ttl = self.options.claim_ttl,
             lane_hold_max = self.options.lane_hold_max,
             timeout = self.options.timeout,
+            mx = self
+                .options
+                .name_server
+                .map_or_else(|| "enabled = false".to_owned(), |server| format!("servers = [\"{server}\"]"),),
             more = self.more(),
         )
     }
@@ -176,6 +199,39 @@ impl Rig {
             replica.wait_ready(Duration::from_secs(60));
         }
         replicas
+    }
+
+    /// Starts replicas whose wall clocks are wrong by whole hours, each by another number; see
+    /// [`written_at`](Self::written_at).
+    pub(crate) fn start_skewed(&self, count: i64) -> Vec<SluiceProcess> {
+        let start = |i: i64| {
+            let hours = if i % 2 == 0 { i } else { -i };
+            SluiceProcess::command(&self.config())
+                .env("LD_PRELOAD", skewed_clock())
+                .env("SLUICE_CLOCK_SKEW", (hours * 3600).to_string())
+                .start()
+        };
+        let replicas: Vec<_> = (0..count).map(start).collect();
+        for replica in &replicas {
+            replica.wait_ready(Duration::from_secs(60));
+        }
+        replicas
+    }
+
+    /// When replicas wrote the requests that an ESP accepted, by their own clocks but for whole hours: all run on one
+    /// machine, and so on one clock. Times count from the hour in which the first was written.
+    pub(crate) async fn written_at(&self, esp: &str, domain: &str) -> Vec<Instant> {
+        let query = "select (extract(epoch from a.started_at) * 1000000)::bigint
+            from sluice.attempt a join sluice.job j on j.id = a.job_id
+            where a.esp = $1 and split_part(j.recipient, '@', 2) like $2";
+        let rows = self.sql().await.query(query, &[&esp, &domain]).await.unwrap();
+        const HOUR: i64 = 3_600_000_000;
+        let micros: Vec<i64> = rows.iter().map(|row| row.get::<_, i64>(0)).collect();
+        // Should the hour end meanwhile, times behind its end are small: they belong to the next one.
+        let turn = micros.iter().any(|at| at % HOUR > HOUR / 4 * 3);
+        let base = Instant::now();
+        let since = |at: i64| if turn && at % HOUR < HOUR / 4 { at % HOUR + HOUR } else { at % HOUR };
+        micros.iter().map(|at| base + Duration::from_micros(since(*at).unsigned_abs())).collect()
     }
 
     /// Runs `sluice` with the replicas' configuration and answers its JSON.

@@ -1,0 +1,44 @@
+//! A tenant with a long campaign and one with a short one are due at the same moment: the short one need not wait for the end
+//! of the long one.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Options, Rig, job, line, rfc3339, until};
+
+const LONG: usize = 3_000;
+const SHORT: usize = 100;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_campaign_passes_a_long_one() {
+    let more = r#"
+        [[domain_group]]
+        name = "apple"
+        domains = ["icloud.com"]
+        limits = ["100/s"]
+    "#;
+    let rig = Rig::new(Options { more: more.to_owned(), ..Options::default() });
+    let replicas = rig.start(2);
+    let now = rig.count("select extract(epoch from now())::bigint").await.unsigned_abs();
+    let due = rfc3339(now + 25);
+    let campaign = |tenant: &str, count: usize| -> Vec<Value> {
+        let one = |i: usize| {
+            let mut job = job(&format!("{tenant}-{i}"), "default", &format!("{tenant}{i}@icloud.com"));
+            job["tenant"] = tenant.into();
+            job["campaign"] = "spring".into();
+            job["send_at"] = due.clone().into();
+            job
+        };
+        (0..count).map(one).collect()
+    };
+    let (long, short) = (campaign("long", LONG), campaign("short", SHORT));
+    rig.publish(&long.iter().chain(&short).map(line).collect::<Vec<_>>());
+    let sent =
+        |tenant: &str| rig.sendgrid.accepted_by_job().keys().filter(|id| id.starts_with(tenant)).count();
+    until("the short one has gone", Duration::from_secs(120), async || sent("short") == SHORT).await;
+    let passed = sent("long");
+    eprintln!("{passed} of {LONG} had gone when all {SHORT} of the short one had");
+    assert!(passed < LONG * 2 / 3, "{passed} of the long one were sent first");
+    drop(replicas);
+}
