@@ -25,4 +25,5 @@ mod several_replicas_start_at_once;
 mod support;
 mod tenants_take_turns;
 mod the_embedded_default_is_killed;
+mod the_layers_hold;
 mod transactional_jobs_meet_a_backlog;
