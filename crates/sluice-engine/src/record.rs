@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sluice_policy::Next;
-use sluice_types::{Category, EspId, JobState, Outcome, WaitReason};
+use sluice_policy::{HINT_MAX, Next};
+use sluice_types::{Category, DeferralScope, EspId, JobState, Outcome, WaitReason};
 
 use crate::ack::NotStored;
 use crate::case::Case;
@@ -11,6 +11,9 @@ use crate::claim::unknown;
 use crate::ports::{Due, NextStep, Parked, Record, RecordVerdict};
 use crate::send::{Call, Sent};
 use crate::worker::Worker;
+
+/// A wait is kept in microseconds; one that is shorter than asked for by more than this was cut.
+const CUT_LEAST: Duration = Duration::from_millis(1);
 
 /// Records what came of a claim.
 ///
@@ -79,28 +82,44 @@ fn next_step(worker: &Worker, case: &Case<'_>, call: &Call) -> NextStep {
             NextStep::Final { state: JobState::Rejected, category: Some(*category) }
         }
         Outcome::Unknown { .. } => NextStep::Unknown(unknown(worker, case, case.passport.attempt)),
-        Outcome::Deferred { retry_after, .. } => retry(worker, case, *retry_after, None),
+        Outcome::Deferred { retry_after, scope, .. } => {
+            // What concerns this recipient would be no better elsewhere.
+            let held = match scope {
+                DeferralScope::Esp | DeferralScope::DomainGroup => Some(&call.esp),
+                DeferralScope::Recipient => None,
+            };
+            retry(worker, case, *retry_after, None, held)
+        }
         Outcome::Faulted { category, .. } => {
             report_fault(case, &call.esp, *category);
-            retry(worker, case, None, Some(&call.esp))
+            retry(worker, case, None, Some(&call.esp), None)
         }
     }
 }
 
 /// Schedules the next attempt: at once while another ESP of the pool has not been tried, else by the class schedule.
-fn retry(worker: &Worker, case: &Case<'_>, hint: Option<Duration>, faulted: Option<&EspId>) -> NextStep {
+///
+/// An ESP that has `faulted` is not tried again before the others. Nor is one that `held` the job off for longer than the
+/// job lasts; a wait that the job can make, it makes.
+fn retry(
+    worker: &Worker,
+    case: &Case<'_>,
+    hint: Option<Duration>,
+    faulted: Option<&EspId>,
+    held: Option<&EspId>,
+) -> NextStep {
+    let plan = worker.plan();
+    let terms = plan.retry(case.job.class);
+    let (attempt, now, expires_at) = (case.passport.attempt, worker.clock.now(), case.job.expires_at);
+    let next = terms.next(attempt, case.first_seen, now, hint, expires_at, &mut fastrand::Rng::new());
+    let is_cut = |wait: Duration| hint.is_some_and(|hint| hint.min(HINT_MAX) > wait + CUT_LEAST);
+    let faulted = faulted.or_else(|| held.filter(|_| matches!(next, Next::After(wait) if is_cut(wait))));
     let tried = case.passport.faulted.iter().chain(faulted);
     let mut faulted_now: Vec<EspId> = tried.cloned().collect();
     faulted_now.dedup();
     let others_left = faulted.is_some()
-        && worker
-            .plan()
-            .pool(&case.job.pool)
-            .is_some_and(|pool| pool.esps().any(|esp| !faulted_now.contains(esp)));
-    let plan = worker.plan();
-    let terms = plan.retry(case.job.class);
-    let (attempt, now, expires_at) = (case.passport.attempt, worker.clock.now(), case.job.expires_at);
-    let after = match terms.next(attempt, case.first_seen, now, hint, expires_at, &mut fastrand::Rng::new()) {
+        && plan.pool(&case.job.pool).is_some_and(|pool| pool.esps().any(|esp| !faulted_now.contains(esp)));
+    let after = match next {
         Next::GiveUp => {
             return NextStep::Final { state: JobState::Expired, category: Some(Category::GaveUp) };
         }

@@ -53,7 +53,9 @@ impl RetryTerms {
 
     /// Decides after attempt `attempt` (counted from 1) at `now`.
     ///
-    /// The wait is the server's `hint`, at most [`HINT_MAX`]; without one it is [`Self::backoff`]. An attempt that
+    /// The wait is the server's `hint`, at most [`HINT_MAX`]; without one it is [`Self::backoff`]. A hint that would
+    /// leave no attempt before the end is cut to half of the time that is left, as long as that is half of `initial`
+    /// or more: a server that asks for two hours must not end a job that is given up after one. Any other attempt that
     /// would come too late is not waited for: the answer is then [`Next::Expired`] or [`Next::GiveUp`] at once, the
     /// former when both hold.
     #[must_use]
@@ -71,13 +73,23 @@ impl RetryTerms {
             Some(hint) => self.backoff(attempt, rng).max(hint),
             None => self.backoff(attempt, rng),
         };
-        let due = now + wait;
+        let late = |due: Timestamp| {
+            expires_at.is_some_and(|end| due >= end) || due > first_seen + self.give_up_after
+        };
+        let mut due = now + wait;
+        if late(due) && hint.is_some_and(|hint| hint >= HINT_MIN) {
+            let given_up = first_seen + self.give_up_after;
+            let left = expires_at.map_or(given_up, |end| end.min(given_up)).after(now);
+            if left / 2 >= self.initial / 2 && !late(now + left / 2) {
+                due = now + left / 2;
+            }
+        }
         if expires_at.is_some_and(|end| due >= end) {
             Next::Expired
         } else if due > first_seen + self.give_up_after {
             Next::GiveUp
         } else {
-            Next::After(wait)
+            Next::After(due.after(now))
         }
     }
 
@@ -130,17 +142,39 @@ mod tests {
     #[test]
     fn no_attempt_comes_after_the_end() {
         check(Class::Transactional, HOUR, None, None, Next::GiveUp);
-        check(Class::Transactional, MINUTE * 30, Some(MINUTE * 31), None, Next::GiveUp);
-        check(Class::Bulk, MINUTE, Some(HOUR * 24), None, Next::GiveUp);
+        check(Class::Transactional, HOUR - MINUTE / 240, Some(MINUTE * 31), None, Next::GiveUp);
         check(Class::Bulk, HOUR * 25, Some(MINUTE), None, Next::GiveUp);
     }
 
     #[test]
     fn expires_at_wins() {
-        check(Class::Bulk, MINUTE, Some(MINUTE), Some(MINUTE), Next::Expired);
+        check(Class::Bulk, MINUTE, None, Some(MINUTE / 4), Next::Expired);
+        check(Class::Bulk, MINUTE, Some(MINUTE), Some(MINUTE / 4), Next::Expired);
         check(Class::Bulk, MINUTE, Some(MINUTE), Some(MINUTE * 2), Next::After(MINUTE));
         check(Class::Transactional, HOUR * 2, None, Some(Duration::ZERO), Next::Expired);
         check(Class::Transactional, HOUR * 2, None, Some(HOUR), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_hint_past_the_end_leaves_another_attempt() {
+        check(Class::Transactional, Duration::ZERO, Some(HOUR * 2), None, Next::After(HOUR / 2));
+        check(Class::Transactional, MINUTE * 30, Some(MINUTE * 31), None, Next::After(MINUTE * 15));
+        check(Class::Transactional, MINUTE, Some(HOUR * 2), Some(MINUTE), Next::After(MINUTE / 2));
+        check(Class::Bulk, MINUTE * 2, Some(HOUR * 24), None, Next::After(HOUR * 12 - MINUTE));
+        check(Class::Bulk, MINUTE, Some(MINUTE), Some(MINUTE), Next::After(MINUTE / 2));
+    }
+
+    #[test]
+    fn hints_past_the_end_bring_no_more_than_a_few_attempts() {
+        for class in [Class::Transactional, Class::Bulk] {
+            let terms = RetryTerms::of(class);
+            let (mut now, mut attempts, mut rng) = (START, 1, fastrand::Rng::with_seed(3));
+            while let Next::After(wait) = terms.next(attempts, START, now, Some(HINT_MAX * 9), None, &mut rng)
+            {
+                (now, attempts) = (now + wait, attempts + 1);
+            }
+            assert!((2..=16).contains(&attempts), "{class}: {attempts}");
+        }
     }
 
     #[test]
@@ -181,7 +215,9 @@ mod tests {
             if let Next::After(wait) = terms.next(attempt, START, now, hint, expires_at, &mut rng) {
                 prop_assert!(now + wait <= START + terms.give_up_after);
                 prop_assert!(expires_at.is_none_or(|end| now + wait < end));
-                prop_assert!(wait >= hint.unwrap_or_default().min(HINT_MAX));
+                let asked = hint.unwrap_or_default().min(HINT_MAX);
+                let left = expires_at.map_or(START + terms.give_up_after, |end| end.min(START + terms.give_up_after)).after(now);
+                prop_assert!(wait >= asked || (now + asked >= now + left && wait == left / 2));
                 prop_assert!(wait >= terms.initial / 2 || hint.is_some_and(|hint| hint >= HINT_MIN));
             }
         }
