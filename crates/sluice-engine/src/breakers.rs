@@ -27,7 +27,7 @@ const GRANT_KEPT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Breakers {
     by_esp: BTreeMap<EspId, Mutex<Kept>>,
-    terms: BreakerTerms,
+    terms: Mutex<BreakerTerms>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     pub(crate) news: Arc<News>,
@@ -77,7 +77,19 @@ impl Breakers {
         for esp in by_esp.keys() {
             metrics.breaker_state(esp, 0);
         }
-        Self { by_esp, terms, clock, metrics, news: Arc::default(), closed: Notify::new() }
+        Self { by_esp, terms: Mutex::new(terms), clock, metrics, news: Arc::default(), closed: Notify::new() }
+    }
+
+    fn terms(&self) -> BreakerTerms {
+        *self.terms.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// From now on every breaker goes by other terms.
+    pub(crate) fn set_terms(&self, terms: BreakerTerms) {
+        *self.terms.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = terms;
+        for kept in self.by_esp.values() {
+            kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).breaker.set_terms(terms);
+        }
     }
 
     fn of(&self, esp: &EspId) -> Option<MutexGuard<'_, Kept>> {
@@ -127,7 +139,7 @@ impl Breakers {
 
     /// Asks the fleet for a probe.
     fn wish(&self, esp: &EspId) {
-        let needed = self.terms.probes.max(1);
+        let needed = self.terms().probes.max(1);
         self.news.wants_probes(ProbeWish { esp: esp.to_string(), needed, count: needed });
     }
 
@@ -253,7 +265,8 @@ impl Leave {
         let Some(mut kept) = breakers.of(&self.esp) else { return };
         let breaker = &mut kept.breaker;
         let mut rng = fastrand::Rng::new();
-        let call = Call::of(outcome, took, &breakers.terms);
+        let terms = breakers.terms();
+        let call = Call::of(outcome, took, &terms);
         let change = match call {
             Some(call) => breaker.record(now, call, self.probe, &mut rng),
             None => {
@@ -272,8 +285,8 @@ impl Leave {
             },
             (_, Some(call)) if self.probe => Some(Turn::ProbeAnswered {
                 slow: call == Call::Slow,
-                needed: breakers.terms.probes.max(1),
-                slow_rate_permille: permille(breakers.terms.slow_rate),
+                needed: terms.probes.max(1),
+                slow_rate_permille: permille(terms.slow_rate),
                 reopen_for_ns: nanos(breaker.next_open_time(&mut rng)),
             }),
             (_, None) if self.probe => Some(Turn::ProbeReturned),

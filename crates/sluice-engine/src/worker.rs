@@ -124,6 +124,7 @@ impl Worker {
     pub(crate) fn set_plan(&self, plan: Arc<Plan>) {
         self.plan.set(Arc::clone(&plan));
         self.slots.set_reserved(plan.bounds().reserved_permille);
+        self.breakers.set_terms(*plan.breaker_terms());
         self.slots.relimit(|line| plan.limits_of_line(line));
         self.breakers.closed.notify_waiters();
     }

@@ -188,6 +188,14 @@ impl Breaker {
         Self { granted: Some(0), ..self }
     }
 
+    /// Goes on with other terms. What it counted over another window is forgotten; an open time that runs, runs out.
+    pub fn set_terms(&mut self, terms: BreakerTerms) {
+        if terms.window != self.terms.window {
+            self.window = Window::new(terms.window);
+        }
+        self.terms = terms;
+    }
+
     /// Asks for one attempt at `now`, and hands out a probe if the answer is [`Verdict::Probe`].
     #[must_use = "a probe that is neither recorded nor given back blocks its place for a minute"]
     pub fn ask(&mut self, now: Tick) -> Verdict {

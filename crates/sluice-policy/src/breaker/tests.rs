@@ -245,6 +245,20 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
+#[test]
+fn other_terms_hold_from_the_next_call_on() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.calls(19, Call::Failure), None, "20 calls are needed");
+    rig.breaker.set_terms(BreakerTerms { min_calls: 5, ..BreakerTerms::default() });
+    assert_eq!(rig.call(Call::Failure), Some(State::Open));
+    let mut rig = Rig::new();
+    rig.calls(19, Call::Failure);
+    let window = SECOND * 10;
+    rig.breaker.set_terms(BreakerTerms { min_calls: 5, window, ..BreakerTerms::default() });
+    assert_eq!(rig.calls(4, Call::Failure), None, "another window begins anew");
+    assert_eq!(rig.call(Call::Failure), Some(State::Open));
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => Just(Step::Ask),
