@@ -126,6 +126,9 @@ impl From<RabbitError> for PublishError {
 }
 
 fn broker_refused(error: &lapin::Error) -> bool {
+    if is_untrusted(error) {
+        return true;
+    }
     let ErrorKind::ProtocolError(error) = error.kind() else { return false };
     match error.kind() {
         AMQPErrorKind::Soft(soft) => matches!(
@@ -134,6 +137,19 @@ fn broker_refused(error: &lapin::Error) -> bool {
         ),
         AMQPErrorKind::Hard(hard) => matches!(hard, AMQPHardError::NOTALLOWED | AMQPHardError::INVALIDPATH),
     }
+}
+
+/// Whether a server's certificate was refused, or ours by it. What an io error wraps is not among its sources.
+fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let tls = error.downcast_ref::<rustls::Error>();
+    if let Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)) = tls {
+        return true;
+    }
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .or_else(|| error.downcast_ref::<Arc<std::io::Error>>().map(Arc::as_ref))
+        .and_then(std::io::Error::get_ref);
+    wrapped.is_some_and(|inner| is_untrusted(inner)) || error.source().is_some_and(is_untrusted)
 }
 
 fn soft_error(error: &lapin::Error) -> Option<&AMQPSoftError> {

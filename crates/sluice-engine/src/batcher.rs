@@ -10,7 +10,7 @@ use sluice_types::Tick;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::health::Health;
+use crate::health::{Health, jittered};
 use crate::ports::{Clock, LedgerError};
 
 /// Most rows of one batch.
@@ -191,7 +191,7 @@ impl<W: Write> Shared<W> {
                     if self.give_up.is_some_and(|limit| waited >= limit) || health.is_closing() {
                         return Err(BatchError::Unavailable);
                     }
-                    tokio::time::sleep(pause).await;
+                    tokio::time::sleep(jittered(pause)).await;
                     pause = (pause * 2).min(RETRY_PAUSES.1);
                 }
             }

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use crate::ports::Ledger;
 
-/// Pause between two questions to a store that is away.
-const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// First and longest pause between two questions to a store that is away; doubles, with jitter.
+const PROBE_PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 
 /// The state of the broker and the store, as this process sees it.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct Health {
     queue: watch::Sender<bool>,
     store: watch::Sender<bool>,
     closing: AtomicBool,
+    /// The store has answered once, so the next time is a reconnect.
+    store_seen: AtomicBool,
     configs_differ: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -30,6 +32,7 @@ impl Health {
             queue: watch::Sender::new(false),
             store: watch::Sender::new(false),
             closing: AtomicBool::new(false),
+            store_seen: AtomicBool::new(false),
             configs_differ: AtomicBool::new(false),
             metrics,
         }
@@ -53,6 +56,10 @@ impl Health {
         self.metrics.dependency_up(dependency, true);
         if !self.of(dependency).send_replace(true) {
             tracing::info!(dependency = dependency.as_str(), "dependency is up");
+            // The queue's adapter counts its own.
+            if dependency == Dependency::Store && self.store_seen.swap(true, Ordering::Relaxed) {
+                self.metrics.reconnect(dependency);
+            }
         }
     }
 
@@ -103,17 +110,25 @@ impl Health {
 
     /// Asks the store again and again while it is away.
     pub(crate) async fn watch_store(&self, ledger: &dyn Ledger) {
+        let mut pause = PROBE_PAUSES.0;
         loop {
             match ledger.ping().await {
                 Ok(()) => {
                     self.up(Dependency::Store);
+                    pause = PROBE_PAUSES.0;
                     self.wait_down(Dependency::Store).await;
                 }
                 Err(error) => self.down(Dependency::Store, &error),
             }
-            tokio::time::sleep(PROBE_EVERY).await;
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(PROBE_PAUSES.1);
         }
     }
+}
+
+/// Between half of `pause` and all of it, so that replicas do not ask in step.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// An error with its causes, in one line.

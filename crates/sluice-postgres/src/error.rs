@@ -43,6 +43,16 @@ pub enum MigrateError {
     /// The schema is up to date, but the coming days' partitions could not be made.
     #[error("cannot make partitions")]
     Partitions(#[source] LedgerError),
+    /// The schema is older than this build, and this process is not the one to bring it up to date.
+    #[error(
+        "the schema of the store is at version {found} and this build needs {needed}: run `sluice migrate`"
+    )]
+    Outdated {
+        /// The newest migration that was applied; 0 for none.
+        found: i32,
+        /// The newest that this build has.
+        needed: i32,
+    },
     /// It took too long, most likely waiting for a lock.
     #[error("migration did not finish in time")]
     Timeout,
@@ -56,8 +66,18 @@ impl MigrateError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Prepare(error) => !error.is_misconfiguration(),
-            Self::Run(_) => false,
+            Self::Run(_) | Self::Outdated { .. } => false,
             Self::Partitions(_) | Self::Timeout => true,
+        }
+    }
+
+    /// Whether what is configured has to change, or the schema that it leads to, before a start can succeed.
+    #[must_use]
+    pub fn is_misconfiguration(&self) -> bool {
+        match self {
+            Self::Prepare(error) => error.is_misconfiguration(),
+            Self::Outdated { .. } => true,
+            Self::Run(_) | Self::Partitions(_) | Self::Timeout => false,
         }
     }
 }
@@ -103,14 +123,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the server is there and will not have us: wrong credentials, or no such database.
+    /// Whether the server is there and one of us will not have the other: wrong credentials, no such database, or a
+    /// certificate that is not trusted.
     pub(crate) fn is_misconfiguration(&self) -> bool {
-        let code = match self {
-            Self::Connection { source: deadpool_postgres::PoolError::Backend(error), .. } => error.code(),
-            Self::Query { source, .. } => source.code(),
-            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } | Self::Document(_) => None,
+        let error = match self {
+            Self::Connection { source: deadpool_postgres::PoolError::Backend(error), .. } => error,
+            Self::Query { source, .. } => source,
+            Self::Connection { .. } | Self::Timeout { .. } | Self::Row { .. } | Self::Document(_) => {
+                return false;
+            }
         };
-        code.is_some_and(|code| code.code().starts_with("28") || *code == SqlState::INVALID_CATALOG_NAME)
+        let refused =
+            |code: &SqlState| code.code().starts_with("28") || *code == SqlState::INVALID_CATALOG_NAME;
+        error.code().is_some_and(refused) || is_untrusted(error)
     }
 
     /// Whether the fault lies in the rows of this call, so that the same call will fail again.
@@ -141,6 +166,16 @@ impl From<StoreError> for FleetError {
     fn from(error: StoreError) -> Self {
         Self(Box::new(error))
     }
+}
+
+/// Whether a server's certificate was refused, or ours by it. What an io error wraps is not among its sources.
+fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let tls = error.downcast_ref::<rustls::Error>();
+    if let Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)) = tls {
+        return true;
+    }
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    wrapped.is_some_and(|inner| is_untrusted(inner)) || error.source().is_some_and(is_untrusted)
 }
 
 /// Whether a connection that answered with `error` is fit for the next call.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::info;
 
+use crate::convert::column;
 use crate::line::Lent;
 use crate::{MigrateError, Postgres};
 
@@ -30,6 +31,10 @@ DO $$ BEGIN
 END $$
 ";
 
+const VERSION_STEP: &str = "look at the schema's version";
+const HAS_HISTORY: &str = "SELECT to_regclass('sluice.migration') IS NOT NULL AS there";
+const VERSION: &str = "SELECT coalesce(max(version), 0)::integer AS version FROM sluice.migration";
+
 mod embedded {
     refinery::embed_migrations!("../../migrations");
 }
@@ -47,6 +52,23 @@ impl Postgres {
             timeout(MIGRATE_MAX, self.migrate_alone()).await.map_err(|_| MigrateError::Timeout)??;
         self.make_partitions(DAYS_AHEAD).await.map_err(MigrateError::Partitions)?;
         Ok(applied)
+    }
+
+    /// Looks whether the schema is at least as new as this build, without touching it.
+    ///
+    /// # Errors
+    /// [`MigrateError::Outdated`] when it is older or not there, else when the store could not be asked.
+    pub async fn check_schema(&self) -> Result<(), MigrateError> {
+        let needed = embedded::migrations::runner().get_migrations().iter().map(|it| it.version()).max();
+        let needed = i32::try_from(needed.unwrap_or_default()).unwrap_or(i32::MAX);
+        let rows = self.readers.query(VERSION_STEP, HAS_HISTORY, &[]).await?;
+        let has_history: bool = rows.first().map_or(Ok(false), |row| column(row, VERSION_STEP, "there"))?;
+        if !has_history {
+            return Err(MigrateError::Outdated { found: 0, needed });
+        }
+        let rows = self.readers.query(VERSION_STEP, VERSION, &[]).await?;
+        let found: i32 = rows.first().map_or(Ok(0), |row| column(row, VERSION_STEP, "version"))?;
+        if found < needed { Err(MigrateError::Outdated { found, needed }) } else { Ok(()) }
     }
 
     async fn migrate_alone(&self) -> Result<usize, MigrateError> {

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 use sluice_engine::{Console, Due, Fleet, Ledger, LedgerError};
-use sluice_postgres::{Postgres, PostgresSettings};
+use sluice_postgres::{MigrateError, Postgres, PostgresSettings};
 use sluice_testkit::services::shared_postgres;
 
 use sluice_types::WaitReason;
@@ -39,6 +39,35 @@ async fn a_database_that_knows_more_is_left_as_it_is() {
                  select 9999, 'newer', max(applied_on), '1' from sluice.migration";
     fixture.sql().await.batch_execute(newer).await.unwrap();
     assert_eq!(fixture.worker("old").migrate().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_schema_that_is_missing_or_too_old_is_told() {
+    let url = shared_postgres().create_database();
+    let store = worker(&url);
+    let error = store.check_schema().await.unwrap_err();
+    assert!(matches!(error, MigrateError::Outdated { found: 0, needed: 4.. }), "{error:?}");
+    assert!(error.is_misconfiguration() && !error.is_transient());
+    store.migrate().await.unwrap();
+    store.check_schema().await.unwrap();
+    let fixture = Fixture { url };
+    fixture.sql().await.batch_execute("delete from sluice.migration where version > 3").await.unwrap();
+    let error = store.check_schema().await.unwrap_err();
+    assert!(matches!(error, MigrateError::Outdated { found: 3, .. }), "{error:?}");
+    assert!(error.to_string().contains("sluice migrate"), "{error}");
+}
+
+#[tokio::test]
+async fn what_no_waiting_mends_is_told_from_a_store_that_is_away() {
+    let good = shared_postgres().create_database();
+    let no_database = shared_postgres().url("nowhere");
+    let no_server = "postgres://postgres@127.0.0.1:1/x".to_owned();
+    let stranger = good.replace("postgres@", "stranger:secret@");
+    for (url, is_wrong) in [(no_database, true), (stranger, true), (no_server, false)] {
+        let error = worker(&url).migrate().await.unwrap_err();
+        assert_eq!((error.is_misconfiguration(), error.is_transient()), (is_wrong, !is_wrong), "{error:?}");
+        assert!(!format!("{error:?} {error}").contains("secret"));
+    }
 }
 
 #[tokio::test]
