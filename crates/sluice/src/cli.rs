@@ -176,20 +176,20 @@ impl Command {
     const fn quiet_filter(&self) -> Option<&'static str> {
         match self {
             Self::Run(_) => None,
-            // What these ask is in the store; that the broker is away too is nothing to them.
-            Self::Migrate(_) => Some("warn,sluice_amqp=error,sluice_postgres::migrate=info"),
+            Self::Migrate(_) => Some("warn,sluice_postgres::migrate=info"),
+            // Its report says which jobs could not be queued; a log line for each would bury it.
+            Self::Enqueue(_) => Some("warn,sluice_engine::intake=error"),
+            // A log line would tear the live view; what the demo provokes is told in its report.
+            Self::Demo(_) => Some("error,sluice_engine::breakers=off"),
             Self::CheckConfig(_)
             | Self::Why(_)
             | Self::Limits(_)
             | Self::Esp(_)
             | Self::Campaign(_)
             | Self::Suppress(_)
-            | Self::Schema(_) => Some("warn,sluice_amqp=error"),
-            // Its report says which jobs could not be queued; a log line for each would bury it.
-            Self::Enqueue(_) => Some("warn,sluice_engine::intake=error"),
-            // A log line would tear the live view; what the demo provokes is told in its report.
-            Self::Demo(_) => Some("error,sluice_engine::breakers=off"),
-            Self::Status(_) | Self::Dead(_) => Some("warn"),
+            | Self::Schema(_)
+            | Self::Status(_)
+            | Self::Dead(_) => Some("warn"),
         }
     }
 }

@@ -19,6 +19,23 @@ pub(crate) enum SettingsError {
     /// It has faults; all of them are told.
     #[error("{}{}:\n{faults}", .source_name, if .faults.0.len() == 1 { " has a fault" } else { " has faults" })]
     Faulty { source_name: String, faults: ConfigFaults },
+    /// It reads well, but what it names cannot be used: a certificate file, an address, an account of a server.
+    #[error("{key} cannot be used")]
+    Unusable {
+        key: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl SettingsError {
+    /// What stands under `key` cannot be used.
+    pub(crate) fn unusable(
+        key: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unusable { key: key.into(), source: source.into() }
+    }
 }
 
 /// Reads and checks the configuration.

@@ -1,5 +1,7 @@
 //! From a configuration to ports: which adapter stands behind each.
 
+mod undialled;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,9 @@ use sluice_postgres::{Postgres, PostgresSettings};
 use sluice_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::settings::SettingsError;
+use undialled::Undialled;
 
 /// Timeout of one exchange with the broker.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,7 +48,12 @@ pub(crate) struct Outside {
 #[derive(Debug)]
 enum Behind {
     Embedded(Arc<Embedded>),
-    Servers { rabbit: Arc<Rabbit>, postgres: Postgres },
+    Servers {
+        rabbit: Arc<Rabbit>,
+        postgres: Postgres,
+    },
+    /// The store alone.
+    Store(Postgres),
 }
 
 /// Who opens the systems.
@@ -53,10 +63,13 @@ pub(crate) enum Opener {
     Worker,
     /// A command that asks or publishes beside it.
     Client,
+    /// A command that asks the store alone: the broker is not dialled, and may be away.
+    StoreClient,
 }
 
 impl Outside {
-    /// Opens the queue and the store. Servers that are away are tried again in the background.
+    /// Opens the queue and the store. Servers that are away are tried again in the background; what is written wrong
+    /// is a [`SettingsError`].
     pub(crate) fn open(config: &Config, opener: Opener) -> anyhow::Result<Self> {
         let plan = Arc::new(Plan::of(config));
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).context("metrics")?);
@@ -80,16 +93,25 @@ impl Outside {
                 })
             }
             (QueueKind::Rabbitmq, StoreKind::Postgres) => {
-                let rabbit = Arc::new(open_rabbit(config, &plan, &name, &metrics)?);
                 let postgres = open_postgres(config, &name)?;
+                let (inbox, outbox, behind): (Arc<dyn Inbox>, Arc<dyn Outbox>, _) = match opener {
+                    Opener::Worker | Opener::Client => {
+                        let rabbit = Arc::new(open_rabbit(config, &plan, &name, &metrics)?);
+                        let behind = Behind::Servers { rabbit: rabbit.clone(), postgres: postgres.clone() };
+                        (rabbit.clone(), rabbit, behind)
+                    }
+                    Opener::StoreClient => {
+                        (Arc::new(Undialled), Arc::new(Undialled), Behind::Store(postgres.clone()))
+                    }
+                };
                 Ok(Self {
-                    inbox: rabbit.clone(),
-                    outbox: rabbit.clone(),
+                    inbox,
+                    outbox,
                     ledger: Arc::new(postgres.clone()),
                     slot_source: Arc::new(postgres.clone()),
                     fleet: Arc::new(postgres.clone()),
                     console: Arc::new(postgres.clone()),
-                    behind: Behind::Servers { rabbit, postgres },
+                    behind,
                     clock,
                     metrics,
                     plan: Arc::new(LivePlan::new(plan)),
@@ -103,7 +125,7 @@ impl Outside {
     pub(crate) const fn postgres(&self) -> Option<&Postgres> {
         match &self.behind {
             Behind::Embedded(_) => None,
-            Behind::Servers { postgres, .. } => Some(postgres),
+            Behind::Servers { postgres, .. } | Behind::Store(postgres) => Some(postgres),
         }
     }
 
@@ -111,6 +133,7 @@ impl Outside {
     pub(crate) async fn broker_ready(&self, timeout: Duration) -> anyhow::Result<()> {
         match &self.behind {
             Behind::Embedded(_) => Ok(()),
+            Behind::Store(_) => anyhow::bail!("the broker was not dialled"),
             Behind::Servers { rabbit, .. } => rabbit.ready(timeout).await.context("RabbitMQ"),
         }
     }
@@ -149,7 +172,7 @@ impl Outside {
     /// Declares the lanes of another plan.
     pub(crate) async fn redeclare(&self, plan: &Plan) -> anyhow::Result<()> {
         match &self.behind {
-            Behind::Embedded(_) => Ok(()),
+            Behind::Embedded(_) | Behind::Store(_) => Ok(()),
             Behind::Servers { rabbit, .. } => rabbit.redeclare(&topology(plan)).await.context("RabbitMQ"),
         }
     }
@@ -162,6 +185,7 @@ impl Outside {
                 rabbit.close().await;
                 postgres.close();
             }
+            Behind::Store(postgres) => postgres.close(),
         }
     }
 }
@@ -184,7 +208,7 @@ fn open_embedded(
             worker: name.to_owned(),
             clock: Arc::clone(clock),
         }),
-        Opener::Client => Embedded::open_client(path),
+        Opener::Client | Opener::StoreClient => Embedded::open_client(path),
     };
     opened.with_context(|| format!("cannot open {}", path.display()))
 }
@@ -202,7 +226,8 @@ fn open_rabbit(config: &Config, plan: &Plan, name: &str, metrics: &Arc<Metrics>)
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     };
-    Rabbit::start(settings, Arc::clone(metrics)).context("queue.url")
+    Ok(Rabbit::start(settings, Arc::clone(metrics))
+        .map_err(|error| SettingsError::unusable("queue", error))?)
 }
 
 fn open_postgres(config: &Config, name: &str) -> anyhow::Result<Postgres> {
@@ -211,7 +236,7 @@ fn open_postgres(config: &Config, name: &str) -> anyhow::Result<Postgres> {
     // Claims and records have as many tasks each as the configuration names writers.
     settings.writers = usize::from(config.store.writers) * 2 + 1;
     settings.pool_size = usize::from(config.store.pool_size);
-    Postgres::connect(settings).context("store.url")
+    Ok(Postgres::connect(settings).map_err(|error| SettingsError::unusable("store", error))?)
 }
 
 fn topology(plan: &Plan) -> TopologyPlan {
@@ -240,7 +265,7 @@ fn mx(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Arc<dyn 
             tracing::warn!(error = %format!("{:#}", anyhow::Error::from(error)), "no name servers: domains are grouped by name alone");
             Ok(None)
         }
-        Err(error) => Err(error).context("mx"),
+        Err(error) => Err(SettingsError::unusable("mx.servers", error).into()),
     }
 }
 
@@ -249,7 +274,10 @@ fn esps(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Vec<Arc<dyn E
     config
         .esps
         .iter()
-        .map(|esp| open_esp(esp, Arc::clone(clock)).with_context(|| format!("esp {}", esp.name)))
+        .map(|esp| {
+            let unusable = |error: anyhow::Error| SettingsError::unusable(format!("esp {}", esp.name), error);
+            Ok(open_esp(esp, Arc::clone(clock)).map_err(unusable)?)
+        })
         .collect()
 }
 

@@ -19,8 +19,24 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Outside> {
     Outside::open(config, Opener::Client)
 }
 
+/// As [`open`], for a command that has nothing to ask of the broker: that one may be away.
+pub(crate) fn open_store(config: &Config) -> anyhow::Result<Outside> {
+    Outside::open(config, Opener::StoreClient)
+}
+
 /// Opens what the configuration names. A question makes no store: asked in the wrong folder it would answer "nothing".
 pub(crate) fn open_existing(config: &Config) -> anyhow::Result<Outside> {
+    is_there(config)?;
+    open(config)
+}
+
+/// As [`open_existing`], without the broker.
+pub(crate) fn open_existing_store(config: &Config) -> anyhow::Result<Outside> {
+    is_there(config)?;
+    open_store(config)
+}
+
+fn is_there(config: &Config) -> anyhow::Result<()> {
     let path = &config.store.path;
     if config.queue.kind == QueueKind::Embedded && !path.exists() {
         bail!(
@@ -29,7 +45,7 @@ pub(crate) fn open_existing(config: &Config) -> anyhow::Result<Outside> {
             path.display()
         );
     }
-    open(config)
+    Ok(())
 }
 
 /// Questions and orders to the whole fleet.

@@ -110,7 +110,7 @@ struct Named {
 
 /// Does what the subcommand says.
 pub(crate) async fn run(config: &Config, args: CampaignArgs) -> anyhow::Result<bool> {
-    let outside = ask::open_existing(config)?;
+    let outside = ask::open_existing_store(config)?;
     let done = match args.command {
         CampaignCommand::List(args) => list(&outside, &args).await,
         CampaignCommand::Pause(args) => order(&outside, &args, Some(Order::Paused)).await,

@@ -43,6 +43,9 @@ pub(crate) fn run(loaded: Result<Config, SettingsError>, args: &CheckConfigArgs)
                     SettingsError::Unreadable { source, .. } => {
                         vec![FaultRow { key: String::new(), detail: format!("{error}: {source}") }]
                     }
+                    SettingsError::Unusable { key, source } => {
+                        vec![FaultRow { key: key.clone(), detail: format!("cannot be used: {source}") }]
+                    }
                 };
                 output::json(&json!({ "ok": false, "faults": faults }))?;
             }

@@ -59,7 +59,13 @@ enum DeadCommand {
 
 /// Does what the subcommand says.
 pub(crate) async fn run(config: &Config, args: DeadArgs) -> anyhow::Result<bool> {
-    let outside = ask::open_existing(config)?;
+    // Only what is published again needs the broker.
+    let outside = match &args.command {
+        DeadCommand::Replay(_) => ask::open_existing(config)?,
+        DeadCommand::List(_) | DeadCommand::Show(_) | DeadCommand::Drop(_) => {
+            ask::open_existing_store(config)?
+        }
+    };
     let done = match args.command {
         DeadCommand::List(args) => list::list(&outside, &args).await,
         DeadCommand::Show(args) => list::show(&outside, &args).await,

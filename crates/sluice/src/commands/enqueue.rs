@@ -84,7 +84,7 @@ pub(crate) struct EnqueueArgs {
 pub(crate) async fn run(config: &Config, args: EnqueueArgs) -> anyhow::Result<bool> {
     // First the file, so that a header that is wrong opens nothing.
     let mut source = Source::open(&args)?;
-    let outside = ask::open(config)?;
+    let outside = if args.dry_run { ask::open_store(config)? } else { ask::open(config)? };
     let report = queue(&outside, &mut source, args.dry_run).await;
     ask::close(&outside).await;
     let report = report?;

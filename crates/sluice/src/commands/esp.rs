@@ -62,7 +62,7 @@ struct OrderArgs {
 
 /// Does what the subcommand says.
 pub(crate) async fn run(config: &Config, args: EspArgs) -> anyhow::Result<bool> {
-    let outside = ask::open_existing(config)?;
+    let outside = ask::open_existing_store(config)?;
     let done = match args.command {
         EspCommand::List(args) => list(&outside, &args).await,
         EspCommand::Open(args) => order(&outside, &args, Some(true)).await,

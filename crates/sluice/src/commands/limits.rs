@@ -94,7 +94,7 @@ struct ResetArgs {
 
 /// Does what the subcommand says.
 pub(crate) async fn run(config: &Config, args: LimitsArgs) -> anyhow::Result<bool> {
-    let outside = ask::open_existing(config)?;
+    let outside = ask::open_existing_store(config)?;
     let done = match args.command {
         LimitsCommand::List(args) => list(&outside, &args).await,
         LimitsCommand::Set(args) => set(&outside, &args).await,

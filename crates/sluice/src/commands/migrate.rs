@@ -33,7 +33,7 @@ struct Migrated {
 
 /// Migrates, and says how many migrations were new.
 pub(crate) async fn run(config: &Config, args: &MigrateArgs) -> anyhow::Result<bool> {
-    let outside = ask::open(config)?;
+    let outside = ask::open_store(config)?;
     let migrated = match outside.postgres() {
         None => Ok(Migrated { store: "embedded", applied: None }),
         Some(postgres) => {

@@ -77,8 +77,8 @@ struct ListArgs {
 /// Does what the subcommand says.
 pub(crate) async fn run(config: &Config, args: SuppressArgs) -> anyhow::Result<bool> {
     let outside = match &args.command {
-        SuppressCommand::Add(_) => ask::open(config)?,
-        SuppressCommand::Remove(_) | SuppressCommand::List(_) => ask::open_existing(config)?,
+        SuppressCommand::Add(_) => ask::open_store(config)?,
+        SuppressCommand::Remove(_) | SuppressCommand::List(_) => ask::open_existing_store(config)?,
     };
     let done = match args.command {
         SuppressCommand::Add(args) => add::run(&outside, args).await,

@@ -47,7 +47,7 @@ struct Answer {
 
 /// Prints the job; `false` when the store does not know it.
 pub(crate) async fn run(config: &Config, args: &WhyArgs) -> anyhow::Result<bool> {
-    let outside = ask::open_existing(config)?;
+    let outside = ask::open_existing_store(config)?;
     let asked = question(&outside, &args.id).await;
     ask::close(&outside).await;
     let answer = asked?;
