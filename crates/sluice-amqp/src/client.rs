@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::connect::{Address, open_channel, within};
+use crate::connect::{Address, Trust, open_channel, within};
 use crate::error::RabbitError;
 use crate::feed::{Ackers, QueueFeed};
 use crate::health::Health;
@@ -33,6 +33,8 @@ pub struct RabbitSettings {
     pub url: SecretString,
     /// PEM file of the authorities that sign the server's certificate, in place of the system's; read at each connection.
     pub tls_ca_file: Option<PathBuf>,
+    /// PEM files of our own certificate chain and its key, for a server that asks for one; read at each connection.
+    pub tls_pair: Option<(PathBuf, PathBuf)>,
     /// Heartbeat, in whole seconds: a silent broker is given up after twice as long.
     pub heartbeat: Duration,
     /// Longest wait for an answer of the broker, and for a window of publisher confirms.
@@ -73,8 +75,9 @@ impl Rabbit {
     /// # Errors
     /// When the URL does not parse.
     pub fn start(settings: RabbitSettings, metrics: Arc<Metrics>) -> Result<Self, RabbitError> {
-        let RabbitSettings { url, tls_ca_file, heartbeat, timeout, delivery_limit, name, .. } = settings;
-        let address = Address::new(&url, tls_ca_file, heartbeat, timeout)?;
+        let RabbitSettings { url, tls_ca_file, tls_pair, heartbeat, timeout, delivery_limit, name, .. } =
+            settings;
+        let address = Address::new(&url, Trust { ca_file: tls_ca_file, pair: tls_pair }, heartbeat, timeout)?;
         let health = Arc::new(Health::new(metrics));
         let stop = settings.stop.child_token();
         let topology = watch::Sender::new(Arc::new(settings.topology.topology(delivery_limit)));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use lapin::tcp::{AMQPUriTcpExt, RustlsConnector, RustlsConnectorConfig, TLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::RabbitError;
@@ -18,8 +18,17 @@ use crate::error::RabbitError;
 #[derive(Clone)]
 pub(crate) struct Address {
     uri: AMQPUri,
-    ca_file: Option<PathBuf>,
+    trust: Trust,
     timeout: Duration,
+}
+
+/// Files of TLS.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trust {
+    /// Authorities in place of the system's.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Our own certificate chain and its key.
+    pub(crate) pair: Option<(PathBuf, PathBuf)>,
 }
 
 impl std::fmt::Debug for Address {
@@ -35,7 +44,7 @@ impl std::fmt::Debug for Address {
 impl Address {
     pub(crate) fn new(
         url: &SecretString,
-        ca_file: Option<PathBuf>,
+        trust: Trust,
         heartbeat: Duration,
         timeout: Duration,
     ) -> Result<Self, RabbitError> {
@@ -46,21 +55,22 @@ impl Address {
         }
         let mut uri: AMQPUri = text.parse().map_err(|_| RabbitError::Url)?;
         uri.query.heartbeat = Some(u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX).max(1));
-        Ok(Self { uri, ca_file, timeout })
+        Ok(Self { uri, trust, timeout })
     }
 
     /// Connects once. `name` shows in the broker's list of connections.
     pub(crate) async fn connect(&self, name: &str) -> Result<Connection, RabbitError> {
-        let own_authorities = match &self.ca_file {
-            Some(path) if self.uri.scheme == AMQPScheme::AMQPS => Some(trusting(path).await?),
-            Some(_) | None => None,
+        let has_files = self.trust.ca_file.is_some() || self.trust.pair.is_some();
+        let own_tls = match self.uri.scheme {
+            AMQPScheme::AMQPS if has_files => Some(self.trust.connector().await?),
+            AMQPScheme::AMQPS | AMQPScheme::AMQP => None,
         };
         let failed = |error| RabbitError::Connect(Box::new(error));
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime().map_err(failed)?;
         let uri = self.uri.clone();
         within(self.timeout, "connect", async {
-            match own_authorities {
+            match own_tls {
                 Some(tls) => {
                     let connect = async move |uri: AMQPUri, runtime| {
                         let host = uri.authority.host.clone();
@@ -78,16 +88,49 @@ impl Address {
     }
 }
 
-/// A TLS client that trusts the authorities in `path`, and no others.
-async fn trusting(path: &Path) -> Result<RustlsConnector, RabbitError> {
-    let failed = |source| RabbitError::CaFile { path: path.to_owned(), source: Arc::new(source) };
+impl Trust {
+    /// A TLS client that trusts the authorities of our file and no others, and shows our certificate.
+    async fn connector(&self) -> Result<RustlsConnector, RabbitError> {
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| RabbitError::TlsFile { path, source: Arc::new(source) }
+        };
+        let config = match &self.ca_file {
+            Some(path) => {
+                let mut config = RustlsConnectorConfig::default();
+                config.add_parsable_certificates(certificates(path).await?);
+                config
+            }
+            None => RustlsConnectorConfig::new_with_native_certs()
+                .map_err(|error| RabbitError::NoAuthorities(Arc::new(error)))?,
+        };
+        let built = match &self.pair {
+            None => config.connector_with_no_client_auth(),
+            Some((certificate, key)) => {
+                let pem = tokio::fs::read(key).await.map_err(unreadable(key))?;
+                let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(invalid).map_err(unreadable(key))?;
+                config.connector_with_single_cert(certificates(certificate).await?, secret)
+            }
+        };
+        let path = self.pair.as_ref().map(|(certificate, _)| certificate).or(self.ca_file.as_ref());
+        built.map_err(unreadable(path.map_or(Path::new(""), PathBuf::as_path)))
+    }
+}
+
+/// The certificates in a PEM file; at least one.
+async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, RabbitError> {
+    let failed = |source| RabbitError::TlsFile { path: path.to_owned(), source: Arc::new(source) };
     let pem = tokio::fs::read(path).await.map_err(failed)?;
-    let authorities = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| failed(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))?;
-    let mut config = RustlsConnectorConfig::default();
-    config.add_parsable_certificates(authorities);
-    config.connector_with_no_client_auth().map_err(failed)
+    let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    match found {
+        Ok(found) if found.is_empty() => Err(failed(invalid("there is no certificate in it"))),
+        Ok(found) => Ok(found),
+        Err(error) => Err(failed(invalid(error))),
+    }
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, error)
 }
 
 /// Waits for the broker, but not for ever.
@@ -119,8 +162,9 @@ mod tests {
 
     #[test]
     fn a_url_that_would_lead_elsewhere_is_refused() {
-        let address =
-            |url: &str| Address::new(&url.into(), None, Duration::from_secs(10), Duration::from_secs(1));
+        let address = |url: &str| {
+            Address::new(&url.into(), Trust::default(), Duration::from_secs(10), Duration::from_secs(1))
+        };
         for url in ["", "http://host", "not a url", "amqp://[::1]:5672"] {
             assert!(matches!(address(url), Err(RabbitError::Url)), "{url}");
         }

@@ -13,15 +13,18 @@ pub enum RabbitError {
     /// The URL does not parse as `amqp://` or `amqps://` with a host name or an IPv4 address.
     #[error("amqp url does not parse")]
     Url,
-    /// The file with the authorities' certificates cannot be read.
-    #[error("cannot read the certificate file {path}")]
-    CaFile {
+    /// A file with certificates or our key cannot be read or used.
+    #[error("cannot use the TLS file {}", .path.display())]
+    TlsFile {
         /// The file.
         path: PathBuf,
         /// Why.
         #[source]
         source: Arc<std::io::Error>,
     },
+    /// The system's authorities cannot be read.
+    #[error("cannot read the system's certificate authorities")]
+    NoAuthorities(#[source] Arc<std::io::Error>),
     /// No connection.
     #[error("cannot connect to the broker")]
     Connect(#[source] Box<lapin::Error>),
@@ -84,11 +87,16 @@ impl RabbitError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Url | Self::CaFile { .. } | Self::Mismatch { .. } | Self::TooLong => true,
+            Self::Url | Self::TlsFile { .. } | Self::Mismatch { .. } | Self::TooLong => true,
             Self::Connect(source) | Self::Call { source, .. } | Self::Entity { source, .. } => {
                 broker_refused(source)
             }
-            Self::Timeout(_) | Self::Down | Self::Blocked | Self::Closed | Self::Unconfirmed => false,
+            Self::NoAuthorities(_)
+            | Self::Timeout(_)
+            | Self::Down
+            | Self::Blocked
+            | Self::Closed
+            | Self::Unconfirmed => false,
         }
     }
 

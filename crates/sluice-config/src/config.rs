@@ -21,6 +21,7 @@ use crate::pool::PoolConfig;
 use crate::queue::{Queue, QueueKind};
 use crate::reader::{self, ReadSecret, Reader, Section};
 use crate::relay::Relay;
+use crate::retention::Retention;
 use crate::retry::Retry;
 use crate::store::{Store, StoreKind};
 use crate::tenant::TenantConfig;
@@ -48,6 +49,8 @@ pub struct Config {
     pub relay: Relay,
     /// `[retry]`: when a deferred job is tried again, by class.
     pub retry: Retry,
+    /// `[retention]`: how long what is over is kept in the store.
+    pub retention: Retention,
     /// `[unknown]`: what happens to a job whose answer was lost.
     pub unknown: UnknownPolicy,
     /// `[breaker]`: when an ESP account is left alone for a while.
@@ -125,6 +128,7 @@ impl Config {
             worker: section.section("worker", Worker::read),
             relay: section.section("relay", Relay::read),
             retry: section.section("retry", Retry::read),
+            retention: section.section("retention", Retention::read),
             unknown: section.section("unknown", UnknownPolicy::read),
             breaker: section.section("breaker", Breaker::read),
             brake: section.section("brake", Brake::read),

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
+use crate::key_pair;
 use crate::reader::{self, Section};
 use crate::token::HttpToken;
 
@@ -14,6 +16,9 @@ const ALLOW_UNAUTHENTICATED: bool = false;
 const BODY_MAX_BYTES: usize = 8 * 1024 * 1024;
 const BODY_MAX_BYTES_LOW: usize = 1024;
 const BODY_MAX_BYTES_HIGH: usize = 1024 * 1024 * 1024;
+
+const MAX_CONNECTIONS: usize = 512;
+const MAX_CONNECTIONS_HIGH: usize = 65_536;
 
 /// `[http]`: health, metrics, API and dashboard.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
@@ -31,6 +36,14 @@ pub struct Http {
     /// Largest body of one request, in bytes, 1 KiB to 1 GiB, default 8388608 (8 MiB). More: one caller can hold more
     /// memory. Less: large lists of jobs have to be sent in more calls.
     pub body_max_bytes: usize,
+    /// Connections at the same time, 1 to 65536, default 512; who comes later waits. More: more memory and files for
+    /// callers. Less: a few that are slow keep others out sooner.
+    pub max_connections: usize,
+    /// PEM file of the certificate chain for HTTPS, read again at SIGHUP; without it plain HTTP
+    /// is spoken. Its key is in `tls_key_file`. No default.
+    pub tls_cert_file: Option<PathBuf>,
+    /// PEM file of that certificate's key. No default.
+    pub tls_key_file: Option<PathBuf>,
 }
 
 impl Http {
@@ -43,6 +56,7 @@ impl Http {
                 Some(LISTEN)
             }),
         };
+        let (tls_cert_file, tls_key_file) = key_pair::read(section);
         let mut names = BTreeSet::new();
         let mut digests = BTreeSet::new();
         let http = Self {
@@ -54,6 +68,9 @@ impl Http {
                 BODY_MAX_BYTES,
                 BODY_MAX_BYTES_LOW..=BODY_MAX_BYTES_HIGH,
             ),
+            max_connections: section.number("max_connections", MAX_CONNECTIONS, 1..=MAX_CONNECTIONS_HIGH),
+            tls_cert_file,
+            tls_key_file,
         };
         let outside = listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback());
         if outside && http.tokens.is_empty() && !http.allow_unauthenticated {

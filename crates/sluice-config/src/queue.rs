@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::{self, DurationText};
+use crate::key_pair;
 use crate::reader::{self, Section};
 use crate::schema::url_file;
 use crate::web_url::has_scheme_and_host;
@@ -42,6 +43,10 @@ pub struct Queue {
     pub url: Option<SecretString>,
     /// PEM file of the authorities that sign the server's certificate, in place of the system's. No default.
     pub tls_ca_file: Option<PathBuf>,
+    /// PEM file of the certificate chain that we show the server, where it asks for one, and of its key in `tls_key_file`. No default.
+    pub tls_cert_file: Option<PathBuf>,
+    /// PEM file of that certificate's key. No default.
+    pub tls_key_file: Option<PathBuf>,
     /// Whether Sluice declares its exchanges and queues at start. `false` for accounts that may not; then somebody else
     /// has to, and a missing queue stops the start. Default `true`.
     pub declare: bool,
@@ -58,11 +63,14 @@ pub struct Queue {
 
 impl Queue {
     pub(crate) fn read(section: &mut Section<'_, '_>) -> Self {
+        let (tls_cert_file, tls_key_file) = key_pair::read(section);
         let has_url = section.has("url") || section.has("url_file");
         let queue = Self {
             kind: section.word("kind", QueueKind::default()),
             url: section.secret("url", "url_file"),
             tls_ca_file: section.path("tls_ca_file"),
+            tls_cert_file,
+            tls_key_file,
             declare: section.switch("declare", DECLARE),
             delivery_limit: section.number("delivery_limit", DELIVERY_LIMIT, 1..=1000),
             heartbeat: section.duration("heartbeat", HEARTBEAT, HEARTBEAT_MIN..=HEARTBEAT_MAX),
@@ -73,6 +81,9 @@ impl Queue {
             }
             QueueKind::Embedded if queue.tls_ca_file.is_some() => {
                 section.fault("tls_ca_file", "goes with kind = \"rabbitmq\"; the kind is `embedded`");
+            }
+            QueueKind::Embedded if queue.tls_cert_file.is_some() => {
+                section.fault("tls_cert_file", "goes with kind = \"rabbitmq\"; the kind is `embedded`");
             }
             QueueKind::Rabbitmq if !has_url => section.fault("url", "is required with kind = \"rabbitmq\""),
             QueueKind::Embedded | QueueKind::Rabbitmq => {}

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use crate::key_pair;
 use crate::reader::{self, Section};
 use crate::schema::url_file;
 
@@ -34,7 +35,8 @@ pub struct Store {
     /// What keeps the records: `embedded` (one file, one process) or `postgres` (any number of replicas). Goes with
     /// `queue.kind`: both embedded or both servers. Default `embedded`.
     pub kind: StoreKind,
-    /// Address of the Postgres server, `postgres://user:secret@host:5432/database`. A secret; `url_file` names a file that
+    /// Address of the Postgres server, `postgres://user:secret@host:5432/database`. TLS is always verified;
+    /// `?sslmode=require` insists on it. A secret; `url_file` names a file that
     /// holds it. Required with `postgres`, no default.
     #[schemars(with = "Option<String>")]
     pub url: Option<SecretString>,
@@ -42,6 +44,10 @@ pub struct Store {
     pub path: PathBuf,
     /// PEM file of the authorities that sign the server's certificate, in place of the system's. No default.
     pub tls_ca_file: Option<PathBuf>,
+    /// PEM file of the certificate chain that we show the server, where it asks for one, and of its key in `tls_key_file`. No default.
+    pub tls_cert_file: Option<PathBuf>,
+    /// PEM file of that certificate's key. No default.
+    pub tls_key_file: Option<PathBuf>,
     /// Connections that write claims and results, 1 to 16, default 3. More: more throughput on a store with a slow disk,
     /// and smaller batches. Less: larger batches, and one slow commit holds up more jobs. Postgres only.
     pub writers: u8,
@@ -55,12 +61,15 @@ pub struct Store {
 
 impl Store {
     pub(crate) fn read(section: &mut Section<'_, '_>) -> Self {
+        let (tls_cert_file, tls_key_file) = key_pair::read(section);
         let has_url = section.has("url") || section.has("url_file");
         let store = Self {
             kind: section.word("kind", StoreKind::default()),
             url: section.secret("url", "url_file"),
             path: section.path("path").unwrap_or_else(|| PathBuf::from(PATH)),
             tls_ca_file: section.path("tls_ca_file"),
+            tls_cert_file,
+            tls_key_file,
             writers: section.number("writers", WRITERS, 1..=WRITERS_MAX),
             pool_size: section.number("pool_size", POOL_SIZE, 1..=POOL_SIZE_MAX),
             migrate: section.switch("migrate", MIGRATE),
@@ -71,6 +80,9 @@ impl Store {
             }
             StoreKind::Embedded if store.tls_ca_file.is_some() => {
                 section.fault("tls_ca_file", "goes with kind = \"postgres\"; the kind is `embedded`");
+            }
+            StoreKind::Embedded if store.tls_cert_file.is_some() => {
+                section.fault("tls_cert_file", "goes with kind = \"postgres\"; the kind is `embedded`");
             }
             StoreKind::Postgres if !has_url => section.fault("url", "is required with kind = \"postgres\""),
             StoreKind::Embedded | StoreKind::Postgres => {}

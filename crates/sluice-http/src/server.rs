@@ -12,10 +12,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::connection::talk;
+use crate::connection::{shake_hands, talk};
 use crate::limits::Limits;
 use crate::routes::router;
 use crate::state::{AppState, Context};
+use crate::tls::Tls;
 
 /// Pause after an error that the next accept would meet again, such as no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -34,6 +35,7 @@ pub struct BoundServer {
     router: Router,
     limits: Limits,
     requests: TaskTracker,
+    tls: Option<Tls>,
 }
 
 /// The port could not be taken.
@@ -58,7 +60,7 @@ impl HttpServer {
         let local_addr = listener.local_addr().map_err(failed)?;
         let context = Arc::new(Context::new(state, limits));
         let requests = context.requests.clone();
-        Ok(BoundServer { listener, local_addr, router: router(context), limits, requests })
+        Ok(BoundServer { listener, local_addr, router: router(context), limits, requests, tls: None })
     }
 }
 
@@ -69,17 +71,30 @@ impl BoundServer {
         self.local_addr
     }
 
+    /// Speaks HTTPS, and nothing else, with this certificate.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
     /// Answers until `stop`; then takes no new connection, finishes the requests in work within
     /// [`Limits::drain_timeout`], and cuts what is left.
     pub async fn serve(self, stop: CancellationToken) {
-        let Self { listener, router, limits, requests, .. } = self;
+        let Self { listener, router, limits, requests, tls, .. } = self;
         let places = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
         while let Some((stream, place)) = stop.run_until_cancelled(next_client(&listener, &places)).await {
-            let talk = talk(stream, router.clone(), limits, stop.clone(), cut.clone());
+            let (router, stop, cut, tls) = (router.clone(), stop.clone(), cut.clone(), tls.clone());
             connections.spawn(async move {
-                talk.await;
+                match tls {
+                    None => talk(stream, router, limits, stop, cut).await,
+                    Some(tls) => {
+                        if let Some(stream) = shake_hands(stream, &tls, limits.header_timeout, &cut).await {
+                            talk(stream, router, limits, stop, cut).await;
+                        }
+                    }
+                }
                 drop(place);
             });
         }

@@ -49,6 +49,8 @@ pub struct PostgresSettings {
     pub url: SecretString,
     /// PEM file of the certificates to trust in place of the machine's.
     pub tls_ca_file: Option<PathBuf>,
+    /// PEM files of our own certificate chain and its key, for a server that asks for one.
+    pub tls_pair: Option<(PathBuf, PathBuf)>,
     /// This worker's name in claims: unique among all processes that ever claim.
     pub worker: String,
     /// Connections for claims, records and parking. More let batches overlap (group commit), each costs the server a
@@ -69,6 +71,7 @@ impl PostgresSettings {
         Self {
             url,
             tls_ca_file: None,
+            tls_pair: None,
             worker: worker.into(),
             writers: 4,
             pool_size: 4,
@@ -104,7 +107,7 @@ impl Postgres {
     /// When the url or the certificate file is no good.
     pub fn connect(settings: PostgresSettings) -> Result<Self, ConnectError> {
         let config = base_config(&settings)?;
-        let tls = tls::connector(&config, settings.tls_ca_file.as_deref())?;
+        let tls = tls::connector(&config, settings.tls_ca_file.as_deref(), settings.tls_pair.as_ref())?;
         let connect_timeout = settings.connect_timeout;
         let line = |size: usize, statement_timeout: Duration, options: &str| {
             let config = with_options(&config, statement_timeout, options);
@@ -152,7 +155,11 @@ fn base_config(settings: &PostgresSettings) -> Result<tokio_postgres::Config, Co
         .keepalives_retries(KEEPALIVE_RETRIES)
         .tcp_user_timeout(settings.statement_timeout + ANSWER_GRACE)
         .target_session_attrs(TargetSessionAttrs::ReadWrite);
-    if config.get_ssl_mode() == SslMode::Prefer && settings.tls_ca_file.is_none() && tls::is_local(&config) {
+    if config.get_ssl_mode() == SslMode::Prefer
+        && settings.tls_ca_file.is_none()
+        && settings.tls_pair.is_none()
+        && tls::is_local(&config)
+    {
         config.ssl_mode(SslMode::Disable);
     }
     Ok(config)

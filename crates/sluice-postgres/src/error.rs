@@ -11,16 +11,27 @@ pub enum ConnectError {
     /// The url is not one.
     #[error("cannot read the store's url")]
     Url(#[source] tokio_postgres::Error),
-    /// The file of trusted certificates cannot be read.
-    #[error("cannot read the certificates in {}", .path.display())]
-    CaFile {
+    /// A file with certificates or our key cannot be read as PEM.
+    #[error("cannot read {}", .path.display())]
+    TlsFile {
         /// The file.
         path: PathBuf,
         /// Why.
         #[source]
         source: rustls::pki_types::pem::Error,
     },
-    /// The file of trusted certificates holds none that can be used.
+    /// Our certificate and our key do not go together.
+    #[error("the certificate in {} does not go with the key in {}", .certificate.display(), .key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why not.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A file of certificates holds none that can be used.
     #[error("no usable certificate in {}", .0.display())]
     NoCertificates(PathBuf),
     /// TLS cannot be set up.

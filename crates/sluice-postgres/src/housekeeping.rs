@@ -64,7 +64,100 @@ WITH old AS (
 SELECT (SELECT count(*) FROM counts) + (SELECT count(*) FROM states) AS gone
 ";
 
+const LOCK_STEP: &str = "ask whether another replica keeps house";
+
+/// The key is arbitrary but must never change. It is free again when the connection ends, however that comes.
+const LOCK: &str = "SELECT pg_try_advisory_lock(8260193412707) AS mine";
+
+const UNLOCK_STEP: &str = "let other replicas keep house";
+const UNLOCK: &str = "SELECT pg_advisory_unlock(8260193412707)";
+
+/// Rows that go with one statement, so that none holds its locks for long.
+const ROWS_PER_STEP: u32 = 5_000;
+/// Statements of one kind in one round; the rest goes with the next.
+const STEPS_MAX: u32 = 200;
+/// Pause between two of them, for those who wait for the disk.
+const STEP_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long what is over is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Jobs in a final state, after their last change.
+    pub jobs: Duration,
+    /// Attempts and events; they go by whole days.
+    pub attempts: Duration,
+    /// Days for which partitions are made ahead.
+    pub partitions_ahead: u32,
+}
+
+/// What one round of housekeeping did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Partitions that are new.
+    pub partitions_made: u32,
+    /// Partitions that are gone.
+    pub partitions_dropped: u32,
+    /// Jobs that are gone.
+    pub jobs: u64,
+    /// States of limits that are gone.
+    pub limits: u64,
+}
+
+impl Kept {
+    /// Whether there was nothing to do.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Postgres {
+    /// One round of housekeeping, unless another replica is at it: then `None`. Bounded: what is left goes with the next.
+    ///
+    /// # Errors
+    /// When the store could not be asked, or a lock did not come within 3 s; what was done stays done, and the call may be
+    /// repeated.
+    pub async fn keep_house(&self, retention: &Retention) -> Result<Option<Kept>, LedgerError> {
+        let lent = self.readers.borrow(LOCK_STEP).await?;
+        let rows = lent.query(LOCK_STEP, LOCK, &[]).await?;
+        let mine: bool = rows.first().map_or(Ok(false), |row| column(row, LOCK_STEP, "mine"))?;
+        if !mine {
+            lent.give_back();
+            return Ok(None);
+        }
+        // With an error the connection is closed, and the lock with it.
+        let kept = self.keep_house_alone(retention).await?;
+        lent.query(UNLOCK_STEP, UNLOCK, &[]).await?;
+        lent.give_back();
+        Ok(Some(kept))
+    }
+
+    async fn keep_house_alone(&self, retention: &Retention) -> Result<Kept, LedgerError> {
+        let days = u32::try_from(retention.attempts.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX);
+        let mut kept = Kept {
+            partitions_made: self.make_partitions(retention.partitions_ahead).await?,
+            partitions_dropped: self.drop_partitions(days).await?,
+            ..Kept::default()
+        };
+        for _ in 0..STEPS_MAX {
+            let gone = self.age_out(retention.jobs, ROWS_PER_STEP).await?;
+            kept.jobs += gone;
+            if gone < u64::from(ROWS_PER_STEP) {
+                break;
+            }
+            tokio::time::sleep(STEP_PAUSE).await;
+        }
+        for _ in 0..STEPS_MAX {
+            let gone = self.prune_limits(ROWS_PER_STEP).await?;
+            kept.limits += gone;
+            if gone < u64::from(ROWS_PER_STEP) {
+                break;
+            }
+            tokio::time::sleep(STEP_PAUSE).await;
+        }
+        Ok(kept)
+    }
+
     /// Makes the daily partitions of today and of `days_ahead` days after it; answers how many are new.
     ///
     /// # Errors

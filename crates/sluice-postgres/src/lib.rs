@@ -30,3 +30,4 @@ mod turns;
 
 pub use client::{Postgres, PostgresSettings};
 pub use error::{ConnectError, MigrateError, StoreError};
+pub use housekeeping::{Kept, Retention};

@@ -1,21 +1,23 @@
 //! TLS to the store: always verified, never a silent "encrypted but to whom".
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::ConnectError;
 
-/// The connector for `config`, trusting `ca_file` or else the machine's certificates.
+/// The connector for `config`, trusting `ca_file` or else the machine's certificates, and showing the certificate of
+/// `pair`.
 pub(crate) fn connector(
     config: &tokio_postgres::Config,
     ca_file: Option<&Path>,
+    pair: Option<&(PathBuf, PathBuf)>,
 ) -> Result<MakeRustlsConnect, ConnectError> {
     let roots = match ca_file {
         Some(path) => roots_of_file(path)?,
@@ -26,8 +28,17 @@ pub(crate) fn connector(
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(ConnectError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let tls = match pair {
+        None => tls.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let secret = PrivateKeyDer::from_pem_file(key)
+                .map_err(|source| ConnectError::TlsFile { path: key.clone(), source })?;
+            let mismatch =
+                |source| ConnectError::Pair { certificate: certificate.clone(), key: key.clone(), source };
+            tls.with_client_auth_cert(certificates(certificate)?, secret).map_err(mismatch)?
+        }
+    };
     Ok(MakeRustlsConnect::new(tls))
 }
 
@@ -50,13 +61,17 @@ fn roots_of_machine() -> RootCertStore {
 }
 
 fn roots_of_file(path: &Path) -> Result<RootCertStore, ConnectError> {
-    let unreadable = |source| ConnectError::CaFile { path: path.to_owned(), source };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(unreadable)?;
     let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(certificates);
+    let (usable, _) = roots.add_parsable_certificates(certificates(path)?);
     if usable == 0 { Err(ConnectError::NoCertificates(path.to_owned())) } else { Ok(roots) }
+}
+
+/// The certificates in a PEM file; at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
+    let found = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|source| ConnectError::TlsFile { path: path.to_owned(), source })?;
+    if found.is_empty() { Err(ConnectError::NoCertificates(path.to_owned())) } else { Ok(found) }
 }
 
 #[cfg(test)]

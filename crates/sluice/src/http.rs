@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use sluice_config::{Config, Scope};
 use sluice_engine::{Breakers, Engine, Health, Intake, Overview};
-use sluice_http::{Access, AppState, HttpServer, InFlight, Limits, Token};
+use sluice_http::{Access, AppState, HttpServer, InFlight, Limits, Tls, Token};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::settings::SettingsError;
 use crate::wiring::Outside;
 
 /// The server while it runs.
@@ -19,6 +20,7 @@ pub(crate) struct Http {
     stop: CancellationToken,
     engine: Arc<OnceLock<Engine>>,
     served: JoinHandle<()>,
+    tls: Option<Tls>,
 }
 
 impl Http {
@@ -56,16 +58,38 @@ impl Http {
             started: outside.clock.tick(),
             version: env!("CARGO_PKG_VERSION"),
         };
-        let limits = Limits { body_max_bytes: config.http.body_max_bytes, ..Limits::default() };
-        let bound = HttpServer::bind(addr, state, limits).await.context("http.listen")?;
-        tracing::info!(addr = %bound.local_addr(), "HTTP listens");
+        let limits = Limits {
+            body_max_bytes: config.http.body_max_bytes,
+            max_connections: config.http.max_connections,
+            ..Limits::default()
+        };
+        let files = config.http.tls_cert_file.as_deref().zip(config.http.tls_key_file.as_deref());
+        let tls = files.map(|(certificate, key)| Tls::read(certificate, key)).transpose();
+        let tls = tls.map_err(|error| SettingsError::unusable("http.tls_cert_file", error))?;
+        let mut bound = HttpServer::bind(addr, state, limits).await.context("http.listen")?;
+        if let Some(tls) = &tls {
+            bound = bound.with_tls(tls.clone());
+        }
+        tracing::info!(addr = %bound.local_addr(), tls = tls.is_some(), "HTTP listens");
         let served = TaskTracker::new().spawn(bound.serve(stop.clone()));
-        Ok(Some(Self { draining, stop, engine: Arc::clone(engine), served }))
+        Ok(Some(Self { draining, stop, engine: Arc::clone(engine), served, tls }))
     }
 
     /// From now on `/ready` says that this process drains.
     pub(crate) fn draining(&self) {
         self.draining.cancel();
+    }
+
+    /// Reads the certificate of HTTPS again, where there is one; one that cannot be used changes nothing.
+    pub(crate) fn reread_certificate(&self) {
+        match self.tls.as_ref().map(Tls::reload) {
+            None => {}
+            Some(Ok(())) => tracing::info!("SIGHUP: the certificate of HTTPS was read again"),
+            Some(Err(error)) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(error, "SIGHUP: the certificate of HTTPS cannot be used, it stays as it was");
+            }
+        }
     }
 
     /// Answers what is under way and ends.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::SecretString;
-use sluice_amqp::{Rabbit, RabbitSettings, TopologyPlan};
+use sluice_amqp::{Rabbit, RabbitError, RabbitSettings, TopologyPlan};
 use sluice_config::{Config, EspConfig, EspKind, QueueKind, StoreKind};
 use sluice_dns::{MxResolver, MxSettings};
 use sluice_embedded::{Embedded, EmbeddedSettings};
@@ -138,6 +138,14 @@ impl Outside {
         }
     }
 
+    /// What the broker says of us now; `None` where there is none.
+    pub(crate) async fn broker_refusal(&self) -> Option<Result<(), RabbitError>> {
+        match &self.behind {
+            Behind::Embedded(_) | Behind::Store(_) => None,
+            Behind::Servers { rabbit, .. } => Some(rabbit.ready(BROKER_TIMEOUT).await),
+        }
+    }
+
     /// What an engine on these systems is made of.
     pub(crate) fn parts(
         &self,
@@ -217,6 +225,7 @@ fn open_rabbit(config: &Config, plan: &Plan, name: &str, metrics: &Arc<Metrics>)
     let settings = RabbitSettings {
         url: secret(config.queue.url.as_ref(), "queue.url")?,
         tls_ca_file: config.queue.tls_ca_file.clone(),
+        tls_pair: config.queue.tls_cert_file.clone().zip(config.queue.tls_key_file.clone()),
         heartbeat: config.queue.heartbeat,
         timeout: BROKER_TIMEOUT,
         delivery_limit: config.queue.delivery_limit,
@@ -233,6 +242,7 @@ fn open_rabbit(config: &Config, plan: &Plan, name: &str, metrics: &Arc<Metrics>)
 fn open_postgres(config: &Config, name: &str) -> anyhow::Result<Postgres> {
     let mut settings = PostgresSettings::new(secret(config.store.url.as_ref(), "store.url")?, name);
     settings.tls_ca_file.clone_from(&config.store.tls_ca_file);
+    settings.tls_pair = config.store.tls_cert_file.clone().zip(config.store.tls_key_file.clone());
     // Claims and records have as many tasks each as the configuration names writers.
     settings.writers = usize::from(config.store.writers) * 2 + 1;
     settings.pool_size = usize::from(config.store.pool_size);

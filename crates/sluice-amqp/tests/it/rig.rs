@@ -30,6 +30,7 @@ pub(crate) fn settings(url: &str) -> RabbitSettings {
     RabbitSettings {
         url: url.into(),
         tls_ca_file: None,
+        tls_pair: None,
         heartbeat: Duration::from_secs(5),
         timeout: Duration::from_secs(10),
         delivery_limit: 20,

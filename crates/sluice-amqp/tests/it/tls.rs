@@ -80,7 +80,7 @@ async fn amqps_trusts_the_configured_authority_and_no_other() {
         other.stop = tokio_util::sync::CancellationToken::new();
         let rabbit = Rabbit::start(other, metrics()).unwrap();
         let error = rabbit.ready(Duration::from_secs(3)).await.unwrap_err();
-        assert_eq!(matches!(error, RabbitError::CaFile { .. }), missing, "{error:?}");
+        assert_eq!(matches!(error, RabbitError::TlsFile { .. }), missing, "{error:?}");
         rabbit.close().await;
     }
     std::fs::remove_dir_all(dir).unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sluice_engine::Ledger;
+use sluice_postgres::{Kept, Retention};
 
 use crate::fixture::{Fixture, claim, retried, sent};
 
@@ -72,4 +73,33 @@ async fn limits_that_nobody_uses_are_forgotten() {
     let states = fixture.text(&format!("{left} sluice.limit_gcra")).await;
     assert_eq!(states, "domain:b/per:s domain:c/per:s esp:d/per:day");
     assert_eq!(fixture.text(&format!("{left} sluice.limit_count")).await, "esp:d/per:day");
+}
+
+#[tokio::test]
+async fn one_replica_at_a_time_keeps_house() {
+    let fixture = Fixture::new().await;
+    let (a, b) = (fixture.worker("a"), fixture.worker("b"));
+    let jobs = ["old", "young"];
+    a.claim(&jobs.map(|job| claim(job, 1))).await.unwrap();
+    a.record(&jobs.map(|job| sent(job, 1))).await.unwrap();
+    let old = "update sluice.job set created_at = now() - interval '9 days', updated_at = now() - interval '9 days' \
+               where id = 'old'; \
+               create table sluice.event_p20200101 (like sluice.event including all); \
+               alter table sluice.event attach partition sluice.event_p20200101 \
+               for values from ('2020-01-01 00:00:00+00') to ('2020-01-02 00:00:00+00')";
+    fixture.sql().await.batch_execute(old).await.unwrap();
+    let retention = Retention { jobs: 8 * DAY, attempts: 30 * DAY, partitions_ahead: 8 };
+
+    let other = fixture.sql().await;
+    other.batch_execute("select pg_advisory_lock(8260193412707)").await.unwrap();
+    assert_eq!(a.keep_house(&retention).await.unwrap(), None, "another one is at it");
+    drop(other);
+    let mut kept = None;
+    while kept.is_none() {
+        kept = a.keep_house(&retention).await.unwrap();
+    }
+    let expected = Kept { partitions_made: 2, partitions_dropped: 1, jobs: 1, limits: 0 };
+    assert_eq!(kept, Some(expected));
+    assert_eq!(fixture.text("select string_agg(id, ' ') from sluice.job").await, "young");
+    assert!(b.keep_house(&retention).await.unwrap().unwrap().is_nothing(), "the lock is free again");
 }

@@ -1,11 +1,11 @@
 //! `sluice migrate`: brings the schema of the store up to date.
 
-use anyhow::Context;
 use serde::Serialize;
 use sluice_config::Config;
 
 use super::ask;
 use crate::output::{self, Format, FormatArg};
+use crate::settings::SettingsError;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +37,13 @@ pub(crate) async fn run(config: &Config, args: &MigrateArgs) -> anyhow::Result<b
     let migrated = match outside.postgres() {
         None => Ok(Migrated { store: "embedded", applied: None }),
         Some(postgres) => {
-            let applied = postgres.migrate().await.context("migrations");
+            let applied = postgres.migrate().await.map_err(|error| {
+                if error.is_misconfiguration() {
+                    SettingsError::unusable("store", error).into()
+                } else {
+                    anyhow::Error::from(error).context("migrations")
+                }
+            });
             applied.map(|applied| Migrated { store: "postgres", applied: Some(applied) })
         }
     };
