@@ -51,6 +51,32 @@ async fn send_at_is_waited_for_and_expires_at_ends_a_job() {
     drop(replicas);
 }
 
+/// A transactional job is given up after an hour; the ESP asks for two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_longer_than_the_job_lasts_is_not_the_end_of_it() {
+    let both = "[[pool]]\nname = \"both\"\nmembers = [{ esp = \"grid\" }]\nfailover = [\"post\"]";
+    let rig = Rig::new(Options { more: both.to_owned(), ..Options::default() });
+    let replicas = rig.start(1);
+    let transactional = |id: &str, pool: &str, to: &str| {
+        let mut it = job(id, pool, to);
+        it["class"] = "transactional".into();
+        it
+    };
+    rig.sendgrid.script(|_| Some(SendGridAnswer::TooManyRequests(Duration::from_secs(7200))));
+    rig.publish(&[line(&transactional("elsewhere", "both", "ada@gmail.com"))]);
+    crate::support::until("it is sent elsewhere", Duration::from_secs(30), async || {
+        rig.smtp.accepted_by_job().len() == 1
+    })
+    .await;
+    let tries = "select count(*) from sluice.attempt where job_id = 'elsewhere' and (attempt, esp, outcome) in \
+                 ((1, 'grid', 'deferred'), (2, 'post', 'accepted'))";
+    crate::support::until("both tries are recorded", Duration::from_secs(20), async || {
+        rig.count(tries).await == 2
+    })
+    .await;
+    drop(replicas);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_esp_that_fails_is_failed_over() {
     let more = r#"

@@ -167,7 +167,8 @@ impl Rig {
             {more}
             "#,
             amqp = self.amqp_url,
-            db = self.db_url,
+            // The server asks for no password; that one is there must not show anywhere.
+            db = self.db_url.replace("postgres@", "postgres:planted-db-secret@"),
             sendgrid = self.sendgrid.url(),
             key = self.sendgrid.api_key(),
             smtp = self.smtp.addr(),

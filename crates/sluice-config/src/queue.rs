@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::duration::{self, DurationText};
@@ -90,6 +90,11 @@ impl Queue {
         }
         if queue.url.as_ref().is_some_and(|url| !has_scheme_and_host(url, &["amqp", "amqps"])) {
             section.fault("url", "must be an amqp:// or amqps:// address with a host");
+        }
+        let has_tls_files = queue.tls_ca_file.is_some() || queue.tls_cert_file.is_some();
+        if has_tls_files && queue.url.as_ref().is_some_and(|url| url.expose_secret().starts_with("amqp://")) {
+            section
+                .warn("url", "is without TLS (amqp://), so the tls files are not used; amqps:// uses them");
         }
         queue
     }

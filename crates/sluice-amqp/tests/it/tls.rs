@@ -12,7 +12,7 @@ use crate::rig::{PATIENCE, fill, lane, metrics, next, open, settings};
 
 const PROXY: &str = r"
 import asyncio, ssl, sys
-certificate, key, upstream = sys.argv[1:]
+certificate, key, upstream, *authority = sys.argv[1:]
 async def pump(reader, writer):
     try:
         while data := await reader.read(65536):
@@ -27,6 +27,9 @@ async def serve(reader, writer):
 async def main():
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
+    if authority:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(authority[0])
     server = await asyncio.start_server(serve, '127.0.0.1', 0, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
@@ -43,7 +46,7 @@ CN = sluice test
 basicConstraints = critical, CA:TRUE
 [server]
 basicConstraints = critical, CA:FALSE
-extendedKeyUsage = serverAuth
+extendedKeyUsage = serverAuth, clientAuth
 subjectAltName = DNS:localhost
 ";
 
@@ -56,7 +59,7 @@ async fn amqps_trusts_the_configured_authority_and_no_other() {
     let wrong = authority(&dir, "wrong");
     certificate(&dir, "server", Some("right"));
     let plain = shared_rabbitmq().create_vhost();
-    let proxy = TlsProxy::start(&dir, shared_rabbitmq().port());
+    let proxy = TlsProxy::start(&dir, shared_rabbitmq().port(), None);
     let url = plain
         .replace("amqp://", "amqps://")
         .replace(&format!("127.0.0.1:{}", shared_rabbitmq().port()), &format!("localhost:{}", proxy.port));
@@ -81,6 +84,48 @@ async fn amqps_trusts_the_configured_authority_and_no_other() {
         let rabbit = Rabbit::start(other, metrics()).unwrap();
         let error = rabbit.ready(Duration::from_secs(3)).await.unwrap_err();
         assert_eq!(matches!(error, RabbitError::TlsFile { .. }), missing, "{error:?}");
+        assert!(error.is_refusal(), "{error:?}");
+        rabbit.close().await;
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_asks_for_a_certificate_is_shown_ours() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let dir = std::env::temp_dir().join(format!("sluice-amqp-mtls-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let right = authority(&dir, "right");
+    certificate(&dir, "server", Some("right"));
+    certificate(&dir, "ours", Some("right"));
+    let plain = shared_rabbitmq().create_vhost();
+    let proxy = TlsProxy::start(&dir, shared_rabbitmq().port(), Some(&right));
+    let url = plain
+        .replace("amqp://", "amqps://")
+        .replace(&format!("127.0.0.1:{}", shared_rabbitmq().port()), &format!("localhost:{}", proxy.port));
+    let file = |name: &str| dir.join(name);
+    let with = |pair: Option<(PathBuf, PathBuf)>| {
+        let mut settings = settings(&url);
+        settings.tls_ca_file = Some(right.clone());
+        settings.tls_pair = pair;
+        settings.timeout = Duration::from_secs(3);
+        Rabbit::start(settings, metrics()).unwrap()
+    };
+
+    let rabbit = with(Some((file("ours.pem"), file("ours.key"))));
+    rabbit.ready(PATIENCE).await.unwrap();
+    fill(&rabbit, &lane("default.bulk.gmail"), 3).await;
+    rabbit.close().await;
+
+    let bare = with(None);
+    bare.ready(Duration::from_secs(3)).await.unwrap_err();
+    bare.close().await;
+
+    // Of another key, or not there: waiting will not mend it.
+    for pair in [(file("ours.pem"), file("server.key")), (file("ours.pem"), file("nowhere.key"))] {
+        let rabbit = with(Some(pair));
+        let error = rabbit.ready(Duration::from_secs(3)).await.unwrap_err();
+        assert!(matches!(error, RabbitError::TlsFile { .. }) && error.is_refusal(), "{error:?}");
         rabbit.close().await;
     }
     std::fs::remove_dir_all(dir).unwrap();
@@ -92,11 +137,12 @@ struct TlsProxy {
 }
 
 impl TlsProxy {
-    fn start(dir: &Path, upstream: u16) -> Self {
+    fn start(dir: &Path, upstream: u16, authority: Option<&Path>) -> Self {
         let mut child = Command::new("python3")
             .args(["-c", PROXY])
             .args([dir.join("server.pem"), dir.join("server.key")])
             .arg(upstream.to_string())
+            .args(authority)
             .stdout(Stdio::piped())
             .spawn()
             .expect("python3 is on PATH");

@@ -83,3 +83,15 @@ async fn what_is_not_http_is_refused_and_the_server_goes_on() {
     }
     assert_eq!(get(rig.addr, "/health").await.status, 200);
 }
+
+#[tokio::test]
+async fn ten_thousand_headers_and_a_huge_body_cost_a_refusal_each() {
+    let rig = start().await;
+    let many = format!("GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(10_000));
+    assert_eq!(exchange(rig.addr, many.as_bytes()).await.status, 431);
+    let endless = "POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n".to_owned()
+        + &"[".repeat(1_000);
+    let answer = exchange(rig.addr, endless.as_bytes()).await;
+    assert_eq!((answer.status, answer.code().as_str()), (413, "too_large"));
+    assert_eq!(get(rig.addr, "/health").await.status, 200);
+}

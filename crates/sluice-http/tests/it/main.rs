@@ -11,3 +11,4 @@ mod orders;
 mod rig;
 mod store;
 mod system;
+mod tls;

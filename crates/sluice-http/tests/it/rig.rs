@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sluice_config::Config;
 use sluice_engine::{Breakers, Clock, Health, Intake, LivePlan, Overview, Plan, SystemClock};
-use sluice_http::{Access, AppState, HttpServer, InFlight, Limits};
+use sluice_http::{Access, AppState, HttpServer, InFlight, Limits, Tls};
 use sluice_telemetry::{Dependency, Metrics};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -47,11 +47,12 @@ pub(crate) struct Setup {
     pub(crate) access: Access,
     pub(crate) limits: Limits,
     pub(crate) worker: bool,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { access: Access::Open, limits: Limits::default(), worker: true }
+        Self { access: Access::Open, limits: Limits::default(), worker: true, tls: None }
     }
 }
 
@@ -103,7 +104,10 @@ pub(crate) async fn start_with(setup: Setup) -> Rig {
         clock,
         version: "1.2.3",
     };
-    let server = HttpServer::bind("127.0.0.1:0".parse().unwrap(), state, setup.limits).await.unwrap();
+    let mut server = HttpServer::bind("127.0.0.1:0".parse().unwrap(), state, setup.limits).await.unwrap();
+    if let Some(tls) = setup.tls {
+        server = server.with_tls(tls);
+    }
     let addr = server.local_addr();
     let stop = CancellationToken::new();
     let served = TaskTracker::new().spawn(server.serve(stop.clone()));

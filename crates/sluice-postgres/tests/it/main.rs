@@ -18,3 +18,4 @@ mod migrate;
 mod park;
 mod record;
 mod slots;
+mod tls;

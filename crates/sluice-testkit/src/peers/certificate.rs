@@ -18,17 +18,19 @@ keyUsage = critical, keyCertSign
 subjectKeyIdentifier = hash
 [server]
 basicConstraints = critical, CA:FALSE
-extendedKeyUsage = serverAuth
+extendedKeyUsage = serverAuth, clientAuth
 subjectAltName = DNS:localhost, IP:127.0.0.1
 ";
 
 /// The files of one certificate.
 #[derive(Debug)]
-pub(crate) struct Certificate {
+pub struct Certificate {
     /// What a client has to trust.
-    pub(crate) authority: PathBuf,
-    pub(crate) chain: PathBuf,
-    pub(crate) key: PathBuf,
+    pub authority: PathBuf,
+    /// What the server shows.
+    pub chain: PathBuf,
+    /// The key of that.
+    pub key: PathBuf,
 }
 
 impl Certificate {
@@ -36,7 +38,7 @@ impl Certificate {
     ///
     /// # Panics
     /// If `openssl` is missing or older than 3.0.
-    pub(crate) fn for_loopback(dir: &Path) -> Self {
+    pub fn for_loopback(dir: &Path) -> Self {
         let settings = dir.join("openssl.cnf");
         std::fs::write(&settings, SETTINGS).expect("the scratch directory can be written");
         let file = |name: &str| dir.join(name);

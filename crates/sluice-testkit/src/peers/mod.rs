@@ -23,6 +23,7 @@ mod sendgrid;
 mod smtp;
 
 pub use busiest_window::busiest_window;
+pub use certificate::Certificate;
 pub use http_peer::{HttpAnswer, HttpPeer};
 pub use http_request::HttpRequest;
 pub use pika::{PikaSummary, publish_jobs_with_pika, publish_with_pika};

@@ -14,6 +14,7 @@
 mod account;
 mod binaries;
 mod guarded_child;
+mod leaks;
 mod log_file;
 mod ports;
 mod postgres;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::guarded_child::{GuardedChild, Program};
 use super::scratch_dir::ScratchDir;
 use super::watchdog::Ending;
-use super::{log_file, ports};
+use super::{leaks, log_file, ports};
 
 const PROBE_STEP: Duration = Duration::from_millis(20);
 const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,14 +71,18 @@ impl SluiceCommand {
             program.path.display()
         );
         let child = GuardedChild::start(&program, &dir.join("log")).expect("sh starts");
-        SluiceProcess { child: Mutex::new(child), dir, http_addr }
+        SluiceProcess { child: Mutex::new(child), config: self.config, dir, http_addr }
     }
 }
 
 /// A running `sluice`, in a directory of its own, its HTTP port chosen by us. Killed on drop.
+///
+/// On drop all that it wrote, and its metrics if it still answers, are searched for addresses and for the secrets of its
+/// configuration: a test whose process wrote one fails.
 #[derive(Debug)]
 pub struct SluiceProcess {
     child: Mutex<GuardedChild>,
+    config: String,
     dir: ScratchDir,
     http_addr: SocketAddr,
 }
@@ -208,6 +212,22 @@ impl SluiceProcess {
 
     fn log_tail(&self) -> String {
         log_file::tail(&self.dir.join("log"))
+    }
+}
+
+impl Drop for SluiceProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let mut written = self.log();
+        if self.status().is_none()
+            && let Ok((_, metrics)) = self.get("/metrics")
+        {
+            written.push_str(&metrics);
+        }
+        let leaks = leaks::leaks(&self.config, &written);
+        assert!(leaks.is_empty(), "sluice wrote an address or a secret:\n{}", leaks.join("\n"));
     }
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod http_client;
+mod mutations;
 mod postgres;
 mod rabbitmq;
 mod sendgrid;

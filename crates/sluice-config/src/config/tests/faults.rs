@@ -110,6 +110,42 @@ fn addresses_of_servers_are_checked() {
 }
 
 #[test]
+fn a_certificate_goes_with_its_key() {
+    check("http.tls_cert_file = 'a.pem'", &[("http.tls_key_file", "goes with its key")]);
+    check("http.tls_key_file = 'a.key'", &[("http.tls_cert_file", "goes with its certificate")]);
+    check("queue = { tls_cert_file = 'a', tls_key_file = 'b' }", &[("queue.tls_cert_file", "is `embedded`")]);
+    check("store = { tls_cert_file = 'a', tls_key_file = 'b' }", &[("store.tls_cert_file", "is `embedded`")]);
+    let both = "queue = { kind = 'rabbitmq', url = 'amqps://x', tls_key_file = 'b' }
+                store = { kind = 'postgres', url = 'postgres://x', tls_cert_file = 'a' }";
+    check(both, &[("queue.tls_cert_file", "is missing"), ("store.tls_key_file", "is missing")]);
+    check("http = { max_connections = 0 }", &[("http.max_connections", "from 1 to 65536")]);
+    let plain = "store = { kind = 'postgres', url = 'postgres://x' }
+                 queue = { kind = 'rabbitmq', url = 'amqp://x', tls_ca_file = 'a' }";
+    let warnings = load(plain).unwrap().warnings;
+    assert!(
+        warnings.iter().any(|it| it.key == "queue.url" && it.detail.contains("amqps://")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn what_is_over_is_kept_for_a_day_at_least() {
+    check(
+        "[retention]
+         jobs = '1h'
+         attempts = '9999d'
+         partitions_ahead = 0
+         interval = '2d'",
+        &[
+            ("retention.jobs", "1d"),
+            ("retention.attempts", "3650d"),
+            ("retention.partitions_ahead", "from 1 to 60"),
+            ("retention.interval", "1d"),
+        ],
+    );
+}
+
+#[test]
 fn http_outside_loopback_needs_a_token() {
     check("http.listen = '0.0.0.0:8025'", &[("http.listen", "allow_unauthenticated = true")]);
     check("http = { listen = '[::]:8025', token = [] }", &[("http.listen", "[[http.token]]")]);

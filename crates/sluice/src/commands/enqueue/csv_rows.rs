@@ -211,6 +211,26 @@ mod tests {
         check(&format!("a\n\"{long}\n{long}\"\nb\n"), &[(1, Some(&["a"])), (2, None), (4, Some(&["b"]))]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_end_and_are_counted_whole(
+            bytes in proptest::collection::vec(proptest::sample::select(b"a,\"\r\n \xff\0;".to_vec()), 0..300),
+            buffer in 1_usize..64,
+        ) {
+            let mut rows = CsvRows::new(std::io::BufReader::with_capacity(buffer, bytes.as_slice()), b',', 32);
+            let mut last = 0;
+            while let Some(row) = rows.next().unwrap() {
+                proptest::prop_assert!(row.line > last, "line {} after {last}", row.line);
+                last = row.line;
+                if let Some(cells) = row.cells {
+                    proptest::prop_assert!((1..=COLUMNS_MAX).contains(&cells.count()));
+                    proptest::prop_assert!(cells.iter().map(<[u8]>::len).sum::<usize>() <= 32);
+                }
+            }
+            proptest::prop_assert_eq!(rows.consumed_bytes(), bytes.len() as u64);
+        }
+    }
+
     #[test]
     fn a_quote_that_is_left_open_costs_no_memory() {
         check(&format!("a\n\"{}", "line\n".repeat(1000)), &[(1, Some(&["a"])), (2, None)]);
