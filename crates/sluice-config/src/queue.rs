@@ -63,12 +63,14 @@ pub struct Queue {
 
 impl Queue {
     pub(crate) fn read(section: &mut Section<'_, '_>) -> Self {
-        let (tls_cert_file, tls_key_file) = key_pair::read(section);
         let has_url = section.has("url") || section.has("url_file");
+        let kind = section.word("kind", QueueKind::default());
+        let (url, tls_ca_file) = (section.secret("url", "url_file"), section.path("tls_ca_file"));
+        let (tls_cert_file, tls_key_file) = key_pair::read(section);
         let queue = Self {
-            kind: section.word("kind", QueueKind::default()),
-            url: section.secret("url", "url_file"),
-            tls_ca_file: section.path("tls_ca_file"),
+            kind,
+            url,
+            tls_ca_file,
             tls_cert_file,
             tls_key_file,
             declare: section.switch("declare", DECLARE),

@@ -10,7 +10,7 @@ use crate::reader::{self, Section};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const JOBS: Duration = Duration::from_secs(90 * 24 * 3600);
 const ATTEMPTS: Duration = Duration::from_secs(30 * 24 * 3600);
-const KEEP_MAX: Duration = Duration::from_secs(3650 * 24 * 3600);
+const KEEP_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const PARTITIONS_AHEAD: u32 = 7;
 const PARTITIONS_AHEAD_MAX: u32 = 60;
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -21,12 +21,12 @@ const INTERVAL_MIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
 pub struct Retention {
-    /// How long a job in a final state stays after its last change, 1d to 3650d, default 90d. More: a larger table. Less:
+    /// How long a job in a final state stays after its last change, 1d to 366d, default 90d. More: a larger table. Less:
     /// an id that is published again after that time is sent again.
     #[schemars(with = "DurationText")]
     #[serde(serialize_with = "duration::serialize")]
     pub jobs: Duration,
-    /// How long attempts and events stay, 1d to 3650d, default 30d; they go by whole days (UTC). More: more disk. Less:
+    /// How long attempts and events stay, 1d to 366d, default 30d; they go by whole days (UTC). More: more disk. Less:
     /// less to look back at.
     #[schemars(with = "DurationText")]
     #[serde(serialize_with = "duration::serialize")]

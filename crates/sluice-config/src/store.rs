@@ -61,13 +61,15 @@ pub struct Store {
 
 impl Store {
     pub(crate) fn read(section: &mut Section<'_, '_>) -> Self {
-        let (tls_cert_file, tls_key_file) = key_pair::read(section);
         let has_url = section.has("url") || section.has("url_file");
+        let kind = section.word("kind", StoreKind::default());
+        let (url, tls_ca_file) = (section.secret("url", "url_file"), section.path("tls_ca_file"));
+        let (tls_cert_file, tls_key_file) = key_pair::read(section);
         let store = Self {
-            kind: section.word("kind", StoreKind::default()),
-            url: section.secret("url", "url_file"),
+            kind,
+            url,
             path: section.path("path").unwrap_or_else(|| PathBuf::from(PATH)),
-            tls_ca_file: section.path("tls_ca_file"),
+            tls_ca_file,
             tls_cert_file,
             tls_key_file,
             writers: section.number("writers", WRITERS, 1..=WRITERS_MAX),

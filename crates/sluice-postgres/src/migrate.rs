@@ -60,7 +60,7 @@ impl Postgres {
     /// [`MigrateError::Outdated`] when it is older or not there, else when the store could not be asked.
     pub async fn check_schema(&self) -> Result<(), MigrateError> {
         let needed = embedded::migrations::runner().get_migrations().iter().map(|it| it.version()).max();
-        let needed = i32::try_from(needed.unwrap_or_default()).unwrap_or(i32::MAX);
+        let needed = needed.unwrap_or_default();
         let rows = self.readers.query(VERSION_STEP, HAS_HISTORY, &[]).await?;
         let has_history: bool = rows.first().map_or(Ok(false), |row| column(row, VERSION_STEP, "there"))?;
         if !has_history {

@@ -1,6 +1,6 @@
 //! Servers that answer with broken replies: every one has an outcome in time, and `Accepted` only what was accepted.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -28,9 +28,9 @@ fn check(outcome: &Outcome, case: u64) {
 }
 
 /// An SMTP server whose reply at one step is broken; what it said to the final dot.
-async fn serve(listener: TcpListener, case: u64, dot: Arc<Mutex<Option<Vec<u8>>>>) {
+async fn serve(listener: TcpListener, case: u64, dot: &Mutex<Option<Vec<u8>>>) {
     while let Ok((stream, _)) = listener.accept().await {
-        drop(converse(stream, case, &dot).await);
+        drop(converse(stream, case, dot).await);
     }
 }
 
@@ -77,18 +77,19 @@ async fn converse(stream: TcpStream, case: u64, dot: &Mutex<Option<Vec<u8>>>) ->
 async fn smtp_case(case: u64) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("smtp://{}?tls=none", listener.local_addr().unwrap());
-    let dot = Arc::new(Mutex::new(None));
-    let server = tokio::spawn(serve(listener, case, Arc::clone(&dot)));
+    let dot = Mutex::new(None);
     let esp = SmtpEsp::new(&crate::smtp::settings(&url, TIMEOUT), clock()).unwrap();
     let job = job("job-1", "ada@gmail.com");
-    let sent = tokio::time::timeout(LONGEST, esp.send(&job, 1)).await;
+    let sent = tokio::select! {
+        sent = tokio::time::timeout(LONGEST, esp.send(&job, 1)) => sent,
+        () = serve(listener, case, &dot) => unreachable!("case {case}: the server has ended"),
+    };
     let outcome = sent.unwrap_or_else(|_| unreachable!("case {case}: no outcome in time")).outcome;
     check(&outcome, case);
     if matches!(outcome, Outcome::Accepted { .. }) {
         let said = dot.lock().unwrap().clone().unwrap_or_default();
         assert!(said.starts_with(b"2"), "case {case}: accepted after {said:?}");
     }
-    server.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -138,7 +138,7 @@ fn what_is_over_is_kept_for_a_day_at_least() {
          interval = '2d'",
         &[
             ("retention.jobs", "1d"),
-            ("retention.attempts", "3650d"),
+            ("retention.attempts", "366d"),
             ("retention.partitions_ahead", "from 1 to 60"),
             ("retention.interval", "1d"),
         ],
