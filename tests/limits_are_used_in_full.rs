@@ -47,7 +47,7 @@ async fn four_steady_replicas_use_their_limits_well() {
     let apple = rig.sendgrid.accepted_at(|recipient| recipient.ends_with("@icloud.com"));
     // The bar is 97 %, which a busy machine may miss: a slot that comes late is never made up for.
     for (name, domain, times, limit) in [("ESP", "%", &all, 50_usize), ("group", "icloud.com", &apple, 20)] {
-        let sent = times.iter().filter(|at| (from..to).contains(at)).count();
+        let sent = times.iter().filter(|at| (from..to).contains(*at)).count();
         let share =
             f64::from(u32::try_from(sent).unwrap()) / (f64::from(u32::try_from(limit).unwrap()) * span);
         let arrived = busiest_window(times.clone(), Duration::from_millis(950));

@@ -6,7 +6,7 @@
 //! and the answer lost. Their journals are the truth an invariant is checked against.
 //!
 //! [`HttpPeer`] is the server below, for stand-ins of other ESPs. [`publish_with_pika`] feeds jobs through a foreign
-//! client. Stand-ins run on threads of their own: a test that blocks does not slow their answers.
+//! client, [`publish_jobs`] large backlogs through a fast one. Stand-ins run on threads of their own: a test that blocks does not slow their answers.
 #![expect(
     clippy::disallowed_methods,
     reason = "stand-ins run in real time and are found through the environment"
@@ -18,6 +18,7 @@ mod certificate;
 mod http_peer;
 mod http_request;
 mod pika;
+mod publisher;
 mod python;
 mod sendgrid;
 mod smtp;
@@ -27,6 +28,7 @@ pub use certificate::Certificate;
 pub use http_peer::{HttpAnswer, HttpPeer};
 pub use http_request::HttpRequest;
 pub use pika::{PikaSummary, publish_jobs_with_pika, publish_with_pika};
+pub use publisher::{JobMessage, JobPublisher, PublishSummary, publish_jobs};
 pub use python::python;
 pub use sendgrid::{SendGridAnswer, SendGridCall, SendGridStandIn};
 pub use smtp::{SmtpMessage, SmtpOptions, SmtpOutcome, SmtpStandIn, SmtpTls};

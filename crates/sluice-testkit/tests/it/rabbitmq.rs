@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sluice_testkit::peers::{PikaSummary, publish_jobs_with_pika, python};
+use sluice_testkit::peers::{PikaSummary, PublishSummary, publish_jobs, publish_jobs_with_pika, python};
 use sluice_testkit::services::{PrivateRabbitMq, shared_rabbitmq};
 
 const DECLARE: &str = "
@@ -93,4 +93,18 @@ fn vhosts_are_apart_and_unroutable_messages_come_back() {
     wait_for_depth(broker, &one, 1);
     assert!(broker.queue_depths(&other).is_empty());
     assert!(broker.rabbitmqctl(&["list_vhosts", "--quiet"]).contains("test_0"));
+}
+
+#[tokio::test]
+async fn a_large_backlog_is_confirmed_to_the_last_message_and_returned_ones_are_told() {
+    let broker = shared_rabbitmq();
+    let url = broker.create_vhost();
+    declare_lane(&url);
+    let line =
+        |key: &str, i: usize| json!({"routing_key": key, "body": {"v": 1, "id": format!("{key}-{i}")}});
+    let mut lines: Vec<_> = (0..9_000).map(|i| line("default.bulk.gmail.com", i)).collect();
+    lines.extend((0..30).map(|i| line("nowhere", i)));
+    let summary = publish_jobs(&url, &lines);
+    assert_eq!(summary, PublishSummary { confirmed: 9_000, returned: 30, nacked: 0 });
+    wait_for_depth(broker, &url, 9_000);
 }
