@@ -1,0 +1,158 @@
+//! What is measured.
+
+use std::time::Duration;
+
+use crate::reference::Kind as Reference;
+use crate::site::Limits;
+
+const NO_LATENCY: Duration = Duration::ZERO;
+const LATENCY: Duration = Duration::from_millis(20);
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) kind: Kind,
+}
+
+/// How it is measured.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// A bare program.
+    Reference(Reference, Duration),
+    /// The plain Python worker.
+    Python(Duration),
+    /// The worker on a backlog.
+    Worker(Shape),
+    /// Transactional jobs while a bulk backlog is worked.
+    Backlog,
+    /// From `pending` over the relay.
+    FanOut,
+    /// One process on one SQLite file.
+    Embedded,
+    /// Half of the jobs cannot go.
+    Isolation(Stuck),
+    /// Transactional jobs behind a long backlog of their own group's limit.
+    Priority,
+}
+
+/// What varies between the runs on a backlog.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) latency: Duration,
+    pub(crate) replicas: usize,
+    pub(crate) limits: Limits,
+    pub(crate) domains: usize,
+    pub(crate) esps: usize,
+}
+
+/// Where the half that cannot go goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stuck {
+    /// There is no such half.
+    Nowhere,
+    /// A configured group that is limited to 1/s.
+    Group,
+    /// A pool whose only ESP refuses connections.
+    DeadEsp,
+    /// A domain that is limited to 1/s, in the lane of the other half.
+    Domain,
+}
+
+const BASE: Shape = Shape { latency: NO_LATENCY, replicas: 1, limits: Limits::Off, domains: 1, esps: 1 };
+
+/// All of them, in the order of the table.
+pub(crate) fn all() -> Vec<Case> {
+    let case = |name, about, kind| Case { name, about, kind };
+    vec![
+        case("drain", "reference: consume and ack", Kind::Reference(Reference::Drain, NO_LATENCY)),
+        case(
+            "ideal",
+            "reference: consume, call, batched insert, ack",
+            Kind::Reference(Reference::Ideal, NO_LATENCY),
+        ),
+        case(
+            "ideal-claim",
+            "reference: the same with a batched claim before the call",
+            Kind::Reference(Reference::IdealClaim, NO_LATENCY),
+        ),
+        case("ideal-20ms", "ideal, ESP takes 20 ms", Kind::Reference(Reference::Ideal, LATENCY)),
+        case(
+            "ideal-claim-20ms",
+            "ideal with claim, ESP takes 20 ms",
+            Kind::Reference(Reference::IdealClaim, LATENCY),
+        ),
+        case("python", "reference: plain Python, an insert a job", Kind::Python(NO_LATENCY)),
+        case("python-20ms", "plain Python, ESP takes 20 ms", Kind::Python(LATENCY)),
+        case("base", "1 replica, no limits, 1 domain, 1 ESP that answers at once", Kind::Worker(BASE)),
+        case(
+            "limits-idle",
+            "limits that are never reached",
+            Kind::Worker(Shape { limits: Limits::Idle, ..BASE }),
+        ),
+        case("limits-reached", "a limit of 2,000/s", Kind::Worker(Shape { limits: Limits::Reached, ..BASE })),
+        case("latency-20ms", "ESP takes 20 ms", Kind::Worker(Shape { latency: LATENCY, ..BASE })),
+        case(
+            "limits-idle-20ms",
+            "ESP takes 20 ms, limits that are never reached",
+            Kind::Worker(Shape { latency: LATENCY, limits: Limits::Idle, ..BASE }),
+        ),
+        case("replicas-4", "4 replicas", Kind::Worker(Shape { replicas: 4, ..BASE })),
+        case(
+            "replicas-4-limits-idle",
+            "4 replicas, limits that are never reached",
+            Kind::Worker(Shape { replicas: 4, limits: Limits::Idle, ..BASE }),
+        ),
+        case(
+            "replicas-4-limits-reached",
+            "4 replicas, a limit of 2,000/s over all of them",
+            Kind::Worker(Shape { replicas: 4, limits: Limits::Reached, ..BASE }),
+        ),
+        case("domains-10000", "10,000 domains in one lane", Kind::Worker(Shape { domains: 10_000, ..BASE })),
+        case(
+            "domains-10000-limits-idle",
+            "10,000 domains, each with a limit that is never reached",
+            Kind::Worker(Shape { domains: 10_000, limits: Limits::Idle, ..BASE }),
+        ),
+        case("esps-8", "8 ESPs by weight", Kind::Worker(Shape { esps: 8, ..BASE })),
+        case("backlog", "waits of transactional jobs while a bulk backlog is worked", Kind::Backlog),
+        case("fan-out", "all jobs due in pending, from there over the relay", Kind::FanOut),
+        case("embedded", "the embedded default: one process on one SQLite file", Kind::Embedded),
+        case("isolation-alone", "one half alone, for the next three", Kind::Isolation(Stuck::Nowhere)),
+        case("isolation-group", "the other half: a group limited to 1/s", Kind::Isolation(Stuck::Group)),
+        case(
+            "isolation-dead-esp",
+            "the other half: a pool whose ESP is dead",
+            Kind::Isolation(Stuck::DeadEsp),
+        ),
+        case(
+            "isolation-domain",
+            "the other half: a domain limited to 1/s in the same lane",
+            Kind::Isolation(Stuck::Domain),
+        ),
+        case(
+            "priority",
+            "100 transactional jobs behind a bulk backlog of a group limited to 50/s",
+            Kind::Priority,
+        ),
+    ]
+}
+
+/// Announced, and not there: the code to measure is not there either.
+pub(crate) const NOT_YET: &str = "webhooks";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = all().iter().map(|case| case.name).collect();
+        names.push(NOT_YET);
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

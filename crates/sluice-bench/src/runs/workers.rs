@@ -1,0 +1,75 @@
+//! The worker on a backlog that lies in its lanes before it starts; then at a steady pace, for the waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_testkit::peers::busiest_window;
+
+use super::Scale;
+use super::programs::Workers;
+use super::timing::timed;
+use crate::case::Shape;
+use crate::job::{Address, message};
+use crate::journal::Journal;
+use crate::latency;
+use crate::ledger;
+use crate::run::{Figure, Run};
+use crate::site::{Limits, ONE_DOMAIN, REACHED_PER_SECOND, Site};
+use crate::stage::{Stage, wait};
+
+/// Well below what any of the cases allows, so that waits are the way and not a queue.
+pub(super) const PACE_PER_SECOND: u32 = 500;
+/// A limit is held for so long.
+const REACHED_SECONDS: u32 = 10;
+/// Jobs that came late would show as a wait, so this is not a bound that anything runs into.
+const PACED_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const COMMITTED: &str = "SELECT count(*) FROM sluice.job WHERE state = 'accepted'";
+
+pub(super) fn run(stage: &Stage, shape: &Shape, scale: &Scale) -> anyhow::Result<Run> {
+    let reached = usize::try_from(REACHED_PER_SECOND * REACHED_SECONDS)?;
+    let jobs = if shape.limits == Limits::Reached { scale.jobs.min(reached) } else { scale.jobs };
+    let all = jobs + scale.paced_jobs;
+    let scene = stage.scene()?;
+    let journal = Arc::new(Journal::new(all));
+    let esps =
+        (0..shape.esps).map(|_| stage.esp(&journal, shape.latency)).collect::<anyhow::Result<Vec<_>>>()?;
+    let addrs = esps.iter().map(crate::stand_in::StandIn::addr).collect();
+    let site = Site { store: scene.store(), esps: addrs, limits: shape.limits, more: String::new() };
+    scene.prepare(&site.toml());
+    scene.publish((0..jobs).map(|number| message(number, &address(number, shape.domains))))?;
+    let mut workers = Workers::start(&site.toml(), shape.replicas);
+    let mut run = timed(&scene, &mut workers, &journal, jobs, COMMITTED)?;
+    workers.enter(&mut run)?;
+    if shape.limits == Limits::Reached {
+        enter_limit(&mut run, &journal, jobs);
+    }
+    let to = address(0, shape.domains);
+    let steady = latency::publish_steadily(&scene.amqp, &to, jobs, scale.paced_jobs, PACE_PER_SECOND);
+    let published = stage.runtime.block_on(steady);
+    wait("the paced jobs", PACED_TIMEOUT, || Ok(scene.count(COMMITTED)? >= all))?;
+    latency::enter(&mut run, &latency::waits(&journal, jobs, &published));
+    run.faults.extend(journal.faults(0..all));
+    run.faults.extend(scene.queue_faults());
+    run.faults.extend(stage.runtime.block_on(ledger::faults_of_worker(&scene.sql, all))?);
+    Ok(run)
+}
+
+fn address(number: usize, domains: usize) -> Address {
+    if domains == 1 {
+        Address::bulk(ONE_DOMAIN)
+    } else {
+        Address::bulk(&format!("d{}.example", number % domains))
+    }
+}
+
+/// How far the limit was used, and whether it held as the ESP counts.
+fn enter_limit(run: &mut Run, journal: &Journal, jobs: usize) {
+    let limit = f64::from(REACHED_PER_SECOND);
+    let rate = run.figures.get(&Figure::JobsPerSecond).copied().unwrap_or_default();
+    run.set(Figure::LimitUsed, rate / limit);
+    let busiest = busiest_window(journal.arrivals(0..jobs), Duration::from_secs(1)) as f64;
+    run.set(Figure::BusiestSecond, busiest);
+    if busiest > limit {
+        run.faults.push(format!("{busiest} calls within one second, under a limit of {limit}"));
+    }
+}

@@ -1,0 +1,153 @@
+//! The servers of all runs, and the vhost and database of one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use sluice_testkit::peers::{JobMessage, JobPublisher};
+use sluice_testkit::services::{PrivatePostgres, PrivateRabbitMq, SluiceProcess};
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls};
+
+use crate::journal::Journal;
+use crate::ledger;
+use crate::site::Store;
+use crate::stand_in::{StandIn, StandIns};
+
+const STEP: Duration = Duration::from_millis(2);
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+/// The broker counts every 200 ms; an ack takes its way too.
+const EMPTY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What all runs share.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) broker: PrivateRabbitMq,
+    pub(crate) database: PrivatePostgres,
+    stand_ins: StandIns,
+    /// Publishes, and asks the database.
+    pub(crate) runtime: Runtime,
+}
+
+impl Stage {
+    /// Starts the servers.
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Ok(Self {
+            broker: PrivateRabbitMq::start(),
+            database: PrivatePostgres::start(),
+            stand_ins: StandIns::start()?,
+            runtime: runtime.context("cannot start threads")?,
+        })
+    }
+
+    /// An empty vhost and database.
+    pub(crate) fn scene(&self) -> anyhow::Result<Scene<'_>> {
+        let (amqp, db) = (self.broker.create_vhost(), self.database.create_database());
+        let (sql, connection) =
+            self.runtime.block_on(tokio_postgres::connect(&db, NoTls)).context("Postgres")?;
+        self.runtime.spawn(connection);
+        Ok(Scene { stage: self, amqp, db, sql })
+    }
+
+    pub(crate) fn esp(&self, journal: &Arc<Journal>, latency: Duration) -> anyhow::Result<StandIn> {
+        self.stand_ins.listen(Arc::clone(journal), latency)
+    }
+}
+
+/// One run's own part of the servers; gone with this value.
+#[derive(Debug)]
+pub(crate) struct Scene<'a> {
+    pub(crate) stage: &'a Stage,
+    pub(crate) amqp: String,
+    pub(crate) db: String,
+    pub(crate) sql: Client,
+}
+
+impl Scene<'_> {
+    pub(crate) fn store(&self) -> Store {
+        Store::Servers { amqp: self.amqp.clone(), db: self.db.clone() }
+    }
+
+    /// Has a worker make exchanges, queues and tables, and ends it.
+    pub(crate) fn prepare(&self, toml: &str) {
+        let worker = SluiceProcess::start(toml);
+        worker.wait_ready(START_TIMEOUT);
+        worker.sigterm();
+        worker.wait(START_TIMEOUT);
+    }
+
+    /// Publishes, and waits until the broker has confirmed and routed all of them.
+    pub(crate) fn publish(&self, messages: impl Iterator<Item = JobMessage>) -> anyhow::Result<()> {
+        let (count, summary) = self.stage.runtime.block_on(async {
+            let mut publisher = JobPublisher::connect(&self.amqp).await;
+            let mut count = 0;
+            for message in messages {
+                publisher.publish(&message).await;
+                count += 1;
+            }
+            (count, publisher.finish().await)
+        });
+        ensure!(summary.confirmed == count, "of {count} messages the broker took: {summary:?}");
+        Ok(())
+    }
+
+    pub(crate) fn count(&self, query: &str) -> anyhow::Result<usize> {
+        let count = self.stage.runtime.block_on(ledger::count(&self.sql, query))?;
+        Ok(usize::try_from(count)?)
+    }
+
+    pub(crate) fn run_sql(&self, sql: &str) -> anyhow::Result<()> {
+        self.stage.runtime.block_on(self.sql.batch_execute(sql)).context("Postgres refuses")
+    }
+
+    /// What is still in the queues after a while, as a fault.
+    pub(crate) fn queue_faults(&self) -> Vec<String> {
+        let begin = Instant::now();
+        loop {
+            let depths = self.stage.broker.queue_depths(&self.amqp);
+            let full: Vec<String> = depths
+                .iter()
+                .filter(|(_, depth)| **depth != (0, 0))
+                .map(|(name, (ready, lent))| format!("{ready} ready and {lent} lent messages in {name}"))
+                .collect();
+            if full.is_empty() || begin.elapsed() > EMPTY_TIMEOUT {
+                return full;
+            }
+        }
+    }
+}
+
+impl Drop for Scene<'_> {
+    fn drop(&mut self) {
+        // What a run leaves behind would slow down the next one.
+        let vhost = self.amqp.rsplit('/').next().unwrap_or_default();
+        self.stage.broker.rabbitmqctl(&["delete_vhost", vhost]);
+        let name = self.db.rsplit('/').next().unwrap_or_default().to_owned();
+        let admin = self.stage.database.url("postgres");
+        let dropped = self.stage.runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&admin, NoTls).await?;
+            let connection = self.stage.runtime.spawn(connection);
+            let dropped = client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
+            connection.abort();
+            dropped
+        });
+        if let Err(error) = dropped {
+            crate::cli::note(&format!("cannot drop {name}: {error}"));
+        }
+    }
+}
+
+/// Looks until `done`.
+pub(crate) fn wait(
+    what: &str,
+    timeout: Duration,
+    mut done: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while !done()? {
+        ensure!(begin.elapsed() < timeout, "not within {} s: {what}", timeout.as_secs());
+        std::thread::sleep(STEP);
+    }
+    Ok(())
+}
