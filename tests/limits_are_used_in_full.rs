@@ -36,7 +36,7 @@ async fn four_steady_replicas_use_their_limits_well() {
             line(&job(&format!("u-{i}"), "limited", &format!("u{i}@{domain}")))
         })
         .collect();
-    rig.publish(&lines);
+    rig.publish_backlog(&lines);
     until("sending has begun", Duration::from_secs(30), async || rig.sendgrid.accepted() > 100).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let from = Instant::now();

@@ -49,10 +49,7 @@ const IO: [&str; 9] = [
 const CLIENTS: [(&str, &[&str]); 20] = [
     ("lapin", &["sluice-amqp", "sluice-testkit", "sluice-bench", "sluice-chaos"]),
     ("backoff", &["sluice-amqp"]),
-    (
-        "tokio-postgres",
-        &["sluice-postgres", "sluice-testkit", "sluice-e2e", "sluice-bench", "sluice-chaos"],
-    ),
+    ("tokio-postgres", &["sluice-postgres", "sluice-testkit", "sluice-e2e", "sluice-bench", "sluice-chaos"]),
     ("tokio-postgres-rustls", &["sluice-postgres"]),
     ("deadpool-postgres", &["sluice-postgres"]),
     ("refinery", &["sluice-postgres"]),
@@ -107,7 +104,8 @@ fn fault(edge: &Edge) -> Option<String> {
     let Edge { from, to, is_dev } = edge;
     let row = *rows.get(from.as_str())?;
     if to == "sluice-testkit" {
-        return (!is_dev && !PROGRAMS.contains(&from.as_str())).then(|| format!("{from} names {to} outside its dev-dependencies"));
+        return (!is_dev && !PROGRAMS.contains(&from.as_str()))
+            .then(|| format!("{from} names {to} outside its dev-dependencies"));
     }
     if let Some(under) = rows.get(to.as_str()) {
         return (*under >= row).then(|| format!("{from} may not depend on {to}: it is not a row above"));

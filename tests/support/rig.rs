@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sluice_testkit::peers::{PikaSummary, SendGridStandIn, SmtpStandIn, publish_jobs_with_pika};
+use sluice_testkit::peers::{
+    PikaSummary, SendGridStandIn, SmtpStandIn, publish_jobs, publish_jobs_with_pika,
+};
 use sluice_testkit::services::{
     PrivatePostgres, PrivateRabbitMq, SluiceProcess, shared_postgres, shared_rabbitmq, sluice_binary,
 };
@@ -270,6 +272,13 @@ impl Rig {
         assert_eq!((summary.returned, summary.nacked), (0, 0));
         assert_eq!(summary.confirmed, u64::try_from(lines.len()).unwrap());
         summary
+    }
+
+    /// Publishes a large backlog, faster than the foreign client does.
+    pub(crate) fn publish_backlog(&self, lines: &[Value]) {
+        let summary = publish_jobs(&self.amqp_url, lines);
+        assert_eq!((summary.returned, summary.nacked), (0, 0));
+        assert_eq!(summary.confirmed, u64::try_from(lines.len()).unwrap());
     }
 
     /// The vhost's name.
