@@ -1,7 +1,6 @@
 //! The broker does not answer: what operators ask and order concerns the store alone, and works.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use sluice_testkit::services::sluice_binary;
 
@@ -17,10 +16,9 @@ async fn questions_and_orders_to_the_store_work() {
     assert!(!dead_end.contains(&rig.amqp_url));
     std::fs::write(&file, dead_end).unwrap();
     let run = |args: &[&str]| {
-        let began = Instant::now();
         let output = Command::new(sluice_binary()).arg("--config").arg(&file).args(args).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), told, began.elapsed())
+        (output.status.code(), told)
     };
     for (args, code) in [
         (&["limits", "list"][..], 0),
@@ -40,13 +38,12 @@ async fn questions_and_orders_to_the_store_work() {
         (&["suppress", "remove", "ada@gmail.com"], 0),
         (&["migrate"], 0),
     ] {
-        let (status, told, took) = run(args);
+        let (status, told) = run(args);
         assert_eq!(status, Some(code), "{args:?}: {told}");
         assert!(!told.contains("broker"), "{args:?}: {told}");
-        assert!(took < Duration::from_secs(15), "{args:?}: {took:?}");
     }
     // What is published again cannot do without it, and says so.
-    let (status, told, _) = run(&["dead", "replay", "1"]);
+    let (status, told) = run(&["dead", "replay", "1"]);
     assert_eq!(status, Some(1), "{told}");
     assert!(told.contains("RabbitMQ"), "{told}");
 }
