@@ -12,7 +12,7 @@ use sluice_engine::{
 use sluice_types::{Campaign, JobId, Tenant, Timestamp};
 
 use crate::convert::{self, rfc3339};
-use crate::{Embedded, line};
+use crate::{Embedded, events, line, unknowns};
 
 /// The state of a job that is parked and has no row yet.
 const PENDING: &str = "pending";
@@ -195,6 +195,8 @@ fn job(connection: &Connection, id: &JobId) -> rusqlite::Result<Option<JobView>>
     let Some(mut view) = claimed.or(as_parked) else { return Ok(None) };
     view.pending = pending;
     view.attempt_list = attempts(connection, id)?;
+    view.events = events::of_job(connection, id)?;
+    view.resolutions = unknowns::resolutions(connection, id)?;
     Ok(Some(view))
 }
 
@@ -213,6 +215,8 @@ fn job_view(row: &Row<'_>) -> rusqlite::Result<JobView> {
         updated_at: Some(rfc3339(row.get(10)?)),
         attempt_list: Vec::new(),
         pending: None,
+        events: Vec::new(),
+        resolutions: Vec::new(),
     })
 }
 

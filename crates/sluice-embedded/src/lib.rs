@@ -17,6 +17,7 @@ mod console;
 mod convert;
 mod due;
 mod error;
+mod events;
 mod feed;
 mod fleet;
 mod inbox;
@@ -31,6 +32,7 @@ mod refuse;
 mod schema;
 mod slots;
 mod turns;
+mod unknowns;
 mod watch;
 mod writer;
 

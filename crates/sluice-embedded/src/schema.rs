@@ -9,8 +9,12 @@ use sluice_engine::{Clock as _, SystemClock};
 use crate::EmbeddedError;
 
 /// Every step of the schema, forward only; `PRAGMA user_version` counts the steps done.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema/001.sql"), include_str!("schema/002.sql"), include_str!("schema/003.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
+    include_str!("schema/004.sql"),
+];
 /// How long a statement waits for another process before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest sleep between two tries for the write lock. SQLite's own handler goes up to 100 ms, which is long beside a

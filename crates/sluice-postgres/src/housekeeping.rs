@@ -26,6 +26,8 @@ WITH old AS (
     FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM sluice.job j USING old WHERE j.id = old.id RETURNING j.id
+), resolutions AS (
+    DELETE FROM sluice.resolution r USING gone WHERE r.job_id = gone.id
 )
 SELECT count(*) AS gone FROM gone
 ";

@@ -14,6 +14,7 @@ mod console;
 mod convert;
 mod due;
 mod error;
+mod events;
 mod fleet;
 mod flows;
 mod housekeeping;
@@ -27,6 +28,7 @@ mod refuse;
 mod slots;
 mod tls;
 mod turns;
+mod unknowns;
 
 pub use client::{Postgres, PostgresSettings};
 pub use error::{ConnectError, MigrateError, StoreError};

@@ -77,6 +77,86 @@ impl JobState {
 }
 
 words! {
+    /// What an ESP reports of a message after it was handed over; kept in `event.kind`.
+    EventKind {
+        /// The ESP has the message and will deliver it.
+        Processed = "processed",
+        /// The mailbox provider has put it off; the ESP tries again.
+        Deferred = "deferred",
+        /// The mailbox provider took it.
+        Delivered = "delivered",
+        /// The mailbox provider refused it for good, or the ESP gave up.
+        Bounced = "bounced",
+        /// The ESP took it and then did not try: its own list, its own rules.
+        Dropped = "dropped",
+        /// The recipient reported it as spam.
+        Complained = "complained",
+        /// The recipient wants no more.
+        Unsubscribed = "unsubscribed",
+        /// It was opened.
+        Opened = "opened",
+        /// A link in it was followed.
+        Clicked = "clicked",
+    }
+}
+
+impl EventKind {
+    /// The state that a job is in, at the least, once this was reported of it.
+    ///
+    /// Whatever an ESP reports, it has taken the message: so any event settles an unknown outcome.
+    #[must_use]
+    pub const fn state(self) -> JobState {
+        match self {
+            Self::Processed | Self::Deferred => JobState::Accepted,
+            // Who opens it, follows a link or unsubscribes has it.
+            Self::Delivered | Self::Opened | Self::Clicked | Self::Unsubscribed => JobState::Delivered,
+            Self::Bounced | Self::Dropped => JobState::Bounced,
+            Self::Complained => JobState::Complained,
+        }
+    }
+}
+
+impl JobState {
+    /// How far a job has come by what ESPs say of it. An event moves a job to a higher rank only, so that one that comes
+    /// late undoes nothing. `None` while a worker may be sending it: its result comes first.
+    #[must_use]
+    pub const fn rank(self) -> Option<u8> {
+        match self {
+            Self::Sending => None,
+            Self::Deferred
+            | Self::Rejected
+            | Self::Suppressed
+            | Self::Expired
+            | Self::Cancelled
+            | Self::Unknown => Some(0),
+            Self::Accepted => Some(1),
+            Self::Delivered => Some(2),
+            // Some mailbox providers accept first and bounce later.
+            Self::Bounced => Some(3),
+            Self::Complained => Some(4),
+        }
+    }
+}
+
+words! {
+    /// Why a webhook call was turned away as a whole.
+    WebhookRefusal {
+        /// No ESP of this name has a webhook.
+        NoWebhook = "no_webhook",
+        /// The header with the signature, or with the time that it covers, is missing or there more than once.
+        Unsigned = "unsigned",
+        /// The signature does not fit the body.
+        BadSignature = "bad_signature",
+        /// It was signed too long ago, or in the future.
+        Stale = "stale",
+        /// The body is not what this ESP sends.
+        Malformed = "malformed",
+        /// It has more events than are taken at once.
+        TooMany = "too_many",
+    }
+}
+
+words! {
     /// Outcome of one attempt, as kept in `attempt.outcome`.
     AttemptOutcome {
         /// The ESP took it.
@@ -222,6 +302,28 @@ mod tests {
             assert_eq!(WaitReason::from_word(reason.as_str()), Some(*reason));
         }
         assert_eq!(Category::from_word("nonsense"), None);
+    }
+
+    #[test]
+    fn a_late_event_undoes_nothing() {
+        let moves = |from: JobState, kind: EventKind| from.rank() < kind.state().rank() && from.rank().is_some();
+        for (from, kind, does) in [
+            (JobState::Unknown, EventKind::Processed, true),
+            (JobState::Deferred, EventKind::Deferred, true),
+            (JobState::Accepted, EventKind::Processed, false),
+            (JobState::Accepted, EventKind::Opened, true),
+            (JobState::Delivered, EventKind::Processed, false),
+            (JobState::Delivered, EventKind::Bounced, true),
+            (JobState::Bounced, EventKind::Delivered, false),
+            (JobState::Complained, EventKind::Bounced, false),
+            (JobState::Sending, EventKind::Complained, false),
+        ] {
+            assert_eq!(moves(from, kind), does, "{from} {kind}");
+        }
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::from_word(kind.as_str()), Some(*kind));
+            assert!(moves(JobState::Unknown, *kind), "any event settles an unknown outcome");
+        }
     }
 
     #[test]

@@ -87,6 +87,55 @@ pub struct JobView {
     pub attempt_list: Vec<AttemptView>,
     /// Why and until when it waits.
     pub pending: Option<PendingView>,
+    /// What ESPs have reported of it, in the order in which it happened, at most [`JobView::EVENTS_MAX`].
+    pub events: Vec<EventView>,
+    /// Who or what has settled or resent it when its outcome was unknown, oldest first.
+    pub resolutions: Vec<ResolutionView>,
+}
+
+impl JobView {
+    /// Events that are shown of one job, at most: the first ones.
+    pub const EVENTS_MAX: u32 = 100;
+    /// Resolutions that are shown of one job, at most: the first ones.
+    pub const RESOLUTIONS_MAX: u32 = 100;
+}
+
+/// One report of an ESP, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EventView {
+    /// What was reported.
+    pub kind: String,
+    /// The ESP.
+    pub esp: String,
+    /// The attempt that it names.
+    pub attempt: Option<u32>,
+    /// In one word.
+    pub category: Option<String>,
+    /// The ESP's words.
+    pub detail: Option<String>,
+    /// When it happened, by the ESP's clock, RFC 3339.
+    pub occurred_at: String,
+    /// When we heard of it, RFC 3339.
+    pub received_at: String,
+    /// Whether the job's state takes it into account: not while a worker may be sending the job.
+    pub applied: bool,
+}
+
+/// How an unknown outcome was dealt with, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ResolutionView {
+    /// The attempt that was in doubt.
+    pub attempt: u32,
+    /// The state before.
+    pub before: String,
+    /// The state after, or `resend`: it is sent again.
+    pub verdict: String,
+    /// Who or what: `webhook:ESP`, or `cli:USER`.
+    pub by: String,
+    /// Why, in the words of a person.
+    pub note: Option<String>,
+    /// When, RFC 3339.
+    pub at: String,
 }
 
 /// One try, for people.

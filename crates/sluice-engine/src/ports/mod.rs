@@ -5,6 +5,7 @@
 mod clock;
 mod console;
 mod esp;
+mod events;
 mod fleet;
 mod inbox;
 mod ledger;
@@ -12,12 +13,16 @@ mod mx;
 mod outbox;
 mod pending;
 mod slot_source;
+mod unknowns;
+mod webhook;
 
 pub use clock::{Clock, SystemClock};
 pub use console::{
-    AttemptView, Console, DeadLetterView, JobView, KnownJob, PendingView, StatusView, SuppressionEntry,
+    AttemptView, Console, DeadLetterView, EventView, JobView, KnownJob, PendingView, ResolutionView,
+    StatusView, SuppressionEntry,
 };
 pub use esp::{Answer, Esp, QuotaHint};
+pub use events::{EspEvent, Events, Landed, Moved, Suppress, SuppressReason};
 pub use fleet::{Fleet, FleetError};
 pub use inbox::{Acker, Delivery, Feed, Inbox, InboxError, LaneDepth, Passport, PoisonFeed, Receipt};
 pub use ledger::{
@@ -28,3 +33,5 @@ pub use mx::{MxAnswer, MxSource};
 pub use outbox::{Burial, Outbox, Publication, PublishError};
 pub use pending::{Due, DueBatch, DueQuery, Parked, PendingJob, WaitingKey};
 pub use slot_source::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
+pub use unknowns::{RESEND_WORD, ResendVerdict, SettleAs, SettleVerdict, UnknownQuery, UnknownView, Unknowns};
+pub use webhook::{Reading, Webhook, WebhookCall};

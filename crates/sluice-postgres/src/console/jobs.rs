@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use sluice_engine::{AttemptView, JobView, KnownJob, PendingView};
+use sluice_engine::{AttemptView, EventView, JobView, KnownJob, PendingView, ResolutionView};
 use sluice_types::JobId;
 use tokio_postgres::Row;
 
@@ -53,6 +53,25 @@ WHERE job_id = $1
 ORDER BY attempt, finished_at
 ";
 
+const EVENTS_STEP: &str = "look up a job's events";
+const EVENTS: &str = "
+SELECT e.tenant, e.kind, e.esp, e.attempt, e.category, e.detail, e.occurred_at, e.received_at,
+    e.applied_at IS NOT NULL AS applied
+FROM sluice.event e
+WHERE e.job_id = $1
+ORDER BY e.occurred_at, e.received_at
+LIMIT $2
+";
+
+const RESOLUTIONS_STEP: &str = "look up a job's resolutions";
+const RESOLUTIONS: &str = "
+SELECT r.tenant, r.attempt, r.before, r.verdict, r.resolved_by, r.note, r.created_at
+FROM sluice.resolution r
+WHERE r.job_id = $1
+ORDER BY r.id
+LIMIT $2
+";
+
 impl Postgres {
     /// What the store knows of each of `ids`, in order.
     pub(super) async fn known_jobs(&self, ids: &[JobId]) -> Result<Vec<Option<KnownJob>>, StoreError> {
@@ -71,6 +90,20 @@ impl Postgres {
     pub(super) async fn attempts_of(&self, id: &JobId) -> Result<Vec<AttemptView>, StoreError> {
         let rows = self.readers.query(ATTEMPTS_STEP, ATTEMPTS, &[&id.as_str()]).await?;
         rows.iter().map(attempt_of_row).collect()
+    }
+
+    /// The first events of one job, in the order in which they happened.
+    pub(super) async fn events_of(&self, id: &JobId) -> Result<Vec<EventView>, StoreError> {
+        let max = i64::from(JobView::EVENTS_MAX);
+        let rows = self.readers.query(EVENTS_STEP, EVENTS, &[&id.as_str(), &max]).await?;
+        rows.iter().map(event_of_row).collect()
+    }
+
+    /// The first resolutions of one job, in order.
+    pub(super) async fn resolutions_of(&self, id: &JobId) -> Result<Vec<ResolutionView>, StoreError> {
+        let max = i64::from(JobView::RESOLUTIONS_MAX);
+        let rows = self.readers.query(RESOLUTIONS_STEP, RESOLUTIONS, &[&id.as_str(), &max]).await?;
+        rows.iter().map(resolution_of_row).collect()
     }
 }
 
@@ -106,6 +139,8 @@ fn job_of_row(row: &Row) -> Result<JobView, StoreError> {
         updated_at: column::<Option<SystemTime>>(row, JOB_STEP, "updated_at")?.map(rfc3339),
         attempt_list: Vec::new(),
         pending,
+        events: Vec::new(),
+        resolutions: Vec::new(),
     })
 }
 
@@ -118,6 +153,30 @@ fn attempt_of_row(row: &Row) -> Result<AttemptView, StoreError> {
         detail: column(row, ATTEMPTS_STEP, "detail")?,
         started_at: rfc3339(column(row, ATTEMPTS_STEP, "started_at")?),
         finished_at: rfc3339(column(row, ATTEMPTS_STEP, "finished_at")?),
+    })
+}
+
+fn event_of_row(row: &Row) -> Result<EventView, StoreError> {
+    Ok(EventView {
+        kind: column(row, EVENTS_STEP, "kind")?,
+        esp: column(row, EVENTS_STEP, "esp")?,
+        attempt: column::<Option<i32>>(row, EVENTS_STEP, "attempt")?.map(uint4),
+        category: column(row, EVENTS_STEP, "category")?,
+        detail: column(row, EVENTS_STEP, "detail")?,
+        occurred_at: rfc3339(column(row, EVENTS_STEP, "occurred_at")?),
+        received_at: rfc3339(column(row, EVENTS_STEP, "received_at")?),
+        applied: column(row, EVENTS_STEP, "applied")?,
+    })
+}
+
+fn resolution_of_row(row: &Row) -> Result<ResolutionView, StoreError> {
+    Ok(ResolutionView {
+        attempt: uint4(column(row, RESOLUTIONS_STEP, "attempt")?),
+        before: column(row, RESOLUTIONS_STEP, "before")?,
+        verdict: column(row, RESOLUTIONS_STEP, "verdict")?,
+        by: column(row, RESOLUTIONS_STEP, "resolved_by")?,
+        note: column(row, RESOLUTIONS_STEP, "note")?,
+        at: rfc3339(column(row, RESOLUTIONS_STEP, "created_at")?),
     })
 }
 

@@ -24,6 +24,8 @@ impl Console for Postgres {
             return Ok(None);
         };
         view.attempt_list = self.attempts_of(id).await?;
+        view.events = self.events_of(id).await?;
+        view.resolutions = self.resolutions_of(id).await?;
         Ok(Some(view))
     }
 
