@@ -126,8 +126,7 @@ impl Unknowns for Postgres {
         by: &str,
         note: Option<&str>,
     ) -> Result<Vec<SettleVerdict>, LedgerError> {
-        let found =
-            self.decide(SETTLE_STEP, SETTLE, ids, settle_as.state().as_str(), by, note).await?;
+        let found = self.decide(SETTLE_STEP, SETTLE, ids, settle_as.state().as_str(), by, note).await?;
         let verdict = |id: &JobId| match found.get(id.as_str()) {
             None => SettleVerdict::Missing,
             Some(Decided { done: true, .. }) => SettleVerdict::Settled,

@@ -306,7 +306,8 @@ mod tests {
 
     #[test]
     fn a_late_event_undoes_nothing() {
-        let moves = |from: JobState, kind: EventKind| from.rank() < kind.state().rank() && from.rank().is_some();
+        let moves =
+            |from: JobState, kind: EventKind| from.rank() < kind.state().rank() && from.rank().is_some();
         for (from, kind, does) in [
             (JobState::Unknown, EventKind::Processed, true),
             (JobState::Deferred, EventKind::Deferred, true),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use sluice_embedded::{Embedded, EmbeddedSettings};
 use sluice_engine::SystemClock;
-use sluice_testkit::conformance::{fleet::Document, ledger::Store, queue::Queue, slots::Source};
+use sluice_testkit::conformance::{
+    fleet::Document, ledger::Store, queue::Queue, slots::Source, unknowns::Desk,
+};
 use tempfile::TempDir;
 
 fn open() -> (Arc<Embedded>, TempDir) {
@@ -18,6 +20,12 @@ fn open() -> (Arc<Embedded>, TempDir) {
 async fn store() -> Store {
     let (file, dir) = open();
     Store { ledger: file.clone(), console: file, keep: Box::new(dir) }
+}
+
+async fn desk() -> Desk {
+    let (file, dir) = open();
+    let (unknowns, events) = (file.clone(), file.clone());
+    Desk { ledger: file.clone(), console: file, unknowns, events, keep: Box::new(dir) }
 }
 
 async fn queue() -> Queue {
@@ -53,4 +61,8 @@ mod queue_cases {
 
 mod slots {
     sluice_testkit::slots_conformance!(super::source);
+}
+
+mod unknowns {
+    sluice_testkit::unknowns_conformance!(super::desk);
 }

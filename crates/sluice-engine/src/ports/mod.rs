@@ -33,5 +33,7 @@ pub use mx::{MxAnswer, MxSource};
 pub use outbox::{Burial, Outbox, Publication, PublishError};
 pub use pending::{Due, DueBatch, DueQuery, Parked, PendingJob, WaitingKey};
 pub use slot_source::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
-pub use unknowns::{RESEND_WORD, ResendVerdict, SettleAs, SettleVerdict, UnknownQuery, UnknownView, Unknowns};
+pub use unknowns::{
+    RESEND_WORD, ResendVerdict, SettleAs, SettleVerdict, UnknownQuery, UnknownView, Unknowns,
+};
 pub use webhook::{Reading, Webhook, WebhookCall};

@@ -57,6 +57,9 @@ mod tests {
     fn a_header_that_comes_twice_counts_as_none() {
         let headers: [(&str, &[u8]); 4] = [("a", b"1"), ("b", b"2"), ("b", b"3"), ("c", b"\xff")];
         let call = WebhookCall { headers: &headers, body: b"", now: Timestamp::from_micros(0) };
-        assert_eq!((call.header("a"), call.header("b"), call.header("c"), call.header("d")), (Some("1"), None, None, None));
+        assert_eq!(
+            (call.header("a"), call.header("b"), call.header("c"), call.header("d")),
+            (Some("1"), None, None, None)
+        );
     }
 }

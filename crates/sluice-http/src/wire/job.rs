@@ -6,7 +6,9 @@ use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::words::{AttemptOutcomeWord, CategoryWord, JobStateWord, RefusalWord, WaitReasonWord};
+use super::words::{
+    AttemptOutcomeWord, CategoryWord, EventKindWord, JobStateWord, RefusalWord, WaitReasonWord,
+};
 use super::{Mirror, mirror};
 
 mirror! {
@@ -31,6 +33,51 @@ mirror! {
         /// When it ended.
         #[schema(format = DateTime)]
         finished_at: String,
+    }
+
+    /// One report of an ESP.
+    struct EventView {
+        /// What was reported.
+        #[schema(value_type = EventKindWord)]
+        kind: String,
+        /// The ESP.
+        #[schema(example = "main")]
+        esp: String,
+        /// The attempt that it names.
+        attempt: Option<u32>,
+        /// In one word.
+        #[schema(value_type = Option<CategoryWord>)]
+        category: Option<String>,
+        /// The ESP's words.
+        detail: Option<String>,
+        /// When it happened, by the ESP's clock.
+        #[schema(format = DateTime)]
+        occurred_at: String,
+        /// When Sluice heard of it.
+        #[schema(format = DateTime)]
+        received_at: String,
+        /// Whether the job's state takes it into account: not while a worker may be sending the job.
+        applied: bool,
+    }
+
+    /// How an unknown outcome was dealt with.
+    struct ResolutionView {
+        /// The attempt that was in doubt.
+        attempt: u32,
+        /// The state before.
+        #[schema(example = "unknown")]
+        before: String,
+        /// The state after, or `resend`: it is sent again.
+        #[schema(example = "accepted")]
+        verdict: String,
+        /// Who or what: `webhook:ESP`, or `cli:USER`.
+        #[schema(example = "webhook:main")]
+        by: String,
+        /// Why, in the words of a person.
+        note: Option<String>,
+        /// When.
+        #[schema(format = DateTime)]
+        at: String,
     }
 
     /// When a parked job goes on.
@@ -78,6 +125,10 @@ pub(crate) struct JobView {
     attempt_list: Vec<AttemptView>,
     /// Why and until when it waits; `null` when it does not.
     pending: Option<PendingView>,
+    /// What ESPs have reported of it, in the order in which it happened; the first hundred.
+    events: Vec<EventView>,
+    /// Who or what has settled or resent it when its outcome was unknown, oldest first; the first hundred.
+    resolutions: Vec<ResolutionView>,
 }
 
 /// Why and until when a job waits.
@@ -115,6 +166,8 @@ impl JobView {
             updated_at,
             attempt_list,
             pending,
+            events,
+            resolutions,
         } = job;
         Self {
             id,
@@ -130,6 +183,8 @@ impl JobView {
             updated_at,
             attempt_list: attempt_list.mirror(),
             pending: pending.map(|it| PendingView::of(it, until)),
+            events: events.mirror(),
+            resolutions: resolutions.mirror(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Closed lists of words, as the API document shows them: taken from the lists themselves.
 
-use sluice_types::{AttemptOutcome, Category, JobState, RefusalReason, WaitReason};
+use sluice_types::{AttemptOutcome, Category, EventKind, JobState, RefusalReason, WaitReason};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -26,6 +26,8 @@ words! {
     JobStateWord = JobState::ALL.iter().map(|it| it.as_str()).chain(["pending"]);
     /// What one try came to.
     AttemptOutcomeWord = AttemptOutcome::ALL.iter().map(|it| it.as_str());
+    /// What an ESP reports of a message.
+    EventKindWord = EventKind::ALL.iter().map(|it| it.as_str());
     /// What happened in one word.
     CategoryWord = Category::ALL.iter().map(|it| it.as_str());
     /// Why a job waits.

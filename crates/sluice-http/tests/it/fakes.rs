@@ -101,6 +101,8 @@ impl Console for FakeConsole {
             updated_at: Some("2026-11-24T12:00:01Z".to_owned()),
             attempt_list: vec![attempt],
             pending: None,
+            events: Vec::new(),
+            resolutions: Vec::new(),
         };
         let waits = |reason: &str, limit_key: Option<&str>, due_at: Option<&str>, ahead| JobView {
             state: "pending".to_owned(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sluice_engine::{Fleet, SlotSource};
-use sluice_testkit::conformance::{fleet::Document, ledger::Store, slots::Source};
+use sluice_testkit::conformance::{fleet::Document, ledger::Store, slots::Source, unknowns::Desk};
 
 use crate::fixture::Fixture;
 
@@ -11,6 +11,13 @@ async fn store() -> Store {
     let fixture = Fixture::new().await;
     let worker = Arc::new(fixture.worker("worker"));
     Store { ledger: worker.clone(), console: worker, keep: Box::new(()) }
+}
+
+async fn desk() -> Desk {
+    let fixture = Fixture::new().await;
+    let worker = Arc::new(fixture.worker("worker"));
+    let (unknowns, events) = (worker.clone(), worker.clone());
+    Desk { ledger: worker.clone(), console: worker, unknowns, events, keep: Box::new(()) }
 }
 
 async fn source() -> Source {
@@ -39,4 +46,8 @@ mod slots {
 
 mod fleet {
     sluice_testkit::fleet_conformance!(super::document);
+}
+
+mod unknowns {
+    sluice_testkit::unknowns_conformance!(super::desk);
 }

@@ -1,8 +1,8 @@
 //! One suite for every adapter of the ports: what the engine relies on, case by case.
 //!
 //! An adapter's tests call [`crate::ledger_conformance!`], [`crate::lines_conformance!`],
-//! [`crate::queue_conformance!`], [`crate::slots_conformance!`] and [`crate::fleet_conformance!`] with a function that
-//! makes a fresh store; each case becomes a test of its own.
+//! [`crate::queue_conformance!`], [`crate::slots_conformance!`], [`crate::fleet_conformance!`] and
+//! [`crate::unknowns_conformance!`] with a function that makes a fresh store; each case becomes a test of its own.
 #![expect(
     clippy::missing_panics_doc,
     clippy::unwrap_used,
@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod lines;
 pub mod queue;
 pub mod slots;
+pub mod unknowns;
 
 /// Makes a test of each case with the store that `$make().await` answers.
 #[macro_export]
@@ -170,6 +171,36 @@ macro_rules! fleet_conformance {
                 a_look_changes_nothing,
                 exchanges_at_the_same_time_lose_nothing,
                 hostile_names_are_kept_as_they_are,
+            ]
+        );
+    };
+}
+
+/// The cases of `Unknowns` and `Events`.
+#[macro_export]
+macro_rules! unknowns_conformance {
+    ($make:path) => {
+        $crate::conformance_cases!(
+            unknowns,
+            $make,
+            [
+                jobs_in_doubt_are_listed,
+                jobs_in_doubt_are_narrowed_down,
+                a_resend_is_due_and_recorded,
+                a_resend_that_cannot_be_is_told_so,
+                a_settled_job_is_closed,
+                an_event_settles_a_job_in_doubt,
+                an_event_stops_a_retry,
+                a_late_event_undoes_nothing,
+                a_repeated_event_counts_once,
+                an_event_before_the_result_waits_for_it,
+                an_event_before_the_job_waits_for_it,
+                results_and_events_at_the_same_time_lose_nothing,
+                an_event_settles_a_job_whose_worker_was_lost,
+                an_event_of_another_tenant_moves_nothing,
+                an_event_suppresses_its_recipient,
+                a_bounce_tells_why,
+                an_event_beats_a_guess,
             ]
         );
     };
