@@ -7,6 +7,8 @@
 //! The line that matters most: a failure is `Faulted` only when the ESP has surely not taken the message; from the
 //! moment it may have been handed over, it is `Unknown`.
 //!
+//! What an ESP reports later comes by webhook: [`SendGridWebhook`] reads SendGrid's, as pure as `convert.rs`.
+//!
 //! Not for: queues, limits, retry schedules.
 
 mod error;
@@ -16,8 +18,11 @@ mod sandbox;
 mod sendgrid;
 mod smtp;
 mod tls;
+mod webhook;
 
 pub use error::SettingsError;
 pub use sandbox::{JournalEntry, JournalError, SandboxEsp, SandboxSettings, read_journal};
-pub use sendgrid::{SENDGRID_BASE_URL, SendGridEsp, SendGridSettings};
+pub use sendgrid::{
+    SENDGRID_BASE_URL, SendGridEsp, SendGridSettings, SendGridWebhook, SendGridWebhookSettings,
+};
 pub use smtp::{SmtpEsp, SmtpSettings};

@@ -77,8 +77,12 @@ async fn before_the_migration_the_store_is_unavailable() {
     assert!(matches!(error, LedgerError::Unavailable(_)), "{error:?}");
 }
 
-/// Undoes V4, so that the store is as V3 left it.
+/// Undoes V6 and V4, so that the store is as V3 left it.
 const BACK_TO_V3: &str = "
+    drop table sluice.event_id, sluice.resolution;
+    drop index sluice.event_due;
+    alter table sluice.event drop column attempt, drop column category, drop column provider_message_id,
+        drop column applied_at, drop column due_at;
     drop function sluice.give_back(text[], bigint[], bigint[], bigint[]);
     drop function sluice.lease(text[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[],
         bigint[], bigint[], bigint[], bigint);
@@ -92,7 +96,7 @@ const BACK_TO_V3: &str = "
     drop index sluice.pending_flow, sluice.pending_line, sluice.pending_campaign;
     drop function sluice.flow(text, text, text, text, text);
     alter table sluice.pending drop column group_name;
-    delete from sluice.migration where version in (4, 5);
+    delete from sluice.migration where version in (4, 5, 6);
 ";
 
 #[tokio::test]
