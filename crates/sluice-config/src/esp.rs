@@ -24,6 +24,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT_LOW: Duration = Duration::from_secs(1);
 const TIMEOUT_HIGH: Duration = Duration::from_secs(600);
 const ALLOW_PLAIN_HTTP: bool = false;
+const WEBHOOK_UNSIGNED: bool = false;
+/// SendGrid tries for a day, and whether it signs anew each time is not documented.
+const WEBHOOK_MAX_AGE: Duration = Duration::from_secs(25 * 3600);
+const WEBHOOK_MAX_AGE_LOW: Duration = Duration::from_secs(60);
+/// Ids of events are kept for longer, so that a call that is repeated by a stranger changes nothing.
+const WEBHOOK_MAX_AGE_HIGH: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Where the ESP that is there when none is configured writes what it would have sent.
 const SANDBOX_JOURNAL: &str = "sandbox.jsonl";
 /// Name of the one ESP when none is configured.
@@ -81,8 +87,17 @@ impl EspKind {
         match self {
             Self::Smtp => &["url", "url_file", "tls_ca_file", "hello_name"],
             Self::Sandbox => &["sandbox"],
-            Self::Sendgrid
-            | Self::Ses
+            Self::Sendgrid => &[
+                "base_url",
+                "allow_plain_http",
+                "api_key",
+                "api_key_file",
+                "tls_ca_file",
+                "webhook_public_key",
+                "webhook_unsigned",
+                "webhook_max_age",
+            ],
+            Self::Ses
             | Self::Mailgun
             | Self::Postmark
             | Self::Resend
@@ -94,7 +109,7 @@ impl EspKind {
 }
 
 /// Every key that not every kind has.
-const KEYS_BY_KIND: [&str; 9] = [
+const KEYS_BY_KIND: [&str; 12] = [
     "url",
     "url_file",
     "tls_ca_file",
@@ -104,6 +119,9 @@ const KEYS_BY_KIND: [&str; 9] = [
     "allow_plain_http",
     "api_key",
     "api_key_file",
+    "webhook_public_key",
+    "webhook_unsigned",
+    "webhook_max_age",
 ];
 
 /// One entry of `[[esp]]`. Without any there is one of kind `sandbox` with the name `sandbox`.
@@ -141,6 +159,18 @@ pub struct EspConfig {
     /// whose answer is lost, which may go out twice.
     #[schemars(with = "Option<DurationText>")]
     pub timeout: Duration,
+    /// SendGrid's verification key of the signed event webhook, in base64. With it `POST /webhooks/NAME` takes what SendGrid
+    /// signed, and nothing else; without it the route is off, unless `webhook_unsigned`. `sendgrid` only, no default.
+    pub webhook_public_key: Option<String>,
+    /// Whether anybody who reaches `POST /webhooks/NAME` may report events, which moves jobs and suppresses recipients: for
+    /// tests, or behind a proxy that checks who calls. Default `false`. `sendgrid` only.
+    #[schemars(default)]
+    pub webhook_unsigned: bool,
+    /// How long ago a webhook call may have been signed, 1min to 3d, default 25h. More: an outage of ours may last longer
+    /// before reports are lost. Less: who has recorded a call can repeat it for a shorter time, though repeated events
+    /// change nothing. `sendgrid` only.
+    #[schemars(with = "Option<DurationText>")]
+    pub webhook_max_age: Duration,
     /// Address of the mail server, `smtps://user:secret@host:465` or `smtp://host:587?tls=required` (the default),
     /// `opportunistic` or `none`. A secret; `url_file` names a file that holds it. Required with `smtp`, for no other.
     #[schemars(with = "Option<String>")]
@@ -174,6 +204,10 @@ impl EspConfig {
         let warmup = section.optional_section("warmup", |section| Warmup::read(section, groups));
         let max_in_flight = section.number("max_in_flight", MAX_IN_FLIGHT, 1..=MAX_IN_FLIGHT_HIGH);
         let timeout = section.duration("timeout", TIMEOUT, TIMEOUT_LOW..=TIMEOUT_HIGH);
+        let webhook_public_key = section.text("webhook_public_key");
+        let webhook_unsigned = section.switch("webhook_unsigned", WEBHOOK_UNSIGNED);
+        let webhook_max_age =
+            section.duration("webhook_max_age", WEBHOOK_MAX_AGE, WEBHOOK_MAX_AGE_LOW..=WEBHOOK_MAX_AGE_HIGH);
         let url = section.secret("url", "url_file");
         let tls_ca_file = section.path("tls_ca_file");
         let hello_name = section.text("hello_name");
@@ -188,6 +222,7 @@ impl EspConfig {
         if let Some(Err(fault)) = base_url.as_deref().map(|url| check_base_url(url, allow_plain_http)) {
             section.fault("base_url", fault);
         }
+        check_webhook(section, webhook_public_key.as_deref(), webhook_unsigned);
         if kind == Some(EspKind::Smtp) {
             check_smtp(section, url.as_ref(), hello_name.as_deref());
         }
@@ -201,11 +236,20 @@ impl EspConfig {
             warmup,
             max_in_flight,
             timeout,
+            webhook_public_key,
+            webhook_unsigned,
+            webhook_max_age,
             url,
             tls_ca_file,
             hello_name,
             sandbox,
         })
+    }
+
+    /// Whether `POST /webhooks/NAME` is on.
+    #[must_use]
+    pub const fn takes_webhooks(&self) -> bool {
+        self.webhook_public_key.is_some() || self.webhook_unsigned
     }
 
     /// The one ESP when none is configured.
@@ -220,6 +264,9 @@ impl EspConfig {
             warmup: None,
             max_in_flight: MAX_IN_FLIGHT,
             timeout: TIMEOUT,
+            webhook_public_key: None,
+            webhook_unsigned: WEBHOOK_UNSIGNED,
+            webhook_max_age: WEBHOOK_MAX_AGE,
             url: None,
             tls_ca_file: None,
             hello_name: None,
@@ -245,6 +292,29 @@ fn check_keys(section: &mut Section<'_, '_>, kind: EspKind) {
         if section.has(key) && !kind.keys().contains(&key) {
             section.fault(key, format_args!("means nothing with kind = \"{}\"", kind.as_str()));
         }
+    }
+}
+
+fn check_webhook(section: &mut Section<'_, '_>, public_key: Option<&str>, unsigned: bool) {
+    let is_base64 = |key: &str| {
+        let byte = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
+        (100..=200).contains(&key.trim().len()) && key.trim().bytes().all(byte)
+    };
+    if public_key.is_some_and(|key| !is_base64(key)) {
+        section.fault(
+            "webhook_public_key",
+            "must be the verification key as SendGrid shows it: base64, 124 characters, no PEM lines",
+        );
+    }
+    match (public_key, unsigned) {
+        (Some(_), true) => {
+            section.fault("webhook_unsigned", "is true while webhook_public_key is set: drop one of the two");
+        }
+        (None, true) => section.warn(
+            "webhook_unsigned",
+            "whoever reaches the webhook's route can move jobs and suppress recipients; set webhook_public_key",
+        ),
+        (_, false) => {}
     }
 }
 

@@ -13,6 +13,7 @@ mod connections;
 mod decode;
 mod drain;
 mod engine;
+mod events;
 mod fleet;
 mod groups;
 mod health;
@@ -37,6 +38,7 @@ mod worker;
 pub use breakers::{BreakerView, Breakers};
 pub use drain::DrainReport;
 pub use engine::{Engine, Parts, Roles};
+pub use events::{count_moves, sweep_events};
 pub use health::Health;
 pub use intake::{Intake, IntakeAnswer};
 pub use overview::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_engine::{Breakers, Clock, Console, Health, Intake, Overview};
+use sluice_engine::{Breakers, Clock, Console, Events, Health, Intake, Overview, Webhook};
 use sluice_telemetry::Metrics;
 use sluice_types::Tick;
 use tokio::sync::Semaphore;
@@ -19,6 +19,10 @@ pub struct AppState {
     pub intake: Intake,
     /// Questions to the store.
     pub console: Arc<dyn Console>,
+    /// Where events of ESPs land.
+    pub events: Arc<dyn Events>,
+    /// The webhooks that are on, one for an ESP at most.
+    pub webhooks: Arc<[Arc<dyn Webhook>]>,
     /// How the fleet stands, and orders to it.
     pub overview: Overview,
     /// Which outside systems answer.

@@ -81,6 +81,10 @@ const STEPS_MAX: u32 = 200;
 /// Pause between two of them, for those who wait for the disk.
 const STEP_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long ids of events are kept to know repetitions by: ESPs repeat themselves for a day, and a call may have been
+/// signed three days ago at most.
+const EVENT_IDS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How long what is over is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -103,6 +107,8 @@ pub struct Kept {
     pub jobs: u64,
     /// States of limits that are gone.
     pub limits: u64,
+    /// Ids of events that are forgotten.
+    pub event_ids: u64,
 }
 
 impl Kept {
@@ -152,6 +158,14 @@ impl Postgres {
         for _ in 0..STEPS_MAX {
             let gone = self.prune_limits(ROWS_PER_STEP).await?;
             kept.limits += gone;
+            if gone < u64::from(ROWS_PER_STEP) {
+                break;
+            }
+            tokio::time::sleep(STEP_PAUSE).await;
+        }
+        for _ in 0..STEPS_MAX {
+            let gone = self.forget_event_ids(EVENT_IDS_KEPT, ROWS_PER_STEP).await?;
+            kept.event_ids += gone;
             if gone < u64::from(ROWS_PER_STEP) {
                 break;
             }

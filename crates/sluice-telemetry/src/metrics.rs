@@ -6,7 +6,9 @@ use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use sluice_types::{AttemptOutcome, EspId, JobState, Lane, LimitScope, RefusalReason, WaitReason};
+use sluice_types::{
+    AttemptOutcome, EspId, EventKind, JobState, Lane, LimitScope, RefusalReason, WaitReason, WebhookRefusal,
+};
 
 const LATENCY_SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
@@ -87,6 +89,11 @@ pub struct Metrics {
     slots_lapsed: IntCounterVec,
     batch_rows: HistogramVec,
     commit_seconds: HistogramVec,
+    events: IntCounterVec,
+    event_duplicates: IntCounterVec,
+    events_left_out: IntCounterVec,
+    webhooks_refused: IntCounterVec,
+    resolved: IntCounterVec,
     reconnects: IntCounterVec,
     dependency_up: IntGaugeVec,
     fleet_replicas: IntGauge,
@@ -219,6 +226,31 @@ impl Metrics {
                 &["batch"],
                 &LATENCY_SECONDS,
             )?,
+            events: make.counters(
+                "sluice_events_total",
+                "Events that ESPs reported by webhook, repetitions included.",
+                &["esp", "kind"],
+            )?,
+            event_duplicates: make.counters(
+                "sluice_event_duplicates_total",
+                "Of these, events that were known already.",
+                &["esp"],
+            )?,
+            events_left_out: make.counters(
+                "sluice_events_left_out_total",
+                "Items of webhook calls that are no events on jobs of ours: foreign, or unreadable.",
+                &["esp", "why"],
+            )?,
+            webhooks_refused: make.counters(
+                "sluice_webhooks_refused_total",
+                "Webhook calls that were turned away as a whole.",
+                &["reason"],
+            )?,
+            resolved: make.counters(
+                "sluice_resolved_total",
+                "Jobs that an event took out of a state in which it should not have been sent, such as unknown.",
+                &["before"],
+            )?,
             reconnects: make.counters(
                 "sluice_reconnects_total",
                 "Connections made anew.",
@@ -245,6 +277,10 @@ impl Metrics {
         for state in JobState::ALL {
             self.jobs.with_label_values(&[state.as_str()]);
         }
+        for reason in WebhookRefusal::ALL {
+            self.webhooks_refused.with_label_values(&[reason.as_str()]);
+        }
+        self.resolved.with_label_values(&[JobState::Unknown.as_str()]);
         for reason in RefusalReason::ALL {
             self.refused.with_label_values(&[reason.as_str()]);
         }
@@ -359,6 +395,32 @@ impl Metrics {
         let rows = u32::try_from(rows).unwrap_or(u32::MAX);
         self.batch_rows.with_label_values(&[batch.as_str()]).observe(f64::from(rows));
         self.commit_seconds.with_label_values(&[batch.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// An ESP reported an event.
+    pub fn event(&self, esp: &EspId, kind: EventKind) {
+        self.events.with_label_values(&[esp.as_str(), kind.as_str()]).inc();
+    }
+
+    /// So many events of a call were known already.
+    pub fn event_duplicates(&self, esp: &EspId, count: u64) {
+        self.event_duplicates.with_label_values(&[esp.as_str()]).inc_by(count);
+    }
+
+    /// So many items of a call concern no job of ours, or could not be read.
+    pub fn events_left_out(&self, esp: &EspId, foreign: u64, unreadable: u64) {
+        self.events_left_out.with_label_values(&[esp.as_str(), "foreign"]).inc_by(foreign);
+        self.events_left_out.with_label_values(&[esp.as_str(), "unreadable"]).inc_by(unreadable);
+    }
+
+    /// A webhook call was turned away.
+    pub fn webhook_refused(&self, reason: WebhookRefusal) {
+        self.webhooks_refused.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// An event took a job out of `before`.
+    pub fn resolved(&self, before: JobState) {
+        self.resolved.with_label_values(&[before.as_str()]).inc();
     }
 
     /// A connection was made anew.

@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    campaign, check_config, dead, demo, enqueue, esp, limits, migrate, schema, status, suppress, why,
+    campaign, check_config, dead, demo, enqueue, esp, limits, migrate, schema, status, suppress, unknown, why,
 };
 use crate::output::note;
 use crate::settings::{self, SettingsError};
@@ -100,6 +100,8 @@ enum Command {
     Campaign(campaign::CampaignArgs),
     /// Look at refused messages, publish them again, or drop them
     Dead(dead::DeadArgs),
+    /// Look at jobs that may or may not have been sent; send them again, or settle them
+    Unknown(unknown::UnknownArgs),
     /// Say which recipients are never sent to
     Suppress(suppress::SuppressArgs),
     /// Print the schema of jobs, of the configuration, of the HTTP API or of RabbitMQ
@@ -166,6 +168,7 @@ async fn dispatch(Cli { global, command }: Cli) -> anyhow::Result<bool> {
         Command::Esp(args) => esp::run(&configured()?, args).await,
         Command::Campaign(args) => campaign::run(&configured()?, args).await,
         Command::Dead(args) => dead::run(&configured()?, args).await,
+        Command::Unknown(args) => unknown::run(&configured()?, args).await,
         Command::Suppress(args) => suppress::run(&configured()?, args).await,
         Command::Schema(args) => schema::run(&args),
     }
@@ -186,6 +189,7 @@ impl Command {
             | Self::Limits(_)
             | Self::Esp(_)
             | Self::Campaign(_)
+            | Self::Unknown(_)
             | Self::Suppress(_)
             | Self::Schema(_)
             | Self::Status(_)

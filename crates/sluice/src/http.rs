@@ -42,6 +42,8 @@ impl Http {
                 Arc::clone(&outside.console),
             ),
             console: Arc::clone(&outside.console),
+            events: Arc::clone(&outside.events),
+            webhooks: crate::wiring::webhooks(config)?.into(),
             overview: Overview::new(
                 Arc::clone(&outside.plan),
                 Arc::clone(&outside.fleet),

@@ -13,10 +13,13 @@ use sluice_config::{Config, EspConfig, EspKind, QueueKind, StoreKind};
 use sluice_dns::{MxResolver, MxSettings};
 use sluice_embedded::{Embedded, EmbeddedSettings};
 use sluice_engine::{
-    Breakers, Clock, Console, Esp, Fleet, Health, Inbox, Ledger, LivePlan, MxSource, Outbox, Parts, Plan,
-    Roles, SlotSource, SystemClock,
+    Breakers, Clock, Console, Esp, Events, Fleet, Health, Inbox, Ledger, LivePlan, MxSource, Outbox, Parts,
+    Plan, Roles, SlotSource, SystemClock, Unknowns, Webhook,
 };
-use sluice_esp::{SandboxEsp, SandboxSettings, SendGridEsp, SendGridSettings, SmtpEsp, SmtpSettings};
+use sluice_esp::{
+    SandboxEsp, SandboxSettings, SendGridEsp, SendGridSettings, SendGridWebhook, SendGridWebhookSettings,
+    SmtpEsp, SmtpSettings,
+};
 use sluice_postgres::{Postgres, PostgresSettings};
 use sluice_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +45,8 @@ pub(crate) struct Outside {
     pub(crate) slot_source: Arc<dyn SlotSource>,
     pub(crate) fleet: Arc<dyn Fleet>,
     pub(crate) console: Arc<dyn Console>,
+    pub(crate) events: Arc<dyn Events>,
+    pub(crate) unknowns: Arc<dyn Unknowns>,
     behind: Behind,
 }
 
@@ -85,6 +90,8 @@ impl Outside {
                     slot_source: embedded.clone(),
                     fleet: embedded.clone(),
                     console: embedded.clone(),
+                    events: embedded.clone(),
+                    unknowns: embedded.clone(),
                     behind: Behind::Embedded(embedded),
                     clock,
                     metrics,
@@ -111,6 +118,8 @@ impl Outside {
                     slot_source: Arc::new(postgres.clone()),
                     fleet: Arc::new(postgres.clone()),
                     console: Arc::new(postgres.clone()),
+                    events: Arc::new(postgres.clone()),
+                    unknowns: Arc::new(postgres.clone()),
                     behind,
                     clock,
                     metrics,
@@ -331,5 +340,35 @@ fn open_esp(esp: &EspConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Es
         | EspKind::Sparkpost
         | EspKind::Brevo
         | EspKind::Mailjet => anyhow::bail!("kind `{}` is not available in this version", esp.kind.as_str()),
+    })
+}
+
+/// The webhooks that a configuration switches on.
+pub(crate) fn webhooks(config: &Config) -> anyhow::Result<Vec<Arc<dyn Webhook>>> {
+    config
+        .esps
+        .iter()
+        .filter(|esp| esp.takes_webhooks())
+        .map(|esp| open_webhook(esp).with_context(|| format!("esp {}", esp.name)))
+        .collect()
+}
+
+/// One line for each kind that reports by webhook.
+fn open_webhook(esp: &EspConfig) -> anyhow::Result<Arc<dyn Webhook>> {
+    Ok(match esp.kind {
+        EspKind::Sendgrid => Arc::new(SendGridWebhook::new(&SendGridWebhookSettings {
+            id: esp.name.clone(),
+            public_key: esp.webhook_public_key.clone(),
+            max_age: esp.webhook_max_age,
+        })?),
+        EspKind::Smtp
+        | EspKind::Sandbox
+        | EspKind::Ses
+        | EspKind::Mailgun
+        | EspKind::Postmark
+        | EspKind::Resend
+        | EspKind::Sparkpost
+        | EspKind::Brevo
+        | EspKind::Mailjet => anyhow::bail!("kind `{}` has no webhook in this version", esp.kind.as_str()),
     })
 }

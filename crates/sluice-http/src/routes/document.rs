@@ -4,7 +4,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{health, jobs, metrics, orders, ready, status};
+use super::{health, jobs, metrics, orders, ready, status, webhooks};
 use crate::error::ErrorBody;
 use crate::openapi::{Common, openapi};
 
@@ -23,6 +23,7 @@ use crate::openapi::{Common, openapi};
         metrics::metrics,
         jobs::submit,
         jobs::show,
+        webhooks::take,
         status::system,
         status::esps,
         status::rate_limits,
@@ -35,6 +36,7 @@ use crate::openapi::{Common, openapi};
     components(schemas(ErrorBody)),
     tags(
         (name = "jobs", description = "Jobs in, and what became of them"),
+        (name = "events", description = "What ESPs report of messages"),
         (name = "status", description = "How the fleet stands"),
         (name = "orders", description = "What an operator changes at run time"),
         (name = "process", description = "For probes and scrapers"),

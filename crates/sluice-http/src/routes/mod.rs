@@ -7,6 +7,7 @@ mod metrics;
 mod orders;
 mod ready;
 mod status;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub(crate) fn routes() -> Vec<Route> {
         route(GET, "/metrics", None, metrics::metrics),
         route(POST, "/jobs", publish, jobs::submit),
         route(GET, "/jobs/{id}", read, jobs::show),
+        // Who calls is told by the ESP's signature, which only the handler can check.
+        route(POST, "/webhooks/{esp}", None, webhooks::take),
         route(GET, "/system/status", read, status::system),
         route(GET, "/esp/status", read, status::esps),
         route(GET, "/rate-limits/status", read, status::rate_limits),

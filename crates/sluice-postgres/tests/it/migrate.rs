@@ -77,7 +77,7 @@ async fn before_the_migration_the_store_is_unavailable() {
     assert!(matches!(error, LedgerError::Unavailable(_)), "{error:?}");
 }
 
-/// Undoes V6 and V4, so that the store is as V3 left it.
+/// Undoes V6, V5 and V4, so that the store is as V3 left it.
 const BACK_TO_V3: &str = "
     drop table sluice.event_id, sluice.resolution;
     drop index sluice.event_due;

@@ -16,4 +16,5 @@ pub(crate) mod schema;
 pub(crate) mod span;
 pub(crate) mod status;
 pub(crate) mod suppress;
+pub(crate) mod unknown;
 pub(crate) mod why;

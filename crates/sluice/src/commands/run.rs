@@ -60,6 +60,7 @@ pub(crate) async fn run(
         tokio::select! {
             () = signals.next() => {}
             () = keep_house(&outside, roles, live_config) => {}
+            () = sweep(&outside, roles) => {}
             () = reload_on_hangup(&config, running, &live, &mut hangup, reread) => {}
             error = broker_refuses(&outside) => refused = Some(error),
         }
@@ -90,6 +91,14 @@ fn announce(config: &Config) {
         let journal = esp.sandbox.journal.as_ref().map(|path| path.display().to_string());
         tracing::warn!(esp = %esp.name, journal, "this ESP is a sandbox: it delivers nothing");
     }
+}
+
+/// Applies events that came before their job's result, for ever, where parked jobs are relayed too.
+async fn sweep(outside: &Outside, roles: RunRoles) {
+    if !roles.relay {
+        return std::future::pending().await;
+    }
+    sluice_engine::sweep_events(outside.events.as_ref(), &outside.metrics).await;
 }
 
 /// SIGTERM and SIGINT.

@@ -115,6 +115,37 @@ fn print(answer: &Answer) -> anyhow::Result<()> {
         text.push('\n');
         text.push_str(&table.to_string());
     }
+    if !job.events.is_empty() {
+        let mut table = Table::new(["event", "esp", "attempt", "category", "happened", "applied", "detail"]);
+        for it in &job.events {
+            table.row([
+                it.kind.clone(),
+                it.esp.clone(),
+                it.attempt.map(|attempt| attempt.to_string()).unwrap_or_default(),
+                it.category.clone().unwrap_or_default(),
+                it.occurred_at.clone(),
+                if it.applied { "yes" } else { "not yet" }.to_owned(),
+                it.detail.clone().unwrap_or_default(),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table.to_string());
+    }
+    if !job.resolutions.is_empty() {
+        let mut table = Table::new(["resolved", "attempt", "was", "at", "by", "note"]);
+        for it in &job.resolutions {
+            table.row([
+                it.verdict.clone(),
+                it.attempt.to_string(),
+                it.before.clone(),
+                it.at.clone(),
+                it.by.clone(),
+                it.note.clone().unwrap_or_default(),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table.to_string());
+    }
     output::raw(text.as_bytes())
 }
 

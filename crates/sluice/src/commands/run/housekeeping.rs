@@ -41,6 +41,7 @@ pub(super) async fn keep_house(outside: &Outside, roles: RunRoles, config: watch
                 partitions_dropped = done.partitions_dropped,
                 jobs = done.jobs,
                 limits = done.limits,
+                event_ids = done.event_ids,
                 "kept house"
             ),
             Err(error) => {
