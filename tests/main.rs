@@ -11,6 +11,7 @@ mod a_slow_limit_causes_no_churn;
 mod an_esp_asks_to_slow_down;
 mod an_esp_is_warmed_up;
 mod an_esp_turns_bad;
+mod an_outcome_is_unknown;
 mod broker_restarts_mid_batch;
 mod connections_are_shared_by_the_fleet;
 mod deferred_jobs_are_tried_again;

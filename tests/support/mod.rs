@@ -5,6 +5,8 @@ mod jobs;
 mod judge;
 mod rig;
 mod skewed_clock;
+mod webhook;
 
 pub(crate) use jobs::{job, line, mixed_jobs, rfc3339};
 pub(crate) use rig::{Options, Rig, until};
+pub(crate) use webhook::{WebhookSender, event};

@@ -11,6 +11,7 @@ use crate::reader::{self, Section};
 const LATENCY: Duration = Duration::ZERO;
 const LATENCY_MAX: Duration = Duration::from_secs(600);
 const FAIL_COUNT: u32 = 0;
+const IDEMPOTENT: bool = false;
 
 /// `[esp.sandbox]`: how an ESP of kind `sandbox` behaves. It delivers nothing.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
@@ -27,6 +28,9 @@ pub struct Sandbox {
     pub fail_from: Option<u32>,
     /// How many calls it answers so. Goes with `fail_from`. Default 0.
     pub fail_count: u32,
+    /// Whether it knows a job again that its `journal` has, as an ESP with idempotency keys does: sent a second time, such
+    /// a job is accepted and nothing is written. Needs `journal`. Default `false`.
+    pub idempotent: bool,
 }
 
 impl Sandbox {
@@ -37,7 +41,11 @@ impl Sandbox {
             journal: section.path("journal"),
             fail_from: section.optional_number("fail_from", 1..=u32::MAX),
             fail_count: section.number("fail_count", FAIL_COUNT, 1..=u32::MAX),
+            idempotent: section.switch("idempotent", IDEMPOTENT),
         };
+        if sandbox.idempotent && sandbox.journal.is_none() {
+            section.fault("idempotent", "needs `journal`, by which it knows jobs again");
+        }
         match has {
             (true, false) => section.fault("fail_count", "is required with fail_from"),
             (false, true) => section.fault("fail_from", "is required with fail_count"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sluice_policy::Next;
 use sluice_types::{Category, EspId, JobState, Refusal, Tick, WaitReason};
 
 use crate::ack::NotStored;
@@ -102,16 +103,35 @@ fn request(worker: &Worker, case: &Case<'_>, intent: Intent) -> Claim {
     }
 }
 
-/// The parked copy of a job whose attempt `attempt` has an unknown outcome: policy resends it after a window in which
-/// webhooks may tell, or an operator decides.
+/// The parked copy of a job whose attempt `attempt` has an unknown outcome: sent again by its key where that makes no
+/// second copy, else policy resends it after a window in which webhooks may tell, or an operator decides.
 pub(crate) fn unknown(worker: &Worker, case: &Case<'_>, attempt: u32) -> Parked {
-    let due = if worker.plan().resends_unknown(case.job.class) {
-        Due::In(worker.plan().bounds().unknown_window)
-    } else {
-        Due::Held
+    let due = match by_key(worker, case, attempt) {
+        Some(delay) => Due::In(delay),
+        None if worker.plan().resends_unknown(case.job.class) => {
+            Due::In(worker.plan().bounds().unknown_window)
+        }
+        None => Due::Held,
     };
     let mut parked = case.parked(due, WaitReason::Unknown);
     parked.passport.attempt = attempt.saturating_add(1);
     parked.passport.resend = true;
     parked
+}
+
+/// When to send a job again by its idempotency key, by the retry schedule of its class; `None` when that is over, or a
+/// second copy could go out: the ESP knows no keys, or the pool has another, which would not know this one's.
+fn by_key(worker: &Worker, case: &Case<'_>, attempt: u32) -> Option<Duration> {
+    let plan = worker.plan();
+    let mut esps = plan.pool(&case.job.pool)?.esps();
+    let only = esps.next()?;
+    if esps.any(|other| other != only) || !worker.esps.get(only)?.esp.is_idempotent() {
+        return None;
+    }
+    let (now, expires_at) = (worker.clock.now(), case.job.expires_at);
+    let terms = plan.retry(case.job.class);
+    match terms.next(attempt, case.first_seen, now, None, expires_at, &mut fastrand::Rng::new()) {
+        Next::After(delay) => Some(delay),
+        Next::GiveUp | Next::Expired => None,
+    }
 }

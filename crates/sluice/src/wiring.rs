@@ -330,6 +330,7 @@ fn open_esp(esp: &EspConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Es
                 journal: esp.sandbox.journal.clone(),
                 fail_from: esp.sandbox.fail_from,
                 fail_count: esp.sandbox.fail_count,
+                idempotent: esp.sandbox.idempotent,
             },
             clock,
         )?),

@@ -16,6 +16,14 @@ pub trait Esp: Send + Sync + std::fmt::Debug {
     /// What the ESP answers is an [`Outcome`]; so is what went wrong on the way, told apart by whether the ESP may
     /// have taken the message ([`Outcome::Unknown`]) or surely has not ([`Outcome::Faulted`]).
     async fn send(&self, job: &Job, attempt: u32) -> Answer;
+
+    /// Whether the account knows a job that it has taken when it is sent again, by a key that is the same for every
+    /// attempt of the job, and then takes no second copy.
+    ///
+    /// An outcome that is unknown is then resolved by sending it again.
+    fn is_idempotent(&self) -> bool {
+        false
+    }
 }
 
 /// What came of one call.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use sluice_engine::{Answer, Clock, Esp};
 use sluice_types::{Category, DeferralScope, EspId, Job, Outcome};
 
-use super::journal::{Journal, JournalEntry};
+use super::journal::{Journal, JournalEntry, has_job};
 use crate::SettingsError;
 
 /// What a throttled recipient is told to wait.
@@ -28,13 +28,15 @@ pub struct SandboxSettings {
     pub fail_from: Option<u32>,
     /// How many calls fail from there on.
     pub fail_count: u32,
+    /// Whether a job that the journal has is known again: accepted, and written no second time.
+    pub idempotent: bool,
 }
 
 impl SandboxSettings {
     /// A sandbox without latency, journal or failures.
     #[must_use]
     pub const fn new(id: EspId) -> Self {
-        Self { id, latency: Duration::ZERO, journal: None, fail_from: None, fail_count: 0 }
+        Self { id, latency: Duration::ZERO, journal: None, fail_from: None, fail_count: 0, idempotent: false }
     }
 }
 
@@ -48,6 +50,8 @@ pub struct SandboxEsp {
     id: EspId,
     latency: Duration,
     journal: Option<Journal>,
+    /// The journal's file, where jobs are looked up in it.
+    known: Option<PathBuf>,
     failing: std::ops::Range<u64>,
     calls: AtomicU64,
     clock: Arc<dyn Clock>,
@@ -75,6 +79,7 @@ impl SandboxEsp {
             id: settings.id.clone(),
             latency: settings.latency,
             journal,
+            known: settings.journal.clone().filter(|_| settings.idempotent),
             failing,
             calls: AtomicU64::new(0),
             clock,
@@ -100,6 +105,14 @@ impl SandboxEsp {
             category: Category::ServerError,
             detail: format!("the journal cannot be written: {}", error.kind()),
         })
+    }
+
+    /// Whether the journal has the job: only asked of a job that was tried before.
+    async fn knows(&self, job: &Job, attempt: u32) -> bool {
+        let Some(path) = self.known.clone().filter(|_| attempt > 1) else { return false };
+        let id = job.id.clone();
+        let look = move || has_job(&path, id.as_str());
+        tokio::task::spawn_blocking(look).await.is_ok_and(|found| found.unwrap_or(false))
     }
 
     /// What becomes of the call with this number.
@@ -156,6 +169,13 @@ impl Esp for SandboxEsp {
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
+        if self.knows(job, attempt).await {
+            return Outcome::Accepted { provider_message_id: Some(format!("sandbox-{}", job.id)) }.into();
+        }
         self.outcome(job, attempt, call).into()
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.known.is_some()
     }
 }

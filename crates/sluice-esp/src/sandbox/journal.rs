@@ -1,7 +1,7 @@
 //! What the sandbox has taken: one JSON line a message, never an address.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -73,6 +73,17 @@ pub fn read_journal(path: &Path) -> Result<Vec<JournalEntry>, JournalError> {
             serde_json::from_slice(line).map_err(|source| JournalError::Line { line: at + 1, source })
         })
         .collect()
+}
+
+/// Whether a line of the journal is about the job. Reads line by line: a journal may be large.
+pub(super) fn has_job(path: &Path, id: &str) -> io::Result<bool> {
+    for line in BufReader::new(File::open(path)?).lines() {
+        let entry = serde_json::from_str::<JournalEntry>(&line?);
+        if entry.is_ok_and(|entry| entry.job_id == id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

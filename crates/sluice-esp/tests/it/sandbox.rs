@@ -109,3 +109,24 @@ async fn twenty_thousand_sends_a_second_are_all_in_the_journal() {
     // The promise is 20,000; a busy test machine gets some slack.
     assert!(rate > 10_000.0, "{rate}");
 }
+
+#[tokio::test]
+async fn an_idempotent_sandbox_takes_a_job_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let mut settings = SandboxSettings::new(esp_id());
+    settings.journal = Some(path.clone());
+    assert!(!SandboxEsp::new(&settings, clock()).unwrap().is_idempotent());
+    settings.idempotent = true;
+    let send = |id: &'static str, attempt| {
+        // Another process each time: the journal is the memory.
+        let sandbox = SandboxEsp::new(&settings, clock()).unwrap();
+        assert!(sandbox.is_idempotent());
+        async move { sandbox.send(&job(id, "unknown@gmail.com"), attempt).await.outcome.kind() }
+    };
+    assert_eq!(send("job-1", 1).await, AttemptOutcome::Unknown);
+    assert_eq!(send("job-1", 2).await, AttemptOutcome::Accepted);
+    assert_eq!(send("job-2", 2).await, AttemptOutcome::Unknown, "what it has not taken it takes");
+    let ids: Vec<String> = read_journal(&path).unwrap().into_iter().map(|it| it.job_id).collect();
+    assert_eq!(ids, ["job-1", "job-2"]);
+}

@@ -12,3 +12,4 @@ mod rig;
 mod store;
 mod system;
 mod tls;
+mod webhooks;

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::fakes::{FakeConsole, FakeOutbox};
 use crate::store::FakeStore;
+use crate::webhooks::{FakeEvents, FakeWebhook};
 
 /// Two ESPs, one with a limit.
 const CONFIG: &str = "
@@ -35,6 +36,7 @@ pub(crate) struct Rig {
     pub(crate) console: Arc<FakeConsole>,
     pub(crate) store: Arc<FakeStore>,
     pub(crate) outbox: Arc<FakeOutbox>,
+    pub(crate) events: Arc<FakeEvents>,
     pub(crate) health: Arc<Health>,
     pub(crate) draining: CancellationToken,
     pub(crate) stop: CancellationToken,
@@ -73,6 +75,7 @@ pub(crate) async fn start_with(setup: Setup) -> Rig {
     let console = Arc::new(FakeConsole::new());
     let store = Arc::new(FakeStore::new());
     let outbox = Arc::new(FakeOutbox::new());
+    let events = Arc::new(FakeEvents::new());
     let config = Config::load(CONFIG, &[], &|_| Err(String::new())).unwrap();
     let plan = Arc::new(Plan::of(&config));
     let metrics = Arc::new(Metrics::new("1.2.3").unwrap());
@@ -93,6 +96,8 @@ pub(crate) async fn start_with(setup: Setup) -> Rig {
     let state = AppState {
         intake: Intake::new(live, Arc::clone(&outbox) as _, Arc::clone(&console) as _),
         console: Arc::clone(&console) as _,
+        events: Arc::clone(&events) as _,
+        webhooks: Arc::new([Arc::new(FakeWebhook::new()) as _]),
         overview,
         health: Arc::clone(&health),
         metrics,
@@ -111,7 +116,7 @@ pub(crate) async fn start_with(setup: Setup) -> Rig {
     let addr = server.local_addr();
     let stop = CancellationToken::new();
     let served = TaskTracker::new().spawn(server.serve(stop.clone()));
-    Rig { addr, console, store, outbox, health, draining, stop, served }
+    Rig { addr, console, store, outbox, events, health, draining, stop, served }
 }
 
 impl Rig {

@@ -3,7 +3,7 @@
 use crate::rig::Rig;
 
 /// Every command, but the demo, which says it in its own words.
-const COMMANDS: [&[&str]; 28] = [
+const COMMANDS: [&[&str]; 32] = [
     &["run"],
     &["enqueue"],
     &["check-config"],
@@ -27,6 +27,10 @@ const COMMANDS: [&[&str]; 28] = [
     &["dead", "show"],
     &["dead", "replay"],
     &["dead", "drop"],
+    &["unknown"],
+    &["unknown", "list"],
+    &["unknown", "resend"],
+    &["unknown", "settle"],
     &["suppress"],
     &["suppress", "add"],
     &["suppress", "remove"],

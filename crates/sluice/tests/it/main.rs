@@ -22,3 +22,4 @@ mod schema;
 mod service;
 mod site;
 mod suppress;
+mod unknown;

@@ -62,6 +62,22 @@ impl Site {
         assert_eq!(told["queued"], ids.len(), "{told}");
     }
 
+    /// Queues a bulk job for each id and recipient.
+    pub(crate) fn enqueue_for(&self, jobs: &[(&str, &str)]) {
+        let line = |(id, to): &(&str, &str)| {
+            let mut job: Value = serde_json::from_str(&job_line(id, to)).unwrap();
+            job["class"] = "bulk".into();
+            job.to_string()
+        };
+        self.rig.file("jobs.jsonl", jobs.iter().map(line).collect::<Vec<_>>().join("\n"));
+        assert_eq!(self.json(&["enqueue", "jobs.jsonl"])["queued"], jobs.len());
+    }
+
+    /// A file of the folder.
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.rig.path().join(name)).unwrap()
+    }
+
     /// Asks again until the JSON that a command prints is as wanted.
     pub(crate) fn wait_for(&self, args: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();

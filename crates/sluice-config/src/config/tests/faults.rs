@@ -374,3 +374,44 @@ limits_per_domain = ["1/s", "2/s"]
 fn an_odd_key_stays_on_its_line() {
     check("\"a\\nb\" = 1", &[("\"a\\nb\"", "not a known key")]);
 }
+
+#[test]
+fn a_webhook_has_a_key_or_says_that_it_has_none() {
+    let key = "A".repeat(124);
+    let sendgrid = |lines: &str| esp("sendgrid", &format!("api_key = 'x'\n{lines}"));
+    check(&sendgrid("webhook_public_key = 'AAAA'"), &[("esp[0].webhook_public_key", "verification key")]);
+    check(
+        &sendgrid(&format!("webhook_public_key = '-{key}'")),
+        &[("esp[0].webhook_public_key", "no PEM lines")],
+    );
+    check(
+        &sendgrid(&format!("webhook_public_key = '{key}'\nwebhook_unsigned = true")),
+        &[("esp[0].webhook_unsigned", "drop one of the two")],
+    );
+    check(&sendgrid("webhook_max_age = '4d'"), &[("esp[0].webhook_max_age", "from 1min to 3d")]);
+    check(
+        &esp("sandbox", "webhook_unsigned = true\nwebhook_max_age = '1h'"),
+        &[
+            ("esp[0].webhook_unsigned", "means nothing with kind = \"sandbox\""),
+            ("esp[0].webhook_max_age", "means nothing with kind = \"sandbox\""),
+        ],
+    );
+    let on = load(&sendgrid(&format!("webhook_public_key = '{key}'"))).unwrap();
+    assert!(on.esps[0].takes_webhooks() && on.warnings.is_empty());
+    assert_eq!(on.esps[0].webhook_max_age, Duration::from_secs(25 * 3600));
+    let off = load(&sendgrid("")).unwrap();
+    assert!(!off.esps[0].takes_webhooks());
+    let open = load(&sendgrid("webhook_unsigned = true")).unwrap();
+    assert!(open.esps[0].takes_webhooks());
+    assert!(open.warnings.iter().any(|it| it.key == "esp[0].webhook_unsigned"), "{:?}", open.warnings);
+}
+
+#[test]
+fn a_sandbox_needs_its_journal_to_know_jobs_again() {
+    check(
+        &esp("sandbox", "sandbox = { idempotent = true }"),
+        &[("esp[0].sandbox.idempotent", "needs `journal`")],
+    );
+    let config = load(&esp("sandbox", "sandbox = { idempotent = true, journal = 'j' }")).unwrap();
+    assert!(config.esps[0].sandbox.idempotent);
+}
