@@ -93,7 +93,7 @@ async fn an_operator_and_a_webhook_resolve_it() {
 
     // Nobody but the ESP reports, and it does so once.
     let delivered = [event("delivered", "reported")];
-    assert_eq!(sender.post_unsigned(to, "hook", &delivered).await, 401);
+    assert_eq!(sender.post_unsigned(to, "hook", &delivered).await, 403);
     assert_eq!(WebhookSender::new().post(to, "hook", &delivered).await.0, 403);
     assert_eq!(sender.post_signed_at(to, "hook", &delivered, 1_600_112_502).await.0, 403);
     assert_eq!(sender.post(to, "grid", &delivered).await.0, 404, "this one has no key");

@@ -48,9 +48,8 @@ pub(super) struct Taken {
     responses(
         (status = 200, description = "every event is kept, now or before", body = Taken),
         (status = 400, description = "not what this ESP sends (`malformed`), or broken off", body = ErrorBody),
-        (status = 401, description = "it is not signed (`unsigned`)", body = ErrorBody),
-        (status = 403, description = "the signature does not fit (`bad_signature`), or is too old (`stale`)",
-            body = ErrorBody),
+        (status = 403, description = "it is not signed (`unsigned`), or the signature does not fit (`bad_signature`) or \
+            is too old (`stale`)", body = ErrorBody),
         (status = 404, description = "no ESP of this name has a webhook (`no_webhook`)", body = ErrorBody),
         (status = 408, description = "the body came too slowly", body = ErrorBody),
         (status = 413, description = "too large, or too many events (`too_many`)", body = ErrorBody),
@@ -106,7 +105,7 @@ fn refused(context: &Context, reason: WebhookRefusal) -> ApiError {
             (StatusCode::NOT_FOUND, "no ESP of this name has a webhook; see `webhook_public_key` in [[esp]]")
         }
         WebhookRefusal::Unsigned => {
-            (StatusCode::UNAUTHORIZED, "the call is not signed, or its signature is there more than once")
+            (StatusCode::FORBIDDEN, "the call is not signed, or its signature is there more than once")
         }
         WebhookRefusal::BadSignature => {
             (StatusCode::FORBIDDEN, "the signature does not fit the body and the configured key")

@@ -230,7 +230,9 @@ async fn one_job_is_shown() {
     "detail":null,
     "started_at":"2026-11-24T12:00:00Z",
     "finished_at":"2026-11-24T12:00:01Z"}],
-    "pending":null}
+    "pending":null,
+    "events":[],
+    "resolutions":[]}
     "#
     );
 }

@@ -119,7 +119,7 @@ async fn events_land_and_are_counted() {
 async fn every_refusal_has_its_answer() {
     let rig = start().await;
     for (refusal, status) in [
-        (WebhookRefusal::Unsigned, 401),
+        (WebhookRefusal::Unsigned, 403),
         (WebhookRefusal::BadSignature, 403),
         (WebhookRefusal::Stale, 403),
         (WebhookRefusal::Malformed, 400),
