@@ -115,7 +115,7 @@ async fn parked_jobs_of_the_version_before_stay_parked() {
     fixture.sql().await.batch_execute(of_v3).await.unwrap();
 
     let a = fixture.worker("a");
-    assert_eq!(a.migrate().await.unwrap(), 2);
+    assert_eq!(a.migrate().await.unwrap(), 3);
     let batch = a.due(&up_to(10)).await.unwrap().unwrap();
     let [job] = batch.jobs() else { panic!("one job") };
     assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));
