@@ -49,6 +49,9 @@ async def main(amqp, queue_name, db, esp, concurrency):
 
     await queue.consume(work)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await connection.close()
+    await session.close()
+    await pool.close()
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ pub(crate) fn main() -> anyhow::Result<bool> {
 
     let load = crate::report::load();
     note("starting RabbitMQ and Postgres");
-    let stage = Stage::start()?;
+    let stage = Stage::start(cli.quick)?;
     let machine = Machine::look(&stage, load)?;
     // Round by round, so that a noisy minute spoils one run of several cases and not all of one.
     let mut measured: Vec<Measured> = cases

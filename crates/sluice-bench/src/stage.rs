@@ -25,18 +25,21 @@ pub(crate) struct Stage {
     pub(crate) broker: PrivateRabbitMq,
     pub(crate) database: PrivatePostgres,
     stand_ins: StandIns,
+    /// Leave what a run made until the servers end: clearing up takes longer than a quick run.
+    leaves_all: bool,
     /// Publishes, and asks the database.
     pub(crate) runtime: Runtime,
 }
 
 impl Stage {
-    /// Starts the servers.
-    pub(crate) fn start() -> anyhow::Result<Self> {
+    /// Starts the servers; they end with this value. `leaves_all`: runs are short and few.
+    pub(crate) fn start(leaves_all: bool) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Ok(Self {
             broker: PrivateRabbitMq::start(),
             database: PrivatePostgres::start(),
             stand_ins: StandIns::start()?,
+            leaves_all,
             runtime: runtime.context("cannot start threads")?,
         })
     }
@@ -121,6 +124,9 @@ impl Scene<'_> {
 impl Drop for Scene<'_> {
     fn drop(&mut self) {
         // What a run leaves behind would slow down the next one.
+        if self.stage.leaves_all {
+            return;
+        }
         let vhost = self.amqp.rsplit('/').next().unwrap_or_default();
         self.stage.broker.rabbitmqctl(&["delete_vhost", vhost]);
         let name = self.db.rsplit('/').next().unwrap_or_default().to_owned();
@@ -138,16 +144,27 @@ impl Drop for Scene<'_> {
     }
 }
 
-/// Looks until `done`.
+/// Looks until `done`; an error after `timeout`.
 pub(crate) fn wait(
     what: &str,
     timeout: Duration,
-    mut done: impl FnMut() -> anyhow::Result<bool>,
+    done: impl FnMut() -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
+    ensure!(comes(timeout, done)?, "not within {} s: {what}", timeout.as_secs());
+    Ok(())
+}
+
+/// Looks until `done`; false after `timeout`.
+pub(crate) fn comes(
+    timeout: Duration,
+    mut done: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<bool> {
     let begin = Instant::now();
     while !done()? {
-        ensure!(begin.elapsed() < timeout, "not within {} s: {what}", timeout.as_secs());
+        if begin.elapsed() >= timeout {
+            return Ok(false);
+        }
         std::thread::sleep(STEP);
     }
-    Ok(())
+    Ok(true)
 }

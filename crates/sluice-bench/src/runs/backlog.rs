@@ -36,6 +36,9 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
         .runtime
         .spawn(async move { latency::publish_steadily(&amqp, &urgent, first, count, PER_SECOND).await });
     let mut run = timed(&scene, &mut workers, &journal, all, COMMITTED)?;
+    if !run.faults.is_empty() {
+        return Ok(run);
+    }
     let published = stage.runtime.block_on(publishing)?;
     workers.enter(&mut run)?;
     latency::enter(&mut run, &latency::waits(&journal, first, &published));

@@ -11,6 +11,7 @@ use sluice_testkit::services::{SluiceProcess, sluice_binary};
 
 use super::Scale;
 use super::programs::{Programs, Workers};
+use super::timing::work_timeout;
 use crate::job::{self, Address};
 use crate::journal::Journal;
 use crate::process;
@@ -18,7 +19,7 @@ use crate::run::{Figure, Run};
 use crate::site::{Limits, ONE_DOMAIN, Site, Store};
 use crate::stage::{Stage, wait};
 
-const WORK_TIMEOUT: Duration = Duration::from_secs(600);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let jobs = scale.jobs;
@@ -39,11 +40,11 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
 
     let mut workers = Workers::start(&site.toml(), 1);
     let pids = workers.pids();
-    wait("the first call", WORK_TIMEOUT, || workers.check().map(|()| journal.accepted() > 0))?;
+    wait("the first call", work_timeout(jobs), || workers.check().map(|()| journal.accepted() > 0))?;
     let before = process::cpu_of(&pids)?;
-    wait("all calls", WORK_TIMEOUT, || workers.check().map(|()| journal.accepted() >= jobs))?;
+    wait("all calls", work_timeout(jobs), || workers.check().map(|()| journal.accepted() >= jobs))?;
     let worker = workers.0.first().context("there is one")?;
-    wait("all rows", WORK_TIMEOUT, || Ok(accepted(worker)? >= jobs))?;
+    wait("all rows", COMMIT_TIMEOUT, || Ok(accepted(worker)? >= jobs))?;
     let end = Instant::now();
     let cpu = process::cpu_of(&pids)?.saturating_sub(before);
     let begin = journal.arrivals(0..jobs).first().copied().context("nothing has come")?;
@@ -71,7 +72,7 @@ fn write_jobs(file: &std::path::Path, jobs: usize) -> anyhow::Result<()> {
 fn status(worker: &SluiceProcess) -> anyhow::Result<Value> {
     let (_, body) = worker.get("/system/status").context("the worker does not answer")?;
     let status: Value = serde_json::from_str(&body).context("the status is not JSON")?;
-    Ok(status.get("store").cloned().unwrap_or(status))
+    status.get("counts").filter(|counts| counts.is_object()).cloned().context("the status lacks the counts")
 }
 
 fn accepted(worker: &SluiceProcess) -> anyhow::Result<usize> {

@@ -33,6 +33,9 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     park(&scene, scale.jobs)?;
     let mut workers = Workers::start(&site.toml(), 1);
     let mut run = timed(&scene, &mut workers, &journal, scale.jobs, COMMITTED)?;
+    if !run.faults.is_empty() {
+        return Ok(run);
+    }
     workers.enter(&mut run)?;
     run.faults.extend(journal.faults(0..scale.jobs));
     run.faults.extend(scene.queue_faults());

@@ -100,6 +100,9 @@ fn work(
     let scene = scene(stage, esp.addr(), jobs)?;
     let mut program = Reference::start(program(&scene, esp.addr())?)?;
     let mut run = timed(&scene, &mut program, &journal, jobs, COMMITTED)?;
+    if !run.faults.is_empty() {
+        return Ok(run);
+    }
     enter_memory(&mut run, &program.pids())?;
     let to = Address::bulk(ONE_DOMAIN);
     let steady = latency::publish_steadily(&scene.amqp, &to, jobs, scale.paced_jobs, PACE_PER_SECOND);

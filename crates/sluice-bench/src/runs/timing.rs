@@ -8,11 +8,11 @@ use super::programs::Programs;
 use crate::journal::Journal;
 use crate::process;
 use crate::run::{Figure, Run};
-use crate::stage::{Scene, wait};
+use crate::stage::{Scene, comes, wait};
 
 const START_TIMEOUT: Duration = Duration::from_secs(90);
-/// Far more than any sound run takes.
-const WORK_TIMEOUT: Duration = Duration::from_secs(600);
+/// No sound run is slower than this and a minute: what has come by then is the result, and a fault.
+const LEAST_PER_SECOND: u32 = 500;
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Times the jobs `0..jobs`, until `committed` (a query) counts all of them.
@@ -26,7 +26,13 @@ pub(super) fn timed(
     let pids = programs.pids();
     wait("the first call", START_TIMEOUT, || programs.check().map(|()| journal.accepted() > 0))?;
     let cpu_before = process::cpu_of(&pids)?;
-    wait("all calls", WORK_TIMEOUT, || programs.check().map(|()| journal.accepted() >= jobs))?;
+    let timeout = work_timeout(jobs);
+    if !comes(timeout, || programs.check().map(|()| journal.accepted() >= jobs))? {
+        let come = journal.accepted();
+        let mut run = Run::new(come, timeout.as_secs_f64());
+        run.faults.push(format!("only {come} of {jobs} jobs in {} s", timeout.as_secs()));
+        return Ok(run);
+    }
     wait("all rows", COMMIT_TIMEOUT, || Ok(scene.count(committed)? >= jobs))?;
     let end = Instant::now();
     let cpu = process::cpu_of(&pids)?.saturating_sub(cpu_before);
@@ -34,4 +40,10 @@ pub(super) fn timed(
     let mut run = Run::new(jobs, (end - begin).as_secs_f64());
     run.set(Figure::CpuPerThousand, cpu.as_secs_f64() * 1_000.0 / jobs as f64);
     Ok(run)
+}
+
+/// How long `jobs` may take.
+pub(super) fn work_timeout(jobs: usize) -> Duration {
+    Duration::from_secs(60)
+        + Duration::from_secs(1) * u32::try_from(jobs).unwrap_or(u32::MAX) / LEAST_PER_SECOND
 }

@@ -39,6 +39,9 @@ pub(super) fn run(stage: &Stage, shape: &Shape, scale: &Scale) -> anyhow::Result
     scene.publish((0..jobs).map(|number| message(number, &address(number, shape.domains))))?;
     let mut workers = Workers::start(&site.toml(), shape.replicas);
     let mut run = timed(&scene, &mut workers, &journal, jobs, COMMITTED)?;
+    if !run.faults.is_empty() {
+        return Ok(run);
+    }
     workers.enter(&mut run)?;
     if shape.limits == Limits::Reached {
         enter_limit(&mut run, &journal, jobs);
