@@ -14,6 +14,7 @@ mod decode;
 mod drain;
 mod engine;
 mod events;
+mod failpoint;
 mod fleet;
 mod groups;
 mod health;
@@ -39,6 +40,7 @@ pub use breakers::{BreakerView, Breakers};
 pub use drain::DrainReport;
 pub use engine::{Engine, Parts, Roles};
 pub use events::{count_moves, sweep_events};
+pub use failpoint::Failpoint;
 pub use health::Health;
 pub use intake::{Intake, IntakeAnswer};
 pub use overview::{

@@ -8,6 +8,7 @@ use crate::ack::{NotStored, ack};
 use crate::case::Case;
 use crate::claim::{Claimed, claim, close};
 use crate::decode::decode;
+use crate::failpoint::{Failpoint, at};
 use crate::ports::{Delivery, Due, Parked, Passport};
 use crate::record::record;
 use crate::refuse::refuse;
@@ -27,11 +28,16 @@ pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
     if redelivered {
         worker.metrics.redelivery();
     }
-    let walked = match decode(&worker.plan(), &body) {
+    let id = || Job::peek_id(&body);
+    let decoded = decode(&worker.plan(), &body);
+    at(Failpoint::Decoded, id);
+    let walked = match decoded {
         Ok(job) => walk(worker, lane, job, &body, &passport).await,
         Err(refusal) => refuse(worker, lane, &body, refusal).await,
     };
+    at(Failpoint::BeforeAck, id);
     ack(receipt, walked);
+    at(Failpoint::Acked, id);
 }
 
 /// From a decoded job to a stored result, a parked copy or a dead letter.
@@ -43,6 +49,7 @@ async fn walk(
     passport: &Passport,
 ) -> Result<(), NotStored> {
     let case = Case::new(worker, lane, job, body, passport).await;
+    let id = || Some(case.job.id.to_string());
     match worker.link.order(&case) {
         Some(Order::Cancelled) => {
             let closed = close(worker, &case, JobState::Cancelled, Category::Cancelled).await?;
@@ -85,10 +92,15 @@ async fn walk(
                 return park(worker, case.parked(Due::In(wait), reason)).await;
             }
         };
+        at(Failpoint::BeforeClaim, id);
         return match claim(worker, &case, &reservation.esp).await? {
-            Claimed::Go { until } => {
+            Claimed::Go { until, token } => {
+                at(Failpoint::Claimed, id);
                 let sent = send(worker, &case, reservation, until).await;
-                record(worker, &case, sent).await
+                at(Failpoint::BeforeRecord, id);
+                let recorded = record(worker, &case, sent, token).await;
+                at(Failpoint::Recorded, id);
+                recorded
             }
             other => settle(worker, &case, other).await,
         };

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use sluice_types::{Job, Lane, Refusal};
 
 use crate::ack::NotStored;
+use crate::failpoint::{Failpoint, at};
 use crate::ports::{Burial, DeadLetter};
 use crate::worker::Worker;
 
@@ -25,12 +26,14 @@ pub(crate) async fn refuse(
             return Err(NotStored);
         }
     }
+    at(Failpoint::Buried, || Job::peek_id(body));
     let reason = refusal.reason;
     let letter = DeadLetter { job_id: Job::peek_id(body), lane: lane.clone(), refusal, body: body.clone() };
     worker.refusals.submit(letter).await.map_err(|error| {
         tracing::warn!(error = %crate::health::chain(&error), "could not keep a dead letter");
         NotStored
     })?;
+    at(Failpoint::Refused, || Job::peek_id(body));
     worker.metrics.refused(reason);
     Ok(())
 }

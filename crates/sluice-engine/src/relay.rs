@@ -12,6 +12,7 @@ use sluice_telemetry::Dependency;
 use sluice_types::{Campaign, JobId, Lane, Limit, Tenant, Tick};
 use tokio_util::sync::CancellationToken;
 
+use crate::failpoint::{Failpoint, at};
 use crate::health::chain;
 use crate::plan::Plan;
 use crate::ports::{
@@ -219,6 +220,7 @@ async fn publish(worker: &Worker, lanes: &mut Lanes, batch: Box<dyn DueBatch>) -
         *lanes.depths.entry(publication.lane.clone()).or_default() += 1;
     }
     let ids: Vec<JobId> = publications.iter().map(|it| it.id.clone()).collect();
+    ids.iter().for_each(|id| at(Failpoint::RelayTook, || Some(id.to_string())));
     let results = worker.outbox.publish(publications).await;
     let mut confirmed = Vec::with_capacity(ids.len());
     for (id, result) in ids.into_iter().zip(results) {
@@ -228,9 +230,11 @@ async fn publish(worker: &Worker, lanes: &mut Lanes, batch: Box<dyn DueBatch>) -
             Err(error) => tracing::warn!(job = %id, error = %chain(&error), "could not publish a parked job"),
         }
     }
+    confirmed.iter().for_each(|id| at(Failpoint::RelayConfirmed, || Some(id.to_string())));
     let all = confirmed.len() == batch.jobs().len();
     match batch.published(&confirmed).await {
         Ok(()) => {
+            confirmed.iter().for_each(|id| at(Failpoint::RelayDeleted, || Some(id.to_string())));
             worker.metrics.released(u64::try_from(confirmed.len()).unwrap_or(u64::MAX));
             all
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sluice_types::{EspId, Outcome, Tick, Timestamp, WaitReason};
 
 use crate::case::Case;
+use crate::failpoint::{Failpoint, at};
 use crate::fleet::CallNews;
 use crate::ports::{Answer, Due, Parked, QuotaHint};
 use crate::reserve::Reservation;
@@ -75,11 +76,14 @@ pub(crate) async fn send(
     if !connection.outlasts(longest) {
         return no_turn(esp);
     }
+    let id = || Some(case.job.id.to_string());
+    at(Failpoint::BeforeSend, id);
     let answer = match tokio::time::timeout(longest, handle.esp.send(&case.job, case.passport.attempt)).await
     {
         Ok(answer) => answer,
         Err(_elapsed) => Outcome::Unknown { detail: "the call did not end in time".to_owned() }.into(),
     };
+    at(Failpoint::Answered, id);
     let took = worker.clock.tick().since(began);
     drop((ticket, place, connection));
     let Answer { outcome, quota } = answer;

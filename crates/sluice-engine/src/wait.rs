@@ -7,6 +7,7 @@ use sluice_types::{Refusal, Tick, WaitReason};
 use crate::ack::NotStored;
 use crate::batcher::Written;
 use crate::case::Case;
+use crate::failpoint::{Failpoint, at};
 use crate::ports::{Due, ParkVerdict, Parked};
 use crate::refuse::refuse;
 use crate::worker::Worker;
@@ -39,8 +40,10 @@ pub(crate) fn due_at(worker: &Worker, until: Tick) -> Due {
 pub(crate) async fn park(worker: &Worker, parked: Parked) -> Result<(), NotStored> {
     let (id, reason, body) = (parked.id.clone(), parked.reason, parked.body.clone());
     let lane = worker.plan().lane(&parked.pool, parked.class, &parked.domain);
+    at(Failpoint::BeforePark, || Some(id.to_string()));
     match worker.parks.submit(parked).await {
         Ok(Written { answer: ParkVerdict::Parked, .. }) => {
+            at(Failpoint::Parked, || Some(id.to_string()));
             worker.metrics.parked(reason);
             tracing::debug!(job = %id, %reason, "parked");
             Ok(())
