@@ -7,7 +7,8 @@ use sluice_types::{JobId, Timestamp, WaitReason};
 use crate::batch::DueLeases;
 use crate::convert;
 
-/// Parks jobs that hold no claim; one that is parked already keeps its first row.
+/// Parks jobs that hold no claim; one that is parked already keeps its first row, unless the copy is further along: what
+/// an older copy left would come back as a number that is past, and the job be lost.
 ///
 /// A row that a relay holds does not count as first: it is being published, and will be removed for that. Then this
 /// parking is a later one, and its row takes the place of the old.
@@ -33,7 +34,7 @@ fn park_one(
     if is_parked_with_another_body(connection, job)? {
         return Ok(ParkVerdict::Conflict);
     }
-    if leases.holds(&job.id) {
+    if leases.holds(&job.id) || is_parked_further_back(connection, job)? {
         replace(connection, now, job)?;
     } else {
         insert(connection, now, job)?;
@@ -45,6 +46,14 @@ fn is_parked_with_another_body(connection: &Connection, job: &Parked) -> rusqlit
     connection
         .prepare_cached("select exists (select 1 from pending where job_id = ?1 and body <> ?2)")?
         .query_row(params![job.id.as_str(), job.body.as_ref()], |row| row.get(0))
+}
+
+fn is_parked_further_back(connection: &Connection, job: &Parked) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "select exists (select 1 from pending where job_id = ?1 and (attempt, resend) < (?2, ?3))",
+        )?
+        .query_row(params![job.id.as_str(), job.passport.attempt, job.passport.resend], |row| row.get(0))
 }
 
 fn is_final(connection: &Connection, id: &JobId) -> rusqlite::Result<bool> {

@@ -99,7 +99,7 @@ fn settle(
         "update job set state = ?4, attempts = ?5, esp = ?6, provider_message_id = coalesce(?7, provider_message_id),
              category = ?8, detail = ?9, updated_at = ?10, deadline = null
          where id = ?1 and attempts = ?2
-             and ((state = 'sending' and worker = ?3) or (state = 'unknown' and ?11))",
+             and ((state = 'sending' and worker = ?3 and coalesce(claim_token = ?12, true)) or (state = 'unknown' and ?11))",
     )?;
     let is_final = matches!(record.next, NextStep::Final { .. });
     let moved = update.execute(params![
@@ -114,6 +114,7 @@ fn settle(
         record.outcome.as_ref().map(Outcome::detail).and_then(convert::not_empty),
         now.as_micros(),
         is_final,
+        record.token,
     ])?;
     Ok(moved == 1)
 }

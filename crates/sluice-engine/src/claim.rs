@@ -17,6 +17,8 @@ pub(crate) enum Claimed {
     Go {
         /// Later the claim may be somebody else's.
         until: Tick,
+        /// Names this claim in its record.
+        token: i64,
     },
     /// There is nothing to send.
     Over,
@@ -53,7 +55,9 @@ async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed
         Intent::Close { state, .. } => (Some(*state), Duration::ZERO),
         Intent::Send { esp, .. } => (None, worker.plan().esp_timeout(esp)),
     };
-    let written = worker.claims.submit(request(worker, case, intent)).await.map_err(|error| {
+    let request = request(worker, case, intent);
+    let token = request.token;
+    let written = worker.claims.submit(request).await.map_err(|error| {
         tracing::warn!(job = %case.job.id, error = %crate::health::chain(&error), "could not claim a job");
         NotStored
     })?;
@@ -63,7 +67,7 @@ async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed
             // A send that begins by then also ends before the claim does, unless the claim is shorter than a send.
             let longest = longest_send + bounds.claim_margin;
             let until = bounds.claim_ttl.saturating_sub(longest).max(bounds.claim_ttl / 4);
-            Claimed::Go { until: written.asked_at + until }
+            Claimed::Go { until: written.asked_at + until, token }
         }
         ClaimVerdict::Closed => {
             if let Some(state) = closing {

@@ -19,11 +19,17 @@ const CUT_LEAST: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// When the process ends before the store took it: the claim then runs out and the job becomes `unknown`.
-pub(crate) async fn record(worker: &Worker, case: &Case<'_>, sent: Sent) -> Result<(), NotStored> {
-    let record = match sent {
+pub(crate) async fn record(
+    worker: &Worker,
+    case: &Case<'_>,
+    sent: Sent,
+    token: i64,
+) -> Result<(), NotStored> {
+    let mut record = match sent {
         Sent::Called(call) => called(worker, case, call),
         Sent::Unsent { esp, parked } => unsent(worker, case, esp, *parked),
     };
+    record.token = Some(token);
     let (state, due_now) = match &record.next {
         NextStep::Final { state, .. } => (*state, false),
         NextStep::Retry(parked) => (JobState::Deferred, parked.due == Due::In(Duration::ZERO)),
@@ -52,6 +58,7 @@ fn called(worker: &Worker, case: &Case<'_>, call: Call) -> Record {
         id: case.job.id.clone(),
         tenant: case.job.tenant.clone(),
         attempt: case.passport.attempt,
+        token: None,
         esp: call.esp,
         started_at: call.started_at,
         finished_at: call.finished_at,
@@ -66,6 +73,7 @@ fn unsent(worker: &Worker, case: &Case<'_>, esp: EspId, parked: Parked) -> Recor
         id: case.job.id.clone(),
         tenant: case.job.tenant.clone(),
         attempt: case.passport.attempt,
+        token: None,
         esp,
         started_at: now,
         finished_at: now,

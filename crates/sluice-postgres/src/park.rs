@@ -15,8 +15,10 @@ const STEP: &str = "park jobs";
 /// Bodies that go into one statement, in bytes; a message of the protocol holds 1 GiB.
 const STATEMENT_BODY_BYTES: usize = 32 * 1024 * 1024;
 
-/// A job that is parked already keeps its row. `DO UPDATE .. WHERE false` changes nothing, but waits where a relay
-/// holds the row: `DO NOTHING` would let us ack a job whose only row that relay is about to delete.
+/// A job that is parked already keeps its row, unless the copy is further along: a row that an older copy left (it waited
+/// for a claim elsewhere, and its parking was slow) would come back as a number that is past, and the job be lost.
+/// `DO UPDATE` also waits where a relay holds the row, even if it changes nothing then: `DO NOTHING` would let us ack a
+/// job whose only row that relay is about to delete.
 ///
 /// A copy that waits for another worker's claim is not parked when that worker has finished meanwhile.
 ///
@@ -40,7 +42,14 @@ WHERE p.reason <> 'in_flight_elsewhere' OR NOT EXISTS (
     SELECT FROM sluice.job j
     WHERE j.id = p.job_id AND j.state NOT IN ('sending', 'deferred', 'unknown'))
 ORDER BY p.job_id COLLATE \"C\"
-ON CONFLICT (job_id) DO UPDATE SET due_at = sluice.pending.due_at WHERE false
+ON CONFLICT (job_id) DO UPDATE SET
+    (campaign, pool, class, domain, group_name, due_at, reason, limit_key,
+     attempt, resend, first_seen, faulted, traceparent)
+    = (excluded.campaign, excluded.pool, excluded.class, excluded.domain, excluded.group_name, excluded.due_at,
+       excluded.reason, excluded.limit_key, excluded.attempt, excluded.resend, excluded.first_seen,
+       excluded.faulted, excluded.traceparent)
+    WHERE sluice.pending.tenant = excluded.tenant AND sluice.pending.body = excluded.body
+      AND (sluice.pending.attempt, sluice.pending.resend) < (excluded.attempt, excluded.resend)
 )
 SELECT q.job_id FROM p JOIN sluice.pending q ON q.job_id = p.job_id WHERE q.body <> p.body
 ";

@@ -26,11 +26,11 @@ WITH input AS MATERIALIZED (
                 $9::text[], $10::text[], $11::text[], $12::text[], $13::int[], $14::text[], $15::boolean[],
                 $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::timestamptz[], $22::bigint[],
                 $23::text[], $24::text[], $25::int[], $26::boolean[], $27::timestamptz[], $28::text[], $29::text[],
-                $30::bytea[])
+                $30::bytea[], $31::bigint[])
         AS i (id, tenant, attempt, esp, started_at, finished_at, outcome,
               category, detail, provider_message_id, state, attempts, job_category, final,
               campaign, pool, class, domain, group_name, due_at, due_in_us, reason,
-              limit_key, next_attempt, resend, first_seen, faulted, traceparent, body)
+              limit_key, next_attempt, resend, first_seen, faulted, traceparent, body, token)
 ), tried AS (
     INSERT INTO sluice.attempt
         (job_id, tenant, attempt, esp, outcome, category, detail,
@@ -52,7 +52,8 @@ WITH input AS MATERIALIZED (
     FROM input i
     WHERE j.id = i.id
       AND j.tenant = i.tenant
-      AND (   (j.state = 'sending' AND j.worker = $1 AND j.attempts = i.attempt)
+      AND (   (j.state = 'sending' AND j.worker = $1 AND j.attempts = i.attempt
+                AND coalesce(j.claim_token = i.token, true))
            OR (j.state = 'unknown' AND j.attempts = i.attempt AND i.final)
            OR (j.state = i.state AND j.worker = $1 AND j.attempts = i.attempts
                AND j.category IS NOT DISTINCT FROM i.job_category))
@@ -114,6 +115,7 @@ impl Postgres {
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
         params.extend(columns.params());
         params.extend(columns.parked.params());
+        params.push(&columns.tokens);
         let rows = self.writers.query(STEP, RECORD, &params).await?;
         rows.iter().map(|row| Ok((column(row, STEP, "id")?, uint4(column(row, STEP, "attempt")?)))).collect()
     }
@@ -143,6 +145,7 @@ struct RecordColumns<'a> {
     attempts_after: Vec<i32>,
     job_categories: Vec<Option<&'static str>>,
     finals: Vec<bool>,
+    tokens: Vec<Option<i64>>,
     parked: ParkedColumns<'a>,
 }
 
@@ -170,6 +173,7 @@ impl<'a> RecordColumns<'a> {
         self.attempts_after.push(int4(attempts));
         self.job_categories.push(job_category.map(Category::as_str));
         self.finals.push(parked(&record.next).is_none());
+        self.tokens.push(record.token);
         self.parked.push(parked(&record.next));
     }
 

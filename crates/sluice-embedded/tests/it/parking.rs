@@ -13,11 +13,11 @@ const NOW: Due = Due::In(Duration::ZERO);
 async fn a_parked_job_keeps_its_first_row() {
     let place = Place::new();
     let store = place.open();
-    store.park(&[parked("a", 1, NOW), parked("a", 2, NOW)]).await.unwrap();
-    store.park(&[parked("a", 3, NOW)]).await.unwrap();
+    store.park(&[parked("a", 2, NOW), parked("a", 1, Due::Held)]).await.unwrap();
+    store.park(&[parked("a", 2, Due::Held)]).await.unwrap();
     let batch = store.due(&up_to(10)).await.unwrap().unwrap();
     assert_eq!(batch.jobs().len(), 1);
-    assert_eq!(batch.jobs()[0].passport.attempt, 1);
+    assert_eq!(batch.jobs()[0].passport.attempt, 2);
 }
 
 #[tokio::test]

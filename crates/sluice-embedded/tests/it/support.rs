@@ -136,6 +136,7 @@ pub(crate) fn record(job: &str, attempt: u32, outcome: Option<Outcome>, next: Ne
         id: id(job),
         tenant: Tenant::default(),
         attempt,
+        token: None,
         esp: esp(),
         started_at: Timestamp::from_micros(10),
         finished_at: Timestamp::from_micros(20),

@@ -158,6 +158,9 @@ pub struct Record {
     pub tenant: Tenant,
     /// The attempt, as claimed.
     pub attempt: u32,
+    /// The token of the claim that this is the result of. An attempt that was given back unsent is claimed again under
+    /// its number: a repeated record of the first claim must not settle the second. `None`: of whichever claim stands.
+    pub token: Option<i64>,
     /// The ESP that was asked.
     pub esp: EspId,
     /// When the call began.

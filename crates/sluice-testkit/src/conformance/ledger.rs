@@ -226,6 +226,43 @@ pub async fn parking_twice_keeps_the_first_row(store: Store) {
     assert_eq!((job.state.as_str(), job.pending.unwrap().reason.as_str()), ("pending", "scheduled"));
 }
 
+/// What an older copy left behind would be published under a number that is past, which nobody sends.
+pub async fn a_copy_that_is_further_along_takes_the_place_of_an_older_one(store: Store) {
+    let id = fresh_id("job");
+    store.claim_one(claim(&id)).await;
+    store.record_one(deferred(&id, 1, SOON)).await;
+    let batch = store.ledger.due(&up_to(100)).await.unwrap().unwrap();
+    batch.published(std::slice::from_ref(&id)).await.unwrap();
+    // The second copy of the first publication found the claim in flight, and is only parked now.
+    store.ledger.park(&[parked(&id, LATER, WaitReason::InFlightElsewhere, 1)]).await.unwrap();
+    // The retry finds a breaker open.
+    store.ledger.park(&[parked(&id, SOON, WaitReason::BreakerOpen, 2)]).await.unwrap();
+    store.ledger.park(&[parked(&id, LATER, WaitReason::InFlightElsewhere, 1)]).await.unwrap();
+    let batch = store.ledger.due(&up_to(100)).await.unwrap().expect("the retry is parked");
+    assert_eq!(batch.jobs()[0].passport.attempt, 2);
+    batch.published(std::slice::from_ref(&id)).await.unwrap();
+    let mut again = claim(&id);
+    again.attempt = 2;
+    assert_eq!(store.claim_one(again).await, ClaimVerdict::Go);
+}
+
+/// A number that was given back unsent is claimed again. A record of the first claim whose answer was lost comes twice.
+pub async fn a_repeated_record_does_not_settle_a_later_claim(store: Store) {
+    let id = fresh_id("job");
+    let (mut first, mut second) = (claim(&id), claim(&id));
+    (first.token, second.token) = (1, 2);
+    store.claim_one(first).await;
+    let mut unsent = record(&id, 1, None, NextStep::Unsent(parked(&id, SOON, WaitReason::BreakerOpen, 1)));
+    unsent.token = Some(1);
+    assert_eq!(store.record_one(unsent.clone()).await, RecordVerdict::Recorded);
+    assert_eq!(store.claim_one(second).await, ClaimVerdict::Go);
+    store.record_one(unsent).await;
+    assert_eq!(store.state(&id).await, "sending", "the second claim stands");
+    let mut sent = accepted(&id, 1);
+    sent.token = Some(2);
+    assert_eq!(store.record_one(sent).await, RecordVerdict::Recorded);
+}
+
 /// Two relays never publish the same row, and a crash between loses nothing.
 pub async fn what_is_due_is_hidden_until_it_is_published_or_dropped(store: Store) {
     let (one, two) = (fresh_id("one"), fresh_id("two"));

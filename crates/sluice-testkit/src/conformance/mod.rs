@@ -53,6 +53,8 @@ macro_rules! ledger_conformance {
                 an_unsent_job_gets_its_number_back,
                 a_closed_job_is_final,
                 parking_twice_keeps_the_first_row,
+                a_copy_that_is_further_along_takes_the_place_of_an_older_one,
+                a_repeated_record_does_not_settle_a_later_claim,
                 what_is_due_is_hidden_until_it_is_published_or_dropped,
                 a_final_result_removes_the_parked_copy,
                 a_copy_of_a_final_job_is_not_parked,
