@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
 mod a_foreign_client_publishes_five_thousand_jobs;
+mod a_replica_dies_between_two_steps;
 mod a_replica_is_killed_mid_batch;
 mod a_replica_is_told_to_stop_mid_batch;
 mod a_server_will_not_have_us;
 mod a_slow_limit_causes_no_churn;
+mod a_stale_ack_acks_nothing;
+mod a_zombie_comes_back;
 mod an_esp_asks_to_slow_down;
 mod an_esp_is_warmed_up;
 mod an_esp_turns_bad;
@@ -23,7 +26,9 @@ mod limits_are_used_in_full;
 mod malformed_messages_arrive;
 mod old_rows_go;
 mod postgres_restarts_mid_batch;
+mod replicas_are_replaced_under_load;
 mod replicas_come_and_go_under_a_limit;
+mod several_faults_strike;
 mod several_replicas_start_at_once;
 mod support;
 mod tenants_take_turns;
@@ -31,4 +36,5 @@ mod the_broker_is_away_from_commands;
 mod the_configuration_is_read_again;
 mod the_embedded_default_is_killed;
 mod the_layers_hold;
+mod the_schema_is_changed_under_load;
 mod transactional_jobs_meet_a_backlog;

@@ -28,6 +28,15 @@ pub enum HttpAnswer {
         /// How long the client waits for it.
         after: Duration,
     },
+    /// Writes these bytes, whatever they are, a few at a time with `pause` in between, and closes the connection.
+    Raw {
+        /// All that the client gets.
+        bytes: Vec<u8>,
+        /// How many go at once.
+        step: usize,
+        /// The wait between two steps.
+        pause: Duration,
+    },
     /// Closes the connection without a byte.
     Cut,
     /// Says nothing until the client gives up.
@@ -113,6 +122,13 @@ async fn connection(mut stream: TcpStream, service: Service) -> io::Result<()> {
                 tokio::time::sleep(after).await;
                 writes.write_all(&reply(status, &headers, &body, keeps_alive)).await?;
             }
+            HttpAnswer::Raw { bytes, step, pause } => {
+                for part in bytes.chunks(step.max(1)) {
+                    writes.write_all(part).await?;
+                    tokio::time::sleep(pause).await;
+                }
+                return Ok(());
+            }
             HttpAnswer::Cut => return Ok(()),
             HttpAnswer::Hang => {
                 reads.read_u8().await?;
@@ -142,6 +158,7 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         202 => "Accepted",
+        307 => "Temporary Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

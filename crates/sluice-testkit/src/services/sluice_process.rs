@@ -194,9 +194,27 @@ impl SluiceProcess {
     /// # Errors
     /// If there is no connection, no answer within five seconds, or no HTTP in it.
     pub fn get(&self, path: &str) -> io::Result<(u16, String)> {
+        self.ask(&format!("GET {path} HTTP/1.0\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http_addr))
+    }
+
+    /// One plain `POST` of JSON; the status and the body.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn post(&self, path: &str, json: &str) -> io::Result<(u16, String)> {
+        let length = json.len();
+        self.ask(&format!(
+            "POST {path} HTTP/1.0\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{json}",
+            self.http_addr
+        ))
+    }
+
+    fn ask(&self, request: &str) -> io::Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.http_addr, HTTP_TIMEOUT)?;
         stream.set_read_timeout(Some(HTTP_TIMEOUT))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http_addr)?;
+        stream.set_write_timeout(Some(HTTP_TIMEOUT))?;
+        stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         let answer = String::from_utf8_lossy(&answer);

@@ -35,6 +35,18 @@ struct Line {
     black_hole: watch::Sender<bool>,
     refuse: watch::Sender<bool>,
     delay: watch::Sender<Duration>,
+    /// Bytes a second in each direction of each connection; zero is no bound.
+    width: watch::Sender<u32>,
+    lose_answers: watch::Sender<bool>,
+    /// How much of what clients send is let through, over all connections; none is no bound.
+    allowance: watch::Sender<Option<usize>>,
+}
+
+/// The direction of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    ToUpstream,
+    ToClient,
 }
 
 impl TcpProxy {
@@ -50,6 +62,9 @@ impl TcpProxy {
             black_hole: watch::Sender::new(false),
             refuse: watch::Sender::new(false),
             delay: watch::Sender::new(Duration::ZERO),
+            width: watch::Sender::new(0),
+            lose_answers: watch::Sender::new(false),
+            allowance: watch::Sender::new(None),
         });
         let stop = CancellationToken::new();
         let (state, listening) = watch::channel(false);
@@ -83,6 +98,33 @@ impl TcpProxy {
     /// Each byte arrives this much later, in each direction; the throughput stays. Zero switches it off.
     pub fn delay(&self, delay: Duration) {
         self.line.delay.send_replace(delay);
+    }
+
+    /// At most so many bytes a second in each direction of each connection; zero switches it off.
+    pub fn narrow(&self, bytes_per_second: u32) {
+        self.line.width.send_replace(bytes_per_second);
+    }
+
+    /// While true, what clients send arrives, and what is answered is lost: [`cut`](Self::cut) the connections before
+    /// switching it off, since those there are miss a part by then.
+    pub fn lose_answers(&self, on: bool) {
+        self.line.lose_answers.send_replace(on);
+    }
+
+    /// Lets so many more bytes of clients through, and then none: a request that stays half written. `None` switches
+    /// it off; what was held arrives then.
+    pub fn allow_only(&self, bytes: Option<usize>) {
+        self.line.allowance.send_replace(bytes);
+    }
+
+    /// Waits until all that [`allow_only`](Self::allow_only) lets through has gone, and more is held; false if that
+    /// does not come within `timeout`.
+    pub fn wait_held(&self, timeout: Duration) -> bool {
+        let mut allowance = self.line.allowance.subscribe();
+        background::wait_for(async move {
+            let held = allowance.wait_for(|left| *left == Some(0));
+            tokio::time::timeout(timeout, held).await.is_ok_and(|held| held.is_ok())
+        })
     }
 
     /// While true, new connections are refused; those there are go on. Returns when it is so.
@@ -140,21 +182,27 @@ async fn forward(client: TcpStream, line: &Line) {
     let (client_reads, client_writes) = client.into_split();
     let (upstream_reads, upstream_writes) = upstream.into_split();
     // One direction may end (half close) while the other goes on.
-    tokio::join!(one_way(client_reads, upstream_writes, line), one_way(upstream_reads, client_writes, line));
+    tokio::join!(
+        one_way(client_reads, upstream_writes, line, Way::ToUpstream),
+        one_way(upstream_reads, client_writes, line, Way::ToClient)
+    );
 }
 
 /// Passes bytes on; the delay holds each chunk on its own, so a slow line is not also a narrow one.
-async fn one_way(reads: OwnedReadHalf, writes: OwnedWriteHalf, line: &Line) {
+async fn one_way(reads: OwnedReadHalf, writes: OwnedWriteHalf, line: &Line, way: Way) {
     let (send, receive) = mpsc::channel(CHUNKS);
-    tokio::join!(take(reads, send, line), give(writes, receive, line));
+    tokio::join!(take(reads, send, line, way), give(writes, receive, line, way));
 }
 
-async fn take(mut reads: OwnedReadHalf, chunks: mpsc::Sender<(Instant, Vec<u8>)>, line: &Line) {
+async fn take(mut reads: OwnedReadHalf, chunks: mpsc::Sender<(Instant, Vec<u8>)>, line: &Line, way: Way) {
     let mut black_hole = line.black_hole.subscribe();
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         until(&mut black_hole, false).await;
         let Ok(length @ 1..) = reads.read(&mut buffer).await else { return };
+        if way == Way::ToClient && *line.lose_answers.borrow() {
+            continue;
+        }
         let due = Instant::now() + *line.delay.borrow();
         let chunk = buffer.iter().take(length).copied().collect();
         if chunks.send((due, chunk)).await.is_err() {
@@ -163,17 +211,57 @@ async fn take(mut reads: OwnedReadHalf, chunks: mpsc::Sender<(Instant, Vec<u8>)>
     }
 }
 
-async fn give(mut writes: OwnedWriteHalf, mut chunks: mpsc::Receiver<(Instant, Vec<u8>)>, line: &Line) {
+async fn give(
+    mut writes: OwnedWriteHalf,
+    mut chunks: mpsc::Receiver<(Instant, Vec<u8>)>,
+    line: &Line,
+    way: Way,
+) {
     let mut black_hole = line.black_hole.subscribe();
     while let Some((due, chunk)) = chunks.recv().await {
         sleep_until(due).await;
         until(&mut black_hole, false).await;
-        if writes.write_all(&chunk).await.is_err() {
-            return;
+        let mut rest = chunk.as_slice();
+        while !rest.is_empty() {
+            let part = if way == Way::ToUpstream { allowed(line, rest.len()).await } else { rest.len() };
+            let (now, later) = rest.split_at(part);
+            if writes.write_all(now).await.is_err() {
+                return;
+            }
+            rest = later;
+        }
+        let width = *line.width.borrow();
+        if width > 0 {
+            let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            sleep_until(
+                Instant::now() + Duration::from_secs(1).mul_f64(f64::from(length) / f64::from(width)),
+            )
+            .await;
         }
     }
     // The other side may be gone already.
     writes.shutdown().await.ok();
+}
+
+/// How many of `wanted` bytes may pass now, one at least; waits while none may.
+async fn allowed(line: &Line, wanted: usize) -> usize {
+    let mut allowance = line.allowance.subscribe();
+    loop {
+        let mut part = wanted;
+        line.allowance.send_if_modified(|left| {
+            let Some(left) = left else { return false };
+            part = wanted.min(*left);
+            *left -= part;
+            part > 0
+        });
+        if part > 0 {
+            return part;
+        }
+        if allowance.changed().await.is_err() {
+            // The proxy is gone, and with it soon this task.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// Waits until the switch is `wanted`.

@@ -1,7 +1,11 @@
 //! What the stand-in can answer, and the words for it in a recipient's local part.
 
+use std::io::Write;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::json;
 
 use crate::peers::HttpAnswer;
@@ -10,6 +14,9 @@ use crate::peers::HttpAnswer;
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long `slow` takes when the script gives no milliseconds.
 const DEFAULT_SLOWNESS: Duration = Duration::from_secs(1);
+
+/// What a gzip bomb unpacks to.
+const BOMB_BYTES: usize = 32 * 1024 * 1024;
 
 /// One answer of the stand-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +37,14 @@ pub enum SendGridAnswer {
     CutAfter,
     /// Says nothing until the client gives up; the message was not accepted.
     Hang,
+    /// Accepts the message, and breaks off in the middle of the answer's status line.
+    HalfAnswer,
+    /// Accepts the message, and answers a few bytes at a time, with this pause between two of them.
+    Drip(Duration),
+    /// 307 to the same place; the message was not accepted.
+    Redirect,
+    /// 202 with a body of some megabytes, compressed to a thousandth.
+    GzipBomb,
 }
 
 impl SendGridAnswer {
@@ -52,20 +67,26 @@ impl SendGridAnswer {
     /// Whether the message counts as sent.
     pub fn accepts(self) -> bool {
         match self {
-            Self::Accept | Self::AcceptAfter(_) | Self::CutAfter => true,
+            Self::Accept
+            | Self::AcceptAfter(_)
+            | Self::CutAfter
+            | Self::HalfAnswer
+            | Self::Drip(_)
+            | Self::GzipBomb => true,
             Self::Status(status) => status < 300,
-            Self::TooManyRequests(_) | Self::Garbage | Self::CutBefore | Self::Hang => false,
+            Self::TooManyRequests(_) | Self::Garbage | Self::CutBefore | Self::Hang | Self::Redirect => false,
         }
     }
 
     /// The status the client sees, if it sees one.
     pub fn status(self) -> Option<u16> {
         match self {
-            Self::Accept | Self::AcceptAfter(_) => Some(202),
+            Self::Accept | Self::AcceptAfter(_) | Self::Drip(_) | Self::GzipBomb => Some(202),
+            Self::Redirect => Some(307),
             Self::Status(status) => Some(status),
             Self::TooManyRequests(_) => Some(429),
             Self::Garbage => Some(400),
-            Self::CutBefore | Self::CutAfter | Self::Hang => None,
+            Self::CutBefore | Self::CutAfter | Self::Hang | Self::HalfAnswer => None,
         }
     }
 
@@ -91,8 +112,41 @@ impl SendGridAnswer {
             },
             Self::CutBefore | Self::CutAfter => HttpAnswer::Cut,
             Self::Hang => HttpAnswer::Hang,
+            Self::HalfAnswer => {
+                HttpAnswer::Raw { bytes: b"HTTP/1.1 20".to_vec(), step: 64, pause: Duration::ZERO }
+            }
+            Self::Drip(pause) => {
+                let head = format!("HTTP/1.1 202 Accepted\r\nX-Message-Id: {message_id}\r\n");
+                let bytes = format!("{head}Content-Length: 0\r\nConnection: close\r\n\r\n").into_bytes();
+                HttpAnswer::Raw { bytes, step: 8, pause }
+            }
+            Self::Redirect => HttpAnswer::Reply {
+                status: 307,
+                headers: vec![("Location".to_owned(), "/v3/mail/send".to_owned())],
+                body: Vec::new(),
+                after: Duration::ZERO,
+            },
+            Self::GzipBomb => HttpAnswer::Reply {
+                status: 202,
+                headers: vec![
+                    ("X-Message-Id".to_owned(), message_id.to_owned()),
+                    ("Content-Encoding".to_owned(), "gzip".to_owned()),
+                ],
+                body: gzip_bomb().to_vec(),
+                after: Duration::ZERO,
+            },
         }
     }
+}
+
+/// Zeros, packed.
+fn gzip_bomb() -> &'static [u8] {
+    static PACKED: OnceLock<Vec<u8>> = OnceLock::new();
+    PACKED.get_or_init(|| {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+        packer.write_all(&vec![0; BOMB_BYTES]).expect("a vector can be written to");
+        packer.finish().expect("a vector can be written to")
+    })
 }
 
 /// SendGrid's form of an error.

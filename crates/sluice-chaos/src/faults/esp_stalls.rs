@@ -1,0 +1,13 @@
+//! The ESP says nothing until the client gives up.
+
+use fastrand::Rng;
+use sluice_testkit::peers::SendGridAnswer;
+
+use super::span;
+use crate::site::Site;
+
+pub(super) fn strike(site: &Site, rng: &mut Rng) {
+    site.esp.answer_all(Some(SendGridAnswer::Hang));
+    span(rng, 500..4_000);
+    site.esp.answer_all(None);
+}

@@ -1,0 +1,29 @@
+//! For tests only: breaks Sluice as a machine room does, from a seed, and judges what is left.
+//!
+//! - [`Scenario`]: a seed, some [`Fault`]s and a load; [`Scenario::run`] plays it on [`Servers`] and answers a [`Report`].
+//! - `faults/`: one file a fault.
+//! - [`judge`](Verdict): the ESP's own journal against `job`, `attempt`, `pending`, `dead_letter` and the queues.
+//! - [`table`]: the Markdown of docs/reliability.md, made from reports.
+//!
+//! `scripts/chaos` runs it for minutes, the end-to-end tests run a short fixed set. Not for: measuring speed.
+#![expect(clippy::disallowed_methods, reason = "real servers are broken in real time")]
+
+mod backlog;
+mod driver;
+mod faults;
+mod fleet;
+mod judge;
+mod limits;
+mod load;
+mod publisher;
+mod report;
+mod scenario;
+mod site;
+
+pub use backlog::{Backlog, backlog};
+pub use driver::Strike;
+pub use faults::{ALL as ALL_FAULTS, Family, Fault, named};
+pub use judge::Verdict;
+pub use report::{Report, table};
+pub use scenario::Scenario;
+pub use site::Servers;

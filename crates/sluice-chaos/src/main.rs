@@ -1,0 +1,157 @@
+//! `sluice-chaos`: runs scenarios for some minutes, one JSON line a run, and makes the table of docs/reliability.md.
+//! Start it with `scripts/chaos`, which builds what it needs.
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a tool for tests, in real time")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use fastrand::Rng;
+use sluice_chaos::{ALL_FAULTS, Fault, Report, Scenario, Servers, backlog, named, table};
+
+/// Each so manieth run has all faults at once.
+const MIXED_EVERY: u64 = 3;
+/// How long a replica is watched before a backlog.
+const WATCHED: Duration = Duration::from_secs(60);
+
+/// Breaks Sluice, and judges what is left.
+#[derive(Debug, Parser)]
+struct Options {
+    /// The first run's seed; each further run takes the next one. By default a random one.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How long to begin new runs.
+    #[arg(long, default_value_t = 1)]
+    minutes: u64,
+    /// Only these faults, each in runs of its own; `mixed` for runs of all. By default all of them in turns.
+    #[arg(long)]
+    fault: Vec<String>,
+    /// Messages of each run.
+    #[arg(long, default_value_t = 10_000)]
+    messages: usize,
+    /// Messages a second.
+    #[arg(long, default_value_t = 400.0)]
+    rate: f64,
+    /// Replicas; by default 1 to 4, by the seed.
+    #[arg(long)]
+    replicas: Option<usize>,
+    /// Where the JSON lines are appended.
+    #[arg(long, default_value = "target/chaos/runs.jsonl")]
+    out: PathBuf,
+    /// Of a thousand messages, how many are no jobs.
+    #[arg(long, default_value_t = 5)]
+    malformed: u32,
+    /// No more strikes than this in a run, from each of the two threads of faults.
+    #[arg(long, default_value_t = usize::MAX)]
+    strikes: usize,
+    /// Plays no runs: queues so many jobs before a replica starts, and tells what memory that needs.
+    #[arg(long)]
+    backlog: Option<usize>,
+    /// Only prints the table of what is in `--out`.
+    #[arg(long)]
+    table: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    if options.table {
+        print!("{}", table(&read(&options.out)?));
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let failed = runtime.block_on(play(&options))?;
+    anyhow::ensure!(failed == 0, "{failed} runs failed, see {}", options.out.display());
+    Ok(())
+}
+
+/// Plays runs until the time is over; how many of them failed.
+async fn play(options: &Options) -> anyhow::Result<usize> {
+    let first = options.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000));
+    println!("seed {first}");
+    let servers = Arc::new(tokio::task::spawn_blocking(Servers::start).await?);
+    if let Some(count) = options.backlog {
+        let seen = backlog(&servers, count, WATCHED).await;
+        println!("{}", serde_json::to_string(&seen)?);
+        return Ok(0);
+    }
+    let begin = Instant::now();
+    let (mut runs, mut failed) = (0_u64, 0);
+    while runs == 0 || begin.elapsed() < Duration::from_secs(options.minutes * 60) {
+        let scenario = scenario(options, first + runs)?;
+        runs += 1;
+        println!("seed {}: {}, {} replicas", scenario.seed, scenario.name, scenario.replicas);
+        let report = scenario.run(&servers).await;
+        failed += usize::from(!report.verdict.holds());
+        say(&report);
+        append(&options.out, &report)?;
+    }
+    Ok(failed)
+}
+
+/// The run that belongs to a seed.
+fn scenario(options: &Options, seed: u64) -> anyhow::Result<Scenario> {
+    let mut rng = Rng::with_seed(seed);
+    let name = match options.fault.as_slice() {
+        [] if seed.is_multiple_of(MIXED_EVERY) => "mixed".to_owned(),
+        [] => {
+            let place = usize::try_from(seed - seed / MIXED_EVERY).unwrap_or(0) % ALL_FAULTS.len();
+            ALL_FAULTS.get(place).map_or("mixed", |fault| fault.name).to_owned()
+        }
+        names => rng.choice(names).cloned().unwrap_or_default(),
+    };
+    let faults: Vec<Fault> = match name.as_str() {
+        "mixed" => ALL_FAULTS.to_vec(),
+        "none" => Vec::new(),
+        name => vec![named(name).with_context(|| format!("no fault is called {name}"))?],
+    };
+    Ok(Scenario {
+        seed,
+        name,
+        faults,
+        replicas: options.replicas.unwrap_or_else(|| rng.usize(1..5)),
+        messages: options.messages,
+        rate: options.rate,
+        malformed_permille: options.malformed,
+        strikes_max: options.strikes,
+        settle_max: Duration::from_secs(240),
+    })
+}
+
+fn say(report: &Report) {
+    let verdict = &report.verdict;
+    println!(
+        "  {} jobs and {} malformed in {:.0} s + {:.0} s ({:.0} s in all), {} strikes: lost {}, unflagged duplicates {}, \
+         flagged unknowns {}, flagged duplicates {}, overshoot {:?}, states {:?}",
+        verdict.jobs,
+        verdict.malformed,
+        report.load_s,
+        report.settle_s,
+        report.total_s,
+        report.strikes.len(),
+        verdict.lost,
+        verdict.unflagged_duplicates,
+        verdict.flagged_unknowns,
+        verdict.flagged_duplicates,
+        verdict.overshoot,
+        verdict.states,
+    );
+    for complaint in &verdict.complaints {
+        println!("  FAILED: {complaint}");
+    }
+}
+
+fn append(path: &Path, report: &Report) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = std::fs::File::options().create(true).append(true).open(path)?;
+    writeln!(file, "{}", serde_json::to_string(report)?).context("runs could not be written")
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Report>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    text.lines().map(|line| serde_json::from_str(line).context("a line is no report")).collect()
+}
