@@ -18,6 +18,8 @@ use crate::worker::Worker;
 const REOPEN_PAUSE: Duration = Duration::from_millis(250);
 /// How often a paused lane looks whether an ESP is back.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often, at most, a lane that works looks whether it still can: not for each delivery.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// One lane of a worker, and how many of its deliveries are in work.
 #[derive(Debug)]
@@ -133,15 +135,23 @@ async fn until_worth_pulling(worker: &Worker, lane: &Lane) {
 /// Reads the feed and gives each delivery a task, until something speaks against it.
 async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed, prefetch: u16) -> Ended {
     let worker = &shared.worker;
+    let mut looked = None;
     loop {
         if !worker.health.is_up(Dependency::Store) && !store_returns(shared).await {
             return if shared.stop.is_cancelled() { Ended::Stopped } else { Ended::StoreAway };
         }
-        if !worker.lane_can_send(&this.lane) {
-            return Ended::NowhereToSend;
-        }
-        if worker.plan().prefetch(&this.lane) != prefetch {
-            return Ended::Resized;
+        let (plan, now) = (worker.plan(), worker.clock.tick());
+        if looked
+            .as_ref()
+            .is_none_or(|(known, at)| !Arc::ptr_eq(known, &plan) || now.since(*at) >= LOOK_EVERY)
+        {
+            if !worker.lane_can_send(&this.lane) {
+                return Ended::NowhereToSend;
+            }
+            if plan.prefetch(&this.lane) != prefetch {
+                return Ended::Resized;
+            }
+            looked = Some((plan, now));
         }
         tokio::select! {
             biased;

@@ -3,8 +3,7 @@
 //! A job is under some limits. Its spaced ones form one [`Stock`], since their slots are leased together; each bucket and
 //! each counted limit is a stock of its own. A turn takes one slot of every stock.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +36,8 @@ pub(super) struct Counts {
 struct Key {
     /// Jobs in any line that need a slot here.
     waiting: usize,
-    /// When the store lets the next slot open, while it holds all back.
-    next_open: Option<Tick>,
-    /// The same for transactional jobs, which may use the reserved share.
-    next_urgent_open: Option<Tick>,
+    /// The stock that this limit held slots back from last: once it is empty, the limit is shut.
+    held_from: Option<StockId>,
     last_use: Tick,
 }
 
@@ -52,12 +49,24 @@ struct Line {
     class: Class,
     limits: Arc<[Limit]>,
     stocks: Arc<[StockId]>,
-    /// Everybody in the line by number; the sender is taken when the turn is near.
-    waiting: BTreeMap<u64, Option<oneshot::Sender<()>>>,
-    /// Those who can send at once.
+    /// Those whose turn is not near yet, by number, and how they are told that it is.
+    far: BTreeMap<u64, oneshot::Sender<()>>,
+    /// Those whose turn is near.
+    near: BTreeSet<u64>,
+    /// Of these, who can send at once.
     ready: BTreeMap<u64, oneshot::Sender<Grant>>,
-    near: usize,
     last_use: Tick,
+}
+
+impl Line {
+    /// Everybody in the line.
+    fn len(&self) -> usize {
+        self.far.len() + self.near.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.far.is_empty() && self.near.is_empty()
+    }
 }
 
 /// Counts by limit key.
@@ -146,7 +155,7 @@ impl Book {
             if limits == line.limits {
                 continue;
             }
-            let (waiting, near) = (line.waiting.len(), line.near);
+            let (waiting, near) = (line.len(), line.near.len());
             each(&mut self.stocks, &line.stocks, |stock| stock.leave(line.class, waiting, near));
             self.count_keys(&line.limits, |key| key.waiting = key.waiting.saturating_sub(waiting), now);
             line.stocks = self.open_stocks(&limits, now);
@@ -180,9 +189,9 @@ impl Book {
                     class,
                     limits: Arc::clone(limits),
                     stocks,
-                    waiting: BTreeMap::new(),
+                    far: BTreeMap::new(),
+                    near: BTreeSet::new(),
                     ready: BTreeMap::new(),
-                    near: 0,
                     last_use: now,
                 },
             );
@@ -201,13 +210,12 @@ impl Book {
             key.last_use = now;
         }
         each(stocks, &line.stocks, |stock| stock.join(class, 1, 0, now));
-        let near = if line.near == line.waiting.len() && has_room_near(stocks, line, now) {
-            count_near(stocks, line);
-            line.waiting.insert(number, None);
+        let near = if line.far.is_empty() && has_room_near(stocks, line, now) {
+            come_near(stocks, line, number);
             None
         } else {
             let (tell, near) = oneshot::channel();
-            line.waiting.insert(number, Some(tell));
+            line.far.insert(number, tell);
             Some(near)
         };
         let wants_slots = line.stocks.iter().any(|id| {
@@ -223,7 +231,7 @@ impl Book {
         let Some(line) = self.lines.get_mut(line_key) else { return false };
         line.ready.remove(&number);
         count_out(&mut self.keys, &mut self.stocks, line, number)
-            && (line.near < line.waiting.len() || !line.ready.is_empty())
+            && (!line.far.is_empty() || !line.ready.is_empty())
     }
 
     /// `number` could send at once: gives it its slots, or a place among the ready.
@@ -231,16 +239,17 @@ impl Book {
         let (tell, grant) = oneshot::channel();
         let Self { keys, stocks, lines, brakes, .. } = self;
         let Some(line) = lines.get_mut(line_key) else { return Ready::Wait(grant) };
-        if let Entry::Vacant(place) = line.waiting.entry(number) {
-            // It had a slot and was too slow for it: back to the head of the line.
-            place.insert(None);
-            each(stocks, &line.stocks, |stock| stock.join(line.class, 1, 0, now));
-            for limit in line.limits.iter() {
-                if let Some(key) = keys.get_mut(limit) {
-                    key.waiting += 1;
+        if !line.near.contains(&number) {
+            if line.far.remove(&number).is_none() {
+                // It had a slot and was too slow for it: back to the head of the line.
+                each(stocks, &line.stocks, |stock| stock.join(line.class, 1, 0, now));
+                for limit in line.limits.iter() {
+                    if let Some(key) = keys.get_mut(limit) {
+                        key.waiting += 1;
+                    }
                 }
             }
-            count_near(stocks, line);
+            come_near(stocks, line, number);
         }
         let first = line.ready.keys().next().is_none_or(|other| *other > number);
         if first && let Some(granted) = take(stocks, brakes, line, now) {
@@ -255,11 +264,11 @@ impl Book {
     /// near.
     pub(super) fn serve(&mut self, now: Tick) -> Served {
         let Self { keys, stocks, lines, brakes, .. } = self;
-        let mut open: Vec<&mut Line> = lines.values_mut().filter(|line| !line.waiting.is_empty()).collect();
+        let mut open: Vec<&mut Line> = lines.values_mut().filter(|line| !line.is_empty()).collect();
         for line in &mut open {
             tell_near(stocks, line, now);
         }
-        let untold = open.iter().any(|line| line.near < line.waiting.len()).then(|| now + LOOK_AGAIN);
+        let untold = open.iter().any(|line| !line.far.is_empty()).then(|| now + LOOK_AGAIN);
         open.retain(|line| !line.ready.is_empty());
         let mut moved = true;
         while moved {
@@ -311,16 +320,17 @@ fn has_room_near(stocks: &Stocks, line: &Line, now: Tick) -> bool {
     line.stocks.iter().filter_map(|id| stocks.get(id)).all(|stock| stock.has_room_near(line.class, now))
 }
 
-fn count_near(stocks: &mut Stocks, line: &mut Line) {
-    line.near += 1;
+fn come_near(stocks: &mut Stocks, line: &mut Line, number: u64) {
+    line.near.insert(number);
     each(stocks, &line.stocks, |stock| stock.come_near(line.class));
 }
 
 /// Takes a number out of its line; false when it was not there (any more).
 fn count_out(keys: &mut HashMap<Limit, Key>, stocks: &mut Stocks, line: &mut Line, number: u64) -> bool {
-    let Some(sender) = line.waiting.remove(&number) else { return false };
-    let was_near = usize::from(sender.is_none());
-    line.near = line.near.saturating_sub(was_near);
+    let was_near = usize::from(line.near.remove(&number));
+    if was_near == 0 && line.far.remove(&number).is_none() {
+        return false;
+    }
     each(stocks, &line.stocks, |stock| stock.leave(line.class, 1, was_near));
     for limit in line.limits.iter() {
         if let Some(key) = keys.get_mut(limit) {
@@ -332,9 +342,9 @@ fn count_out(keys: &mut HashMap<Limit, Key>, stocks: &mut Stocks, line: &mut Lin
 
 /// Tells those of a line whose turn has come near, first come first served.
 fn tell_near(stocks: &mut Stocks, line: &mut Line, now: Tick) {
-    while line.near < line.waiting.len() && has_room_near(stocks, line, now) {
-        let Some(tell) = line.waiting.values_mut().find_map(Option::take) else { return };
-        count_near(stocks, line);
+    while !line.far.is_empty() && has_room_near(stocks, line, now) {
+        let Some((number, tell)) = line.far.pop_first() else { return };
+        come_near(stocks, line, number);
         // One who has given up leaves the line by itself.
         if tell.send(()).is_err() {
             tracing::trace!("a ticket was given up as its turn came near");

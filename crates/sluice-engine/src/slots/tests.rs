@@ -527,3 +527,21 @@ async fn a_count_over_a_longer_window_is_used_well_beside_spaced_limits() {
     eprintln!("{} of 1800", sent.len());
     assert!(sent.len() >= 1800 * 90 / 100, "{} of 1800", sent.len());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_is_used_up_is_told_as_shut() {
+    let store = Store::new(Duration::from_millis(4));
+    let journal = Journal::default();
+    let it = replica(&store);
+    let day = limit(LimitScope::Tenant("acme".parse().unwrap()), "2/h");
+    let limits = [esp_limit("100/s"), day.clone()];
+    // More are asked for than there are: two come, and these are used.
+    backlog(&it, "other", &limits, 5, &journal);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(times(&journal, None).len(), 2);
+    let estimate = it.slots.estimate(&line("other"), &limits);
+    assert_eq!(estimate.limit, Some(day.clone()));
+    assert!(estimate.wait > Duration::from_secs(600), "{estimate:?}");
+    assert!(it.slots.shut(Class::Bulk, &limits).is_some_and(|(_, limit)| limit == day));
+    assert!(it.slots.shut(Class::Bulk, &limits[..1]).is_none());
+}

@@ -113,12 +113,12 @@ impl Book {
     pub(in crate::slots) fn wants(&mut self, now: Tick) -> Vec<(StockId, Want)> {
         self.forget_idle(now);
         let mut demand: HashMap<StockId, (u64, u64)> = HashMap::new();
-        for line in self.lines.values().filter(|line| !line.waiting.is_empty()) {
+        for line in self.lines.values().filter(|line| !line.is_empty()) {
             for id in line.stocks.iter() {
                 let others = line.stocks.iter().filter(|other| *other != id);
                 let others = others.filter_map(|other| self.stocks.get(other));
-                let could_go = others
-                    .fold(line.waiting.len(), |least, other| least.min(self.could_go(other, line.class)));
+                let could_go =
+                    others.fold(line.len(), |least, other| least.min(self.could_go(other, line.class)));
                 let could_go = u64::try_from(could_go).unwrap_or(u64::MAX);
                 let (all, urgent) = demand.entry(*id).or_default();
                 *all += could_go;
@@ -203,13 +203,9 @@ impl Book {
             leased.next_urgent_in.map(|wait| received_at + wait),
         );
         stock.answer(received_at, next, next_urgent);
-        // A limit is shut for all that need it when it held everything back.
-        let is_empty = stock.left() == 0;
         for (i, limit) in stock.limits.iter().enumerate() {
             if let Some(key) = self.keys.get_mut(limit) {
-                let holds = is_empty && leased.held_by == i;
-                (key.next_open, key.next_urgent_open) =
-                    (next.filter(|_| holds), next_urgent.filter(|_| holds));
+                key.held_from = (next.is_some() && leased.held_by == i).then_some(id);
             }
         }
     }
@@ -233,7 +229,7 @@ impl Book {
     }
 
     fn forget_idle(&mut self, now: Tick) {
-        self.lines.retain(|_, line| !line.waiting.is_empty() || now.since(line.last_use) < IDLE);
+        self.lines.retain(|_, line| !line.is_empty() || now.since(line.last_use) < IDLE);
         let mut forgotten = false;
         self.stocks.retain(|_, stock| {
             stock.lapse(now);
@@ -249,8 +245,10 @@ impl Book {
             self.stocks_of.retain(|_, ids| is_whole(ids));
             self.lines.retain(|_, line| is_whole(&line.stocks));
         }
+        let stocks = &self.stocks;
         self.keys.retain(|_, key| {
-            key.waiting > 0 || now.since(key.last_use) < IDLE || key.next_open.is_some_and(|at| at > now)
+            let is_shut = key.held_from.and_then(|id| stocks.get(&id)?.next_open(Class::Bulk));
+            key.waiting > 0 || now.since(key.last_use) < IDLE || is_shut.is_some_and(|at| at > now)
         });
     }
 }

@@ -4,20 +4,22 @@ use std::time::Duration;
 
 use sluice_types::{Class, Limit, Tick};
 
-use super::{Book, Estimate, Key, Totals, held_until};
+use super::{Book, Estimate, Totals, held_until};
 use crate::plan::is_rate;
 
-impl Key {
-    /// When the store lets the next slot open for a class, if it holds all back.
-    const fn next_open(&self, class: Class) -> Option<Tick> {
-        match class {
-            Class::Transactional => self.next_urgent_open,
-            Class::Bulk => self.next_open,
-        }
-    }
-}
-
 impl Book {
+    /// When the store lets the next slot of a limit open for a class, if it holds all back.
+    fn opens(&self, limit: &Limit, class: Class) -> Option<Tick> {
+        let stock = self.stocks.get(&self.keys.get(limit)?.held_from?)?;
+        stock.next_open(class).filter(|_| stock.left() == 0)
+    }
+
+    /// Until when a limit lets nothing of a class go, be it by itself or by a brake.
+    fn shut_until(&self, limit: &Limit, class: Class) -> Tick {
+        let held = held_until(&self.brakes, std::slice::from_ref(limit));
+        self.opens(limit, class).map_or(held, |opens| opens.max(held))
+    }
+
     /// How long a further job of the class would wait under these limits.
     pub(in crate::slots) fn estimate(&self, class: Class, limits: &[Limit], now: Tick) -> Estimate {
         let mut longest = Estimate { wait: Duration::ZERO, limit: None };
@@ -27,9 +29,7 @@ impl Book {
             }
         };
         for limit in limits {
-            let shut = self.keys.get(limit).and_then(|key| key.next_open(class)).unwrap_or(Tick::ZERO);
-            let held = held_until(&self.brakes, std::slice::from_ref(limit));
-            wait_for(held.max(shut).since(now), limit);
+            wait_for(self.shut_until(limit, class).since(now), limit);
         }
         let stocks = self.stocks_of.get(limits).map(|ids| ids.iter().filter_map(|id| self.stocks.get(id)));
         for stock in stocks.into_iter().flatten() {
@@ -51,11 +51,10 @@ impl Book {
 
     /// The limit that lets nothing go for a class for the longest, and until when; `None` when none is shut.
     pub(in crate::slots) fn shut(&self, class: Class, limits: &[Limit], now: Tick) -> Option<(Tick, Limit)> {
-        let until = |limit: &Limit| {
-            let shut = self.keys.get(limit).and_then(|key| key.next_open(class)).unwrap_or(Tick::ZERO);
-            shut.max(held_until(&self.brakes, std::slice::from_ref(limit)))
-        };
-        let shut = limits.iter().map(|limit| (until(limit), limit)).filter(|(until, _)| *until > now);
+        let shut = limits
+            .iter()
+            .map(|limit| (self.shut_until(limit, class), limit))
+            .filter(|(until, _)| *until > now);
         shut.max_by_key(|(until, _)| *until).map(|(until, limit)| (until, limit.clone()))
     }
 
