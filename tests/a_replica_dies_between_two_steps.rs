@@ -41,6 +41,11 @@ fn fate(point: Failpoint) -> Option<Fate> {
     }
 }
 
+/// Once it is confirmed a job is back in its lane, and whoever dies as a relay may have claimed it as a worker.
+fn is_with_a_worker(point: Failpoint) -> bool {
+    matches!(point, Failpoint::RelayConfirmed | Failpoint::RelayDeleted)
+}
+
 fn job_of(point: Failpoint) -> String {
     format!("at-{}", point.as_str().replace('_', "-"))
 }
@@ -119,11 +124,14 @@ async fn die_at_every_point(replicas: usize) {
             continue;
         };
         let row = client.query_one("select state from sluice.job where id = $1", &[&id]).await.unwrap();
-        assert_eq!(row.get::<_, String>(0), fate.state, "{name}");
-        assert_eq!(journal.get(&id).copied().unwrap_or(0), fate.calls, "{name}: calls");
+        let (state, calls): (String, _) = (row.get(0), journal.get(&id).copied().unwrap_or(0));
         let unknown = "select count(*) from sluice.attempt where outcome = 'unknown' and job_id = $1";
         let flagged: i64 = client.query_one(unknown, &[&id]).await.unwrap().get(0);
-        assert_eq!(flagged > 0, fate.flagged, "{name}: flagged");
+        if is_with_a_worker(point) && state == "unknown" {
+            assert!(flagged > 0 && calls <= 1, "{name}: {calls} calls, {flagged} times unknown");
+            continue;
+        }
+        assert_eq!((state.as_str(), calls, flagged > 0), (fate.state, fate.calls, fate.flagged), "{name}");
     }
     until("the lanes are empty", Duration::from_secs(20), async || rig.in_lanes() == 0).await;
 }
@@ -134,7 +142,9 @@ async fn settle(rig: &Rig, point: Failpoint) {
     let what = format!("the job at {} is settled", point.as_str());
     let query = match fate(point) {
         Some(fate) => {
-            format!("select count(*) from sluice.job where id = '{id}' and state = '{}'", fate.state)
+            let or_unknown = if is_with_a_worker(point) { "unknown" } else { fate.state };
+            let states = format!("'{}', '{or_unknown}'", fate.state);
+            format!("select count(*) from sluice.job where id = '{id}' and state in ({states})")
         }
         None => format!("select count(*) from sluice.dead_letter where job_id = '{id}'"),
     };

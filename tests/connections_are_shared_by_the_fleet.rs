@@ -9,7 +9,7 @@ use crate::support::{Options, Rig, job, line, until};
 const CALL: Duration = Duration::from_millis(300);
 /// Calls shorter than they are by what the stand-in's own scheduling may shift.
 const NOISE: Duration = Duration::from_millis(50);
-const JOBS: usize = 120;
+const JOBS: usize = 60;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_calls_at_once_than_connections() {

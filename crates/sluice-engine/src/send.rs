@@ -54,26 +54,29 @@ pub(crate) async fn send(
     };
     let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
     let wait_until = claimed_until.min(worker.clock.tick() + worker.plan().bounds().hold_max);
-    let (began, started_at) = loop {
+    let (began, started_at, grant) = loop {
         let Some(grant) = ticket.turn(wait_until).await else { return no_turn(esp) };
         // In this order: what is told as the start lies before the instant at which the slot was seen to be open.
         let started_at = worker.clock.now();
         let now = worker.clock.tick();
+        // A slot that this process was too slow to use is gone: the next one, never two at once.
+        if now <= grant.closes && now < claimed_until {
+            break (now, started_at, grant);
+        }
+        ticket.unused(grant);
         if now >= claimed_until {
             return no_turn(esp);
         }
-        // A slot that this process was too slow to use is gone: the next one, never two at once.
-        if now <= grant.closes {
-            break (now, started_at);
-        }
     };
     if leave.is_withdrawn() {
+        ticket.unused(grant);
         // It goes on at once, to whom the pool has beside this ESP.
         let parked = case.parked(Due::In(Duration::ZERO), WaitReason::BreakerOpen);
         return Sent::Unsent { esp, parked: Box::new(parked) };
     }
     let longest = worker.plan().esp_timeout(&esp) + TIMEOUT_SLACK;
     if !connection.outlasts(longest) {
+        ticket.unused(grant);
         return no_turn(esp);
     }
     let id = || Some(case.job.id.to_string());

@@ -260,6 +260,11 @@ impl Book {
         Ready::Wait(grant)
     }
 
+    /// A turn that was granted was not used.
+    pub(super) fn take_back(&mut self, grant: Grant) {
+        take_back(&mut self.stocks, grant);
+    }
+
     /// Gives every turn that is due, one per line in turns, transactional lines first, and tells those whose turn is
     /// near.
     pub(super) fn serve(&mut self, now: Tick) -> Served {
@@ -282,7 +287,10 @@ impl Book {
                         Some(grant) => {
                             count_out(keys, stocks, line, number);
                             // The receiver may have given up this very moment: then the slot lapses, as it must.
-                            moved |= tell.send(grant).is_ok();
+                            match tell.send(grant) {
+                                Ok(()) => moved = true,
+                                Err(grant) => take_back(stocks, grant),
+                            }
                         }
                         None => {
                             line.ready.insert(number, tell);
@@ -310,6 +318,15 @@ fn each(stocks: &mut Stocks, ids: &[StockId], mut change: impl FnMut(&mut Stock)
     for id in ids {
         if let Some(stock) = stocks.get_mut(id) {
             change(stock);
+        }
+    }
+}
+
+/// A turn that was granted was not used.
+fn take_back(stocks: &mut Stocks, grant: Grant) {
+    for (id, marks) in grant.counted {
+        if let Some(stock) = stocks.get_mut(&id) {
+            stock.take_back(marks);
         }
     }
 }
@@ -367,8 +384,13 @@ fn take(stocks: &mut Stocks, brakes: &HashMap<LimitScope, Brake>, line: &Line, n
         }
         closes = closes.min(shuts);
     }
-    each(stocks, &line.stocks, |stock| stock.take(now));
-    Some(Grant { closes })
+    let mut counted = Vec::new();
+    for id in line.stocks.iter() {
+        if let Some(marks) = stocks.get_mut(id).and_then(|stock| stock.take(now)) {
+            counted.push((*id, marks));
+        }
+    }
+    Some(Grant { closes, counted })
 }
 
 /// When a slot of every stock may be open; none while one has no slots at all.

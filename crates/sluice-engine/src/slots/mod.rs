@@ -42,10 +42,12 @@ pub(crate) struct Estimate {
 }
 
 /// One slot under every limit of a job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Grant {
     /// After this instant the slot must not be used any more.
     pub(crate) closes: Tick,
+    /// What goes back into its window if it is not used: the slots of counted limits.
+    counted: Vec<(u32, run::Marks)>,
 }
 
 /// Slots of this process.
@@ -242,7 +244,9 @@ impl Ticket {
     ///
     /// When the grant comes too late to be used, call it again: the place is at the head of the line.
     pub(crate) async fn turn(&mut self, until: Tick) -> Option<Grant> {
-        let Some(place) = &self.place else { return Some(Grant { closes: Tick::from_nanos(u64::MAX) }) };
+        let Some(place) = &self.place else {
+            return Some(Grant { closes: Tick::from_nanos(u64::MAX), counted: Vec::new() });
+        };
         let now = self.slots.clock.tick();
         let outcome = self.slots.book().ready(&place.key, place.number, now);
         match outcome {
@@ -255,6 +259,15 @@ impl Ticket {
                     Ok(Err(_)) | Err(_) => None,
                 }
             }
+        }
+    }
+}
+
+impl Ticket {
+    /// The turn was granted and nothing was sent.
+    pub(crate) fn unused(&self, grant: Grant) {
+        if !grant.counted.is_empty() {
+            self.slots.book().take_back(grant);
         }
     }
 }

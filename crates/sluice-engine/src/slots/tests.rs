@@ -545,3 +545,21 @@ async fn a_count_that_is_used_up_is_told_as_shut() {
     assert!(it.slots.shut(Class::Bulk, &limits).is_some_and(|(_, limit)| limit == day));
     assert!(it.slots.shut(Class::Bulk, &limits[..1]).is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_was_not_used_costs_a_count_nothing() {
+    let store = Store::new(Duration::from_millis(4));
+    let it = replica(&store);
+    let day = limit(LimitScope::Tenant("acme".parse().unwrap()), "3/h");
+    let limits: Arc<[Limit]> = Arc::from([day.clone()]);
+    let far = Tick::from_nanos(u64::MAX);
+    for round in 0..10 {
+        let mut ticket = it.slots.draw(&line("other"), &limits);
+        assert!(ticket.near(far).await);
+        let grant = tokio::time::timeout(Duration::from_secs(5), ticket.turn(far)).await;
+        ticket.unused(grant.unwrap_or_else(|_| panic!("no turn in round {round}")).unwrap());
+        drop(ticket);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(store.look(&[day]).await.unwrap()[0].left, 3);
+}

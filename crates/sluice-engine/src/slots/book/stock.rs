@@ -203,14 +203,22 @@ impl Stock {
         }
     }
 
-    /// Uses the next slot.
-    pub(super) fn take(&mut self, now: Tick) {
-        if let Some(run) = self.runs.iter_mut().find(|run| run.left() > 0) {
-            run.take();
-        }
+    /// Uses the next slot; answers what it is given back with if it can be, once taken.
+    pub(super) fn take(&mut self, now: Tick) -> Option<Marks> {
         self.counts.used += 1;
         self.used_since_lease = self.used_since_lease.saturating_add(1);
         self.last_use = now;
+        let counted = self.is_counted();
+        let run = self.runs.iter_mut().find(|run| run.left() > 0)?;
+        run.take();
+        counted.then(|| Arc::clone(&run.marks))
+    }
+
+    /// A counted slot that was taken was not used.
+    pub(super) fn take_back(&mut self, marks: Marks) {
+        self.counts.used = self.counts.used.saturating_sub(1);
+        self.counts.lapsed += 1;
+        self.lapsed.push((marks, 1));
     }
 
     /// Puts leased slots in, in the order of their openings.
