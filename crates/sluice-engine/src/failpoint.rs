@@ -100,6 +100,7 @@ pub(crate) use armed::at;
 mod armed {
     use std::path::PathBuf;
     use std::sync::OnceLock;
+    use std::time::Duration;
 
     use rustix::process::{Signal, getpid, kill_process};
 
@@ -118,17 +119,22 @@ mod armed {
         once: Option<PathBuf>,
     }
 
+    /// By then a signal to the own process has been taken.
+    const TAKEN_WITHIN: Duration = Duration::from_millis(300);
+
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
     /// The job whose id `id` answers has come to `point`.
     pub(crate) fn at(point: Failpoint, id: impl Fn() -> Option<String>) {
         let settings = SETTINGS.get_or_init(from_environment);
         for it in settings.armed.iter().filter(|it| it.name == point.as_str()) {
-            if id().is_some_and(|id| id == it.job)
-                && is_first(settings, point)
-                && let Err(error) = kill_process(getpid(), it.signal)
-            {
-                tracing::error!(%error, "a failpoint could not signal its own process");
+            if id().is_none_or(|id| id != it.job) || !is_first(settings, point) {
+                continue;
+            }
+            match kill_process(getpid(), it.signal) {
+                // Any thread may be the one that takes the signal; this one must not go on before it has.
+                Ok(()) => std::thread::sleep(TAKEN_WITHIN),
+                Err(error) => tracing::error!(%error, "a failpoint could not signal its own process"),
             }
         }
     }
