@@ -561,5 +561,25 @@ async fn a_turn_that_was_not_used_costs_a_count_nothing() {
         drop(ticket);
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    assert_eq!(store.look(&[day]).await.unwrap()[0].left, 3);
+    assert_eq!(store.look(std::slice::from_ref(&day)).await.unwrap()[0].left, 3);
+    assert!(it.slots.shut(Class::Bulk, &limits).is_none(), "there are slots again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_back_after_the_rest_is_used_is_used_too() {
+    let store = Store::new(Duration::from_millis(4));
+    let journal = Journal::default();
+    let it = replica(&store);
+    let limits = [limit(LimitScope::Tenant("acme".parse().unwrap()), "5/h")];
+    let far = Tick::from_nanos(u64::MAX);
+    let mut ticket = it.slots.draw(&line("other"), &Arc::from(limits.clone()));
+    assert!(ticket.near(far).await);
+    let late = ticket.turn(far).await.unwrap();
+    backlog(&it, "other", &limits, 20, &journal);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(times(&journal, None).len(), 4);
+    ticket.unused(late);
+    drop(ticket);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(times(&journal, None).len(), 5);
 }

@@ -243,8 +243,11 @@ impl Stock {
         std::mem::take(&mut self.counts)
     }
 
-    /// Counted slots that lapsed since the last call.
+    /// Counted slots that lapsed since the last call. They go back, so the store has some again, whatever it said last.
     pub(super) fn take_lapsed(&mut self) -> Vec<(Marks, u32)> {
+        if !self.lapsed.is_empty() {
+            (self.next_open, self.next_urgent_open) = (None, None);
+        }
         std::mem::take(&mut self.lapsed)
     }
 
