@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Client, Response, Url, redirect};
@@ -22,8 +23,13 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 ///
 /// No redirect is followed, so that no key reaches another host. HTTP/1.1 only: a lost connection then leaves one
 /// request in doubt and not all of them. No compressed answers, no proxy from the environment.
-pub(crate) fn client(esp: &EspId, timeout: Duration) -> Result<Client, SettingsError> {
-    let mut trust = tls::client_config(esp, None)?;
+pub(crate) fn client(
+    esp: &EspId,
+    timeout: Duration,
+    tls_ca_file: Option<&Path>,
+) -> Result<Client, SettingsError> {
+    let authority = tls_ca_file.map(|path| tls::CaFile::read(esp, path)).transpose()?;
+    let mut trust = tls::client_config(esp, authority.as_ref())?;
     trust.alpn_protocols = vec![b"http/1.1".to_vec()];
     Client::builder()
         .tls_backend_preconfigured(trust)

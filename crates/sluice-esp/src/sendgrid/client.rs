@@ -1,5 +1,6 @@
 //! The one call: `POST /v3/mail/send`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct SendGridSettings {
     pub api_key: SecretString,
     /// For one call in all.
     pub timeout: Duration,
+    /// A further certificate authority, PEM; beside the machine's own.
+    pub tls_ca_file: Option<PathBuf>,
 }
 
 /// One SendGrid account.
@@ -58,7 +61,7 @@ impl SendGridEsp {
     /// Checks `settings`. Connects only when there is something to send.
     ///
     /// # Errors
-    /// When a setting breaks a rule, or TLS cannot be set up.
+    /// When a setting breaks a rule, the file of `tls_ca_file` cannot be used, or TLS cannot be set up.
     pub fn new(settings: &SendGridSettings, clock: Arc<dyn Clock>) -> Result<Self, SettingsError> {
         let esp = &settings.id;
         let invalid = |field, problem| SettingsError::Invalid { esp: esp.clone(), field, problem };
@@ -77,7 +80,7 @@ impl SendGridEsp {
             endpoint: http::endpoint(esp, &settings.base_url, PATH)?,
             authorization,
             timeout: settings.timeout,
-            client: http::client(esp, settings.timeout)?,
+            client: http::client(esp, settings.timeout, settings.tls_ca_file.as_deref())?,
             clock,
         })
     }

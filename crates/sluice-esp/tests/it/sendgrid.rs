@@ -15,7 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const IMPATIENCE: Duration = Duration::from_millis(400);
 
 pub(crate) fn settings(base_url: &str, timeout: Duration) -> SendGridSettings {
-    SendGridSettings { id: esp_id(), base_url: base_url.to_owned(), api_key: KEY.into(), timeout }
+    SendGridSettings {
+        id: esp_id(),
+        base_url: base_url.to_owned(),
+        api_key: KEY.into(),
+        timeout,
+        tls_ca_file: None,
+    }
 }
 
 async fn ask(server: &RawHttp, timeout: Duration) -> Answer {

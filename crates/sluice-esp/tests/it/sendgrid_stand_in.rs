@@ -80,3 +80,17 @@ async fn a_certificate_of_an_unknown_authority_is_a_tls_fault() {
         "{outcome:?}"
     );
 }
+
+#[tokio::test]
+async fn the_authority_of_the_settings_is_trusted() {
+    let server = SmtpStandIn::start_with(SmtpOptions { tls: SmtpTls::Implicit, auth: false });
+    let url = format!("https://localhost:{}", server.addr().port());
+    let mut settings = settings(&url, Duration::from_secs(5));
+    settings.tls_ca_file = server.ca_file().map(Into::into);
+    let outcome =
+        SendGridEsp::new(&settings, clock()).unwrap().send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
+    // It shakes hands, and then speaks no HTTP.
+    assert_ne!(outcome.category(), Some(Category::Tls), "{outcome:?}");
+    settings.tls_ca_file = Some("/nowhere.pem".into());
+    assert!(SendGridEsp::new(&settings, clock()).unwrap_err().to_string().contains("tls_ca_file"));
+}
