@@ -13,3 +13,16 @@ pub(crate) fn variables() -> Vec<(String, String)> {
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
+
+/// Longest name of a user that is taken.
+const USER_MAX_BYTES: usize = 64;
+
+/// Who uses this terminal, as far as the environment says; behind sudo the one who called it. Taken only if it looks like
+/// a name, since it is kept with what was decided.
+pub(crate) fn user() -> Option<String> {
+    let fits = |name: &String| {
+        (1..=USER_MAX_BYTES).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-@".contains(&b))
+    };
+    ["SUDO_USER", "USER"].into_iter().find_map(|name| variable(name).filter(fits))
+}

@@ -226,7 +226,7 @@ async fn reset(outside: &Outside, args: &ResetArgs) -> anyhow::Result<bool> {
 }
 
 async fn edit(outside: &Outside, key: &str, limit: Option<&str>, format: Format) -> anyhow::Result<bool> {
-    let by = user();
+    let by = environment::user().unwrap_or_else(|| "unknown".to_owned());
     let edited = ask::overview(outside).set_limit(key, limit, &by, outside.clock.now()).await;
     let edited = Edited { change: edited.map_err(|it| ask::failed("KEY", it))?, by };
     if format == Format::Json {
@@ -238,15 +238,6 @@ async fn edit(outside: &Outside, key: &str, limit: Option<&str>, format: Format)
     output::line(format_args!("{key}: {} -> {}", of(before), of(after)))?;
     note("running replicas follow within two ticks (1s)");
     Ok(true)
-}
-
-/// Who gives the order, for the record; behind sudo the one who called it.
-fn user() -> String {
-    ["SUDO_USER", "USER"]
-        .into_iter()
-        .filter_map(environment::variable)
-        .find(|name| !name.trim().is_empty())
-        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 #[cfg(test)]

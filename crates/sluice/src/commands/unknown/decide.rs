@@ -12,8 +12,6 @@ use crate::output::{self, Format, note};
 pub(super) const BATCH: usize = 500;
 /// Longest note that is kept, in characters.
 const NOTE_MAX_CHARS: usize = 500;
-/// Longest name of a user that is kept.
-const USER_MAX_BYTES: usize = 64;
 
 /// What became of the wish for one job.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -46,12 +44,7 @@ impl FateKind {
 
 /// Who decides: the user of this terminal, as far as the environment says.
 pub(super) fn by() -> String {
-    let fits = |name: &String| {
-        (1..=USER_MAX_BYTES).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-@".contains(&b))
-    };
-    let user = ["SUDO_USER", "USER"].into_iter().find_map(|name| environment::variable(name).filter(fits));
-    user.map_or_else(|| "cli".to_owned(), |user| format!("cli:{user}"))
+    environment::user().map_or_else(|| "cli".to_owned(), |user| format!("cli:{user}"))
 }
 
 /// Takes a note of a bounded length.
