@@ -55,7 +55,7 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
     if let Some(limit) = limits.iter().find(|limit| joins_line(worker, case, limit)) {
         return Err(Unreserved::InLine(limit.clone()));
     }
-    let estimate = worker.slots.estimate(&line, &limits);
+    let estimate = worker.slots.estimate(case.job.class, &limits);
     let scope =
         estimate.limit.as_ref().map_or_else(|| LimitScope::Esp(esp.clone()), |limit| limit.scope.clone());
     let hold_max = if case.governs_lane(&scope) { bounds.lane_hold_max } else { bounds.hold_max };
@@ -76,7 +76,7 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
             return Err(Unreserved::InLine(limit));
         }
         if worker.clock.tick() >= until {
-            return Err(too_long(worker.slots.estimate(&line, &limits).limit.as_ref()));
+            return Err(too_long(worker.slots.estimate(case.job.class, &limits).limit.as_ref()));
         }
     }
     if let Some(limit) = &estimate.limit {

@@ -1,10 +1,13 @@
 //! Step 2: which ESP. Pool tiers, breakers, quotas, weights, and what has faulted on this job before.
 
+use std::time::Duration;
+
 use sluice_config::Sticky;
 use sluice_policy::{Availability, Choice, Luck, choose};
 use sluice_types::{EspId, Limit, LimitScope, Tenant, Tick};
 
 use crate::case::Case;
+use crate::plan::Plan;
 use crate::worker::{Standing, Worker};
 
 /// Where a job goes.
@@ -48,11 +51,14 @@ pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
             let luck = Luck::Sticky(number_of(&case.job.tenant));
             choose(&pool.members, availability, &case.passport.faulted, luck)
         }
+        // Where there is no other, the length of the line says nothing.
+        Sticky::None if pool.esps().nth(1).is_none() => {
+            choose(&pool.members, availability, &case.passport.faulted, Luck::Random(&mut rng))
+        }
         Sticky::None => {
             let short = |esp: &EspId| match availability(esp) {
                 up @ Availability::Up { .. } => {
-                    let limits = plan.shared_limits(esp, &case.group);
-                    let wait = worker.slots.wait(case.job.class, &limits);
+                    let wait = line_at(worker, case, &plan, esp);
                     if wait > hold_max { Availability::Down { until: now + wait } } else { up }
                 }
                 down @ Availability::Down { .. } => down,
@@ -80,6 +86,11 @@ pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
     }
 }
 
+/// How long a job of this kind would wait for the limits of an ESP.
+fn line_at(worker: &Worker, case: &Case<'_>, plan: &Plan, esp: &EspId) -> Duration {
+    worker.slots.estimate(case.job.class, &plan.shared_limits(esp, &case.group)).wait
+}
+
 /// Whether a job that this limit holds could go through another ESP at once: the limit is one ESP's own, and another of
 /// the pool is up and has no long line.
 pub(crate) fn has_way_around(worker: &Worker, case: &Case<'_>, limit: &Limit) -> bool {
@@ -90,7 +101,7 @@ pub(crate) fn has_way_around(worker: &Worker, case: &Case<'_>, limit: &Limit) ->
         pool.sticky == Sticky::None
             && pool.esps().filter(|esp| *esp != held).any(|esp| {
                 matches!(worker.standing(esp, &case.group, case.job.class), Standing::Up { .. })
-                    && worker.slots.wait(case.job.class, &plan.shared_limits(esp, &case.group)) <= hold_max
+                    && line_at(worker, case, &plan, esp) <= hold_max
             })
     })
 }

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 
 use super::store_clock::StoreClock;
 use super::{Estimate, Grant, LineKey};
-use crate::ports::Unused;
 use stock::Stock;
 
 mod demand;
@@ -98,6 +97,8 @@ pub(super) enum Ready {
 pub(super) struct Book {
     keys: HashMap<Limit, Key>,
     stocks: Stocks,
+    /// The stock of what is leased together.
+    stock_of: HashMap<Arc<[Limit]>, StockId>,
     /// The stocks that jobs under these limits need.
     stocks_of: HashMap<Arc<[Limit]>, Arc<[StockId]>>,
     lines: BTreeMap<LineKey, Line>,
@@ -108,8 +109,6 @@ pub(super) struct Book {
     sharers: HashMap<String, u32>,
     reserved_permille: u32,
     store_clock: StoreClock,
-    /// Slots of counted limits that lapsed: they go back into their sub-bucket.
-    returned: Vec<Unused>,
 }
 
 type Stocks = HashMap<StockId, Stock>;
@@ -129,18 +128,15 @@ impl Book {
         if let Some(known) = self.stocks_of.get(limits) {
             return Arc::clone(known);
         }
-        let is_spaced = |limit: &&Limit| matches!(limit.spec.kind, LimitKind::Spaced { .. });
-        let mut spaced: Vec<Limit> = limits.iter().filter(is_spaced).cloned().collect();
-        spaced.sort_by_cached_key(Limit::key);
-        let others = limits.iter().filter(|limit| !is_spaced(limit)).map(|limit| vec![limit.clone()]);
-        let sets = std::iter::once(spaced).chain(others).filter(|set| !set.is_empty());
-        let ids = sets.map(|set| {
-            let known = self.stocks.iter().find(|(_, stock)| *stock.limits == *set).map(|(id, _)| *id);
-            known.unwrap_or_else(|| {
+        let ids = leased_together(limits).map(|set| match self.stock_of.get(&*set) {
+            Some(id) => *id,
+            None => {
                 self.next_stock += 1;
-                self.stocks.insert(self.next_stock, Stock::new(set.into(), now));
+                let set: Arc<[Limit]> = set.into();
+                self.stocks.insert(self.next_stock, Stock::new(Arc::clone(&set), now));
+                self.stock_of.insert(set, self.next_stock);
                 self.next_stock
-            })
+            }
         });
         let ids: Arc<[StockId]> = ids.collect();
         self.stocks_of.insert(Arc::clone(limits), Arc::clone(&ids));
@@ -157,24 +153,15 @@ impl Book {
             }
             let (waiting, near) = (line.len(), line.near.len());
             each(&mut self.stocks, &line.stocks, |stock| stock.leave(line.class, waiting, near));
-            self.count_keys(&line.limits, |key| key.waiting = key.waiting.saturating_sub(waiting), now);
+            count_keys(&mut self.keys, &line.limits, now, |key| {
+                key.waiting = key.waiting.saturating_sub(waiting)
+            });
             line.stocks = self.open_stocks(&limits, now);
             line.limits = limits;
             each(&mut self.stocks, &line.stocks, |stock| stock.join(line.class, waiting, near, now));
-            self.count_keys(&line.limits, |key| key.waiting += waiting, now);
+            count_keys(&mut self.keys, &line.limits, now, |key| key.waiting += waiting);
         }
         self.lines = lines;
-    }
-
-    fn count_keys(&mut self, limits: &[Limit], change: impl Fn(&mut Key), now: Tick) {
-        for limit in limits {
-            let key = match self.keys.get_mut(limit) {
-                Some(key) => key,
-                None => self.keys.entry(limit.clone()).or_default(),
-            };
-            change(key);
-            key.last_use = now;
-        }
     }
 
     pub(super) fn draw(&mut self, line_key: &LineKey, limits: &Arc<[Limit]>, now: Tick) -> Drawn {
@@ -201,14 +188,7 @@ impl Book {
             return Drawn { number, near: None, wants_slots: false };
         };
         line.last_use = now;
-        for limit in line.limits.iter() {
-            let key = match keys.get_mut(limit) {
-                Some(key) => key,
-                None => keys.entry(limit.clone()).or_default(),
-            };
-            key.waiting += 1;
-            key.last_use = now;
-        }
+        count_keys(keys, &line.limits, now, |key| key.waiting += 1);
         each(stocks, &line.stocks, |stock| stock.join(class, 1, 0, now));
         let near = if line.far.is_empty() && has_room_near(stocks, line, now) {
             come_near(stocks, line, number);
@@ -243,11 +223,7 @@ impl Book {
             if line.far.remove(&number).is_none() {
                 // It had a slot and was too slow for it: back to the head of the line.
                 each(stocks, &line.stocks, |stock| stock.join(line.class, 1, 0, now));
-                for limit in line.limits.iter() {
-                    if let Some(key) = keys.get_mut(limit) {
-                        key.waiting += 1;
-                    }
-                }
+                count_keys(keys, &line.limits, now, |key| key.waiting += 1);
             }
             come_near(stocks, line, number);
         }
@@ -311,6 +287,26 @@ impl Book {
             next = next.into_iter().chain(soonest).min();
         }
         Served { next, starves }
+    }
+}
+
+/// What of these limits is leased together: all spaced ones, in the order of their keys; and each other by itself.
+fn leased_together(limits: &[Limit]) -> impl Iterator<Item = Vec<Limit>> {
+    let is_spaced = |limit: &&Limit| matches!(limit.spec.kind, LimitKind::Spaced { .. });
+    let mut spaced: Vec<Limit> = limits.iter().filter(is_spaced).cloned().collect();
+    spaced.sort_by_cached_key(Limit::key);
+    let others = limits.iter().filter(move |limit| !is_spaced(limit)).map(|limit| vec![limit.clone()]);
+    std::iter::once(spaced).chain(others).filter(|set| !set.is_empty())
+}
+
+fn count_keys(keys: &mut HashMap<Limit, Key>, limits: &[Limit], now: Tick, change: impl Fn(&mut Key)) {
+    for limit in limits {
+        let key = match keys.get_mut(limit) {
+            Some(key) => key,
+            None => keys.entry(limit.clone()).or_default(),
+        };
+        change(key);
+        key.last_use = now;
     }
 }
 

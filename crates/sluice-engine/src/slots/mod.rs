@@ -73,22 +73,13 @@ impl Slots {
         self.book.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// How long a further job of this line would wait.
-    pub(crate) fn estimate(&self, key: &LineKey, limits: &[Limit]) -> Estimate {
+    /// How long a further job of a class would wait under these limits.
+    pub(crate) fn estimate(&self, class: Class, limits: &[Limit]) -> Estimate {
         if limits.is_empty() {
             return Estimate { wait: Duration::ZERO, limit: None };
         }
         let now = self.clock.tick();
-        self.book().estimate(key.class, limits, now)
-    }
-
-    /// How long a further job of a class would wait under these limits.
-    pub(crate) fn wait(&self, class: Class, limits: &[Limit]) -> Duration {
-        if limits.is_empty() {
-            return Duration::ZERO;
-        }
-        let now = self.clock.tick();
-        self.book().estimate(class, limits, now).wait
+        self.book().estimate(class, limits, now)
     }
 
     /// The limit that lets nothing of a class go for the longest, and until when; `None` when none is shut.

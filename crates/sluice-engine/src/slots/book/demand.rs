@@ -47,10 +47,9 @@ impl Book {
     fn share(&self, stock: &Stock) -> u32 {
         let of = |limit: &Limit| {
             let rate = limit.spec.rate_per_second().filter(|_| is_rate(&limit.spec)).unwrap_or(f64::INFINITY);
-            let sharers = match self.sharers.is_empty() {
-                true => 1,
-                false => self.sharers.get(&limit.key()).copied().unwrap_or(1).max(1),
-            };
+            // A key is text that is made anew: not where there is nobody to share with.
+            let sharers = (!self.sharers.is_empty()).then(|| self.sharers.get(&limit.key()).copied());
+            let sharers = sharers.flatten().unwrap_or(1).max(1);
             let reach = rate * LEAD.max(spacing(limit)).as_secs_f64() / f64::from(sharers);
             u32::try_from(whole(reach)).unwrap_or(WANT_MAX)
         };
@@ -82,20 +81,22 @@ impl Book {
                 }
             }
         }
-        unused.append(&mut self.returned);
+        unused.append(&mut self.take_returned());
         unused
     }
 
     /// Takes out what lapsed of counted limits since the last call: it was surely not used.
     pub(in crate::slots) fn take_returned(&mut self) -> Vec<Unused> {
+        let mut returned: Vec<Unused> = Vec::new();
         for stock in self.stocks.values_mut() {
+            let first_of_stock = returned.len();
             let Some(limit) = stock.limits.first().cloned() else { continue };
             for (marks, count) in stock.take_lapsed() {
                 let Some((mark, rate_permille)) = marks.first().copied() else { continue };
-                let known = self.returned.iter_mut().find(|it| it.limit == limit && it.mark == mark);
-                match known {
+                let mut of_stock = returned.iter_mut().skip(first_of_stock);
+                match of_stock.find(|it| it.mark == mark) {
                     Some(it) => it.count += count,
-                    None => self.returned.push(Unused {
+                    None => returned.push(Unused {
                         limit: limit.clone(),
                         count,
                         openings_ns: Vec::new(),
@@ -105,8 +106,8 @@ impl Book {
                 }
             }
         }
-        self.returned.truncate(RETURNED_MAX);
-        std::mem::take(&mut self.returned)
+        returned.truncate(RETURNED_MAX);
+        returned
     }
 
     /// What to lease now: enough for those who wait and could go, and for those who will come before the next tick.
@@ -242,6 +243,7 @@ impl Book {
         if forgotten {
             let stocks = &self.stocks;
             let is_whole = |ids: &[StockId]| ids.iter().all(|id| stocks.contains_key(id));
+            self.stock_of.retain(|_, id| stocks.contains_key(id));
             self.stocks_of.retain(|_, ids| is_whole(ids));
             self.lines.retain(|_, line| is_whole(&line.stocks));
         }

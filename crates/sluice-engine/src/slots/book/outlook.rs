@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sluice_types::{Class, Limit, Tick};
 
-use super::{Book, Estimate, Totals, held_until};
+use super::stock::Stock;
+use super::{Book, Estimate, Totals, held_until, leased_together};
 use crate::plan::is_rate;
 
 impl Book {
@@ -12,6 +13,14 @@ impl Book {
     fn opens(&self, limit: &Limit, class: Class) -> Option<Tick> {
         let stock = self.stocks.get(&self.keys.get(limit)?.held_from?)?;
         stock.next_open(class).filter(|_| stock.left() == 0)
+    }
+
+    /// The stocks for these limits, as far as there are any: of a job's limits, or of those that it shares with others.
+    fn known_stocks(&self, limits: &[Limit]) -> impl Iterator<Item = &Stock> {
+        let of_jobs = self.stocks_of.get(limits);
+        let of_some = of_jobs.is_none().then(|| leased_together(limits)).into_iter().flatten();
+        let of_some = of_some.filter_map(|set| self.stock_of.get(&*set));
+        of_jobs.into_iter().flat_map(|ids| ids.iter()).chain(of_some).filter_map(|id| self.stocks.get(id))
     }
 
     /// Until when a limit lets nothing of a class go, be it by itself or by a brake.
@@ -31,8 +40,7 @@ impl Book {
         for limit in limits {
             wait_for(self.shut_until(limit, class).since(now), limit);
         }
-        let stocks = self.stocks_of.get(limits).map(|ids| ids.iter().filter_map(|id| self.stocks.get(id)));
-        for stock in stocks.into_iter().flatten() {
+        for stock in self.known_stocks(limits) {
             let ahead = stock
                 .ahead(class)
                 .saturating_sub(usize::try_from(stock.opening_by(now)).unwrap_or(usize::MAX));
