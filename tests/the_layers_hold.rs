@@ -46,7 +46,7 @@ const IO: [&str; 9] = [
     "tracing",
 ];
 /// A library that speaks to one kind of outside system, and who may name it.
-const CLIENTS: [(&str, &[&str]); 20] = [
+const CLIENTS: [(&str, &[&str]); 21] = [
     ("lapin", &["sluice-amqp", "sluice-testkit", "sluice-bench", "sluice-chaos"]),
     ("backoff", &["sluice-amqp"]),
     ("tokio-postgres", &["sluice-postgres", "sluice-testkit", "sluice-e2e", "sluice-bench", "sluice-chaos"]),
@@ -54,11 +54,12 @@ const CLIENTS: [(&str, &[&str]); 20] = [
     ("deadpool-postgres", &["sluice-postgres"]),
     ("refinery", &["sluice-postgres"]),
     ("rusqlite", &["sluice-embedded"]),
-    ("reqwest", &["sluice-esp", "sluice-e2e"]),
+    ("reqwest", &["sluice-e2e"]),
     ("lettre", &["sluice-esp", "sluice-testkit"]),
     ("axum", &["sluice-http"]),
-    ("hyper", &["sluice-http"]),
-    ("hyper-util", &["sluice-http"]),
+    ("hyper", &["sluice-http", "sluice-esp"]),
+    ("hyper-util", &["sluice-http", "sluice-esp"]),
+    ("hyper-rustls", &["sluice-esp"]),
     ("tower", &["sluice-http"]),
     ("tower-http", &["sluice-http"]),
     ("utoipa", &["sluice-http"]),
@@ -145,8 +146,8 @@ fn an_edge_that_leads_up_or_across_is_found() {
         ("sluice-config", "tokio", false, false),
         ("sluice-types", "thiserror", false, true),
         ("sluice-engine", "lapin", false, false),
-        ("sluice", "reqwest", false, false),
-        ("sluice-esp", "reqwest", false, true),
+        ("sluice", "hyper-util", false, false),
+        ("sluice-esp", "hyper-util", false, true),
     ] {
         assert_eq!(fault(&edge(from, to, is_dev)).is_none(), good, "{from} to {to}");
     }

@@ -1,13 +1,15 @@
 //! Gathers single requests of many jobs into batches: at once when idle, as many as have come in while the store
-//! was busy otherwise. So a lone job pays no delay and a flood pays few commits.
+//! was busy otherwise. So a lone job pays no delay and a flood pays few statements.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sluice_telemetry::{Batch, Dependency, Metrics};
 use sluice_types::Tick;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::health::{Health, jittered};
@@ -15,6 +17,9 @@ use crate::ports::{Clock, LedgerError};
 
 /// Most rows of one batch.
 const BATCH_MAX_ROWS: usize = 500;
+/// How long a batch is gathered beside one that is being written: a statement costs as much as some fifty of its rows,
+/// so few large ones leave the machine to the jobs. More: larger batches, and longer waits where a commit is slow.
+const GATHER: Duration = Duration::from_millis(3);
 /// Requests that may wait for a writer; further callers wait for a place.
 const QUEUE_MAX: usize = 8192;
 /// First and longest pause before a failed batch is tried again.
@@ -79,8 +84,14 @@ impl<W: Write> Batcher<W> {
     /// `Unavailable`; `None` tries until the store is back or the last entrance is dropped.
     pub(crate) fn start(write: W, writers: usize, give_up: Option<Duration>, around: &Surroundings) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
-        let shared =
-            Arc::new(Shared { write, requests: Mutex::new(requests), give_up, around: around.clone() });
+        let shared = Arc::new(Shared {
+            write,
+            requests: Mutex::new(requests),
+            writing: AtomicUsize::new(0),
+            all_written: Notify::new(),
+            give_up,
+            around: around.clone(),
+        });
         for _ in 0..writers.max(1) {
             let shared = Arc::clone(&shared);
             around.tasks.spawn(async move { shared.run().await });
@@ -99,6 +110,10 @@ impl<W: Write> Batcher<W> {
 struct Shared<W: Write> {
     write: W,
     requests: Mutex<mpsc::Receiver<Request<W>>>,
+    /// Batches with the store.
+    writing: AtomicUsize,
+    /// The last of them has come back.
+    all_written: Notify,
     give_up: Option<Duration>,
     around: Surroundings,
 }
@@ -109,26 +124,46 @@ impl<W: Write> Shared<W> {
         let mut carried: Vec<Request<W>> = Vec::new();
         loop {
             let mut batch = std::mem::take(&mut carried);
-            let open = if batch.is_empty() {
-                self.requests.lock().await.recv_many(&mut batch, BATCH_MAX_ROWS).await > 0
-            } else {
-                true
-            };
-            if !open {
+            if batch.is_empty() && !self.gather(&mut batch).await {
                 return;
             }
             carried = self.set_repeats_aside(&mut batch);
+            self.writing.fetch_add(1, Ordering::Relaxed);
             self.settle(batch).await;
+            if self.writing.fetch_sub(1, Ordering::Relaxed) == 1 {
+                self.all_written.notify_waiters();
+            }
         }
+    }
+
+    /// Waits for a request, and for more while another batch is being written. `false` when all entrances are gone.
+    async fn gather(&self, batch: &mut Vec<Request<W>>) -> bool {
+        let mut requests = self.requests.lock().await;
+        if requests.recv_many(batch, BATCH_MAX_ROWS).await == 0 {
+            return false;
+        }
+        // Made before the look, so that no end is missed in between.
+        let all_written = self.all_written.notified();
+        if batch.len() < BATCH_MAX_ROWS && self.writing.load(Ordering::Relaxed) > 0 {
+            tokio::select! {
+                () = all_written => {}
+                () = tokio::time::sleep(GATHER) => {}
+            }
+            while batch.len() < BATCH_MAX_ROWS {
+                let Ok(request) = requests.try_recv() else { break };
+                batch.push(request);
+            }
+        }
+        true
     }
 
     /// Takes every row out of `batch` whose key an earlier one has.
     fn set_repeats_aside(&self, batch: &mut Vec<Request<W>>) -> Vec<Request<W>> {
-        let mut seen = std::collections::HashSet::with_capacity(batch.len());
-        let mut repeated: Vec<bool> = Vec::with_capacity(batch.len());
-        for request in batch.iter() {
-            repeated.push(self.write.key(&request.row).is_some_and(|key| !seen.insert(key.to_owned())));
-        }
+        let mut seen = HashSet::with_capacity(batch.len());
+        let repeated: Vec<bool> = batch
+            .iter()
+            .map(|request| self.write.key(&request.row).is_some_and(|key| !seen.insert(key)))
+            .collect();
         if !repeated.contains(&true) {
             return Vec::new();
         }

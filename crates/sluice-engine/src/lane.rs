@@ -181,11 +181,12 @@ async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
     let Some(place) = place(shared, this.lane.class).await else { return };
     let (this, worker) = (Arc::clone(this), Arc::clone(&shared.worker));
     this.in_flight.fetch_add(1, Ordering::Relaxed);
-    shared.jobs.spawn(async move {
+    // Boxed, since the runtime moves a task's future about, and this one has some kilobytes.
+    shared.jobs.spawn(Box::pin(async move {
         let counted = Counted(&this.in_flight);
         run_job(&worker, &this.lane, delivery).await;
         drop((counted, place));
-    });
+    }));
 }
 
 /// Waits for a place in work. Bulk leaves some to transactional jobs, so that a backlog does not stand in their way.

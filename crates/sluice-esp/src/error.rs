@@ -54,15 +54,6 @@ pub enum SettingsError {
         #[source]
         source: lettre::transport::smtp::Error,
     },
-    /// The HTTP client cannot be built.
-    #[error("esp {esp}: the HTTP client cannot be built")]
-    HttpClient {
-        /// The account.
-        esp: EspId,
-        /// Why not.
-        #[source]
-        source: reqwest::Error,
-    },
     /// The journal cannot be opened for appending.
     #[error("esp {esp}: journal {path:?} cannot be opened")]
     Journal {

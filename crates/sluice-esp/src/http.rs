@@ -1,27 +1,40 @@
 //! One HTTP client for every API: bounded in time, in size and in trust.
 
+mod connector;
+
 use std::error::Error as _;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Client, Response, Url, redirect};
+use connector::{Connector, Stalled};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Response, Uri};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use sluice_types::{Category, EspId, Outcome, clean_detail};
+use url::Url;
 
 use crate::{SettingsError, tls};
 
 /// The most of an answer's body that is read.
 pub(crate) const ANSWER_MAX_BYTES: usize = 64 * 1024;
+/// What every request tells of us.
+pub(crate) const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 /// Connecting gets half of the account's timeout, and never more than this.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// Idle connections are closed early: a request written into one that the server is just closing has an unknown end.
+/// There are never more of them than the account's `max_in_flight`, so their number needs no bound of its own: with one,
+/// calls above it would connect anew each time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-const IDLE_PER_HOST_MAX: usize = 256;
-const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// A client of one account.
+pub(crate) type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// Builds the client of one account.
 ///
-/// No redirect is followed, so that no key reaches another host. HTTP/1.1 only: a lost connection then leaves one
+/// It follows no redirect, so that no key reaches another host. HTTP/1.1 only: a lost connection then leaves one
 /// request in doubt and not all of them. No compressed answers, no proxy from the environment.
 pub(crate) fn client(
     esp: &EspId,
@@ -29,30 +42,19 @@ pub(crate) fn client(
     tls_ca_file: Option<&Path>,
 ) -> Result<Client, SettingsError> {
     let authority = tls_ca_file.map(|path| tls::CaFile::read(esp, path)).transpose()?;
-    let mut trust = tls::client_config(esp, authority.as_ref())?;
-    trust.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Client::builder()
-        .tls_backend_preconfigured(trust)
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .gzip(false)
-        .http1_only()
-        .connect_timeout(CONNECT_TIMEOUT_MAX.min(timeout / 2))
+    let trust = tls::client_config(esp, authority.as_ref())?;
+    Ok(legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-        .tcp_nodelay(true)
-        .tcp_keepalive(KEEPALIVE)
-        .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|source| SettingsError::HttpClient { esp: esp.clone(), source })
+        .build(Connector::new(trust, CONNECT_TIMEOUT_MAX.min(timeout / 2))))
 }
 
 /// Joins `path` to the account's `base_url` after checking it.
 ///
 /// Plain HTTP would show the key to everyone on the way, so it is taken only for hosts that are not on the public
 /// network: loopback and private addresses, and names without a dot.
-pub(crate) fn endpoint(esp: &EspId, base_url: &str, path: &str) -> Result<Url, SettingsError> {
+pub(crate) fn endpoint(esp: &EspId, base_url: &str, path: &str) -> Result<Uri, SettingsError> {
     let invalid = |problem| SettingsError::Invalid { esp: esp.clone(), field: "base_url", problem };
     let base = Url::parse(base_url).map_err(|_| invalid("is not a URL"))?;
     let host = base.host_str().ok_or_else(|| invalid("has no host"))?;
@@ -69,7 +71,9 @@ pub(crate) fn endpoint(esp: &EspId, base_url: &str, path: &str) -> Result<Url, S
         return Err(invalid("must not have a query or fragment"));
     }
     let whole = format!("{}{path}", base.as_str().trim_end_matches('/'));
-    Url::parse(&whole).map_err(|_| invalid("is not a URL"))
+    // In its normal form: the host in ASCII, what needs it escaped.
+    let whole = Url::parse(&whole).map_err(|_| invalid("is not a URL"))?;
+    whole.as_str().parse().map_err(|_| invalid("is not a URL"))
 }
 
 fn is_nearby(host: &str) -> bool {
@@ -81,11 +85,13 @@ fn is_nearby(host: &str) -> bool {
 }
 
 /// Reads at most [`ANSWER_MAX_BYTES`] of an answer's body; what cannot be read is left out, the status counts.
-pub(crate) async fn read_body(mut answer: Response) -> Vec<u8> {
+pub(crate) async fn read_body(answer: Response<Incoming>) -> Vec<u8> {
+    let mut incoming = answer.into_body();
     let mut body = Vec::new();
-    while let Ok(Some(chunk)) = answer.chunk().await {
+    while let Some(Ok(frame)) = incoming.frame().await {
+        let Some(chunk) = frame.data_ref() else { continue };
         let room = ANSWER_MAX_BYTES.saturating_sub(body.len());
-        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
         if body.len() >= ANSWER_MAX_BYTES {
             break;
         }
@@ -96,25 +102,37 @@ pub(crate) async fn read_body(mut answer: Response) -> Vec<u8> {
 /// What a call means that brought no answer.
 ///
 /// Only a failure to connect is surely before the request was written; everything later is unknown.
-pub(crate) fn failure(error: &reqwest::Error) -> Outcome {
-    if error.is_builder() {
-        return Outcome::Faulted {
-            category: Category::Protocol,
-            detail: "the request could not be built".to_owned(),
-        };
-    }
+pub(crate) fn failure(error: &legacy::Error) -> Outcome {
     if error.is_connect() {
         let (category, what) = match () {
-            () if error.is_dns() => (Category::Connect, "the host name was not resolved"),
+            () if is_caused_by(error, |cause| cause.to_string() == DNS_ERROR) => {
+                (Category::Connect, "the host name was not resolved")
+            }
             () if is_tls(error) => (Category::Tls, "the TLS handshake failed"),
-            () if error.is_timeout() => (Category::Connect, "connecting took too long"),
+            () if is_caused_by(error, |cause| cause.is::<Stalled>()) => {
+                (Category::Connect, "connecting took too long")
+            }
             () => (Category::Connect, "could not connect"),
         };
         return Outcome::Faulted { category, detail: clean_detail(&format!("{what}: {}", root(error))) };
     }
-    let what =
-        if error.is_timeout() { "no answer in time" } else { "the connection was lost before the answer" };
-    Outcome::Unknown { detail: clean_detail(&format!("{what}: {}", root(error))) }
+    let detail = format!("the connection was lost before the answer: {}", root(error));
+    Outcome::Unknown { detail: clean_detail(&detail) }
+}
+
+/// How the connector names a failure of the resolver: its error's type is private.
+const DNS_ERROR: &str = "dns error";
+
+/// Whether a cause of `error` fits.
+fn is_caused_by(error: &legacy::Error, fits: impl Fn(&(dyn std::error::Error + 'static)) -> bool) -> bool {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if fits(cause) {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// Looks for a TLS failure in an error and its causes. What an io error wraps is not among its sources.
@@ -130,8 +148,8 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
         || error.source().is_some_and(is_tls)
 }
 
-/// The innermost cause in words; the outer ones repeat the URL.
-fn root(error: &reqwest::Error) -> String {
+/// The innermost cause in words.
+fn root(error: &legacy::Error) -> String {
     let Some(mut cause) = error.source() else { return "no cause given".to_owned() };
     while let Some(inner) = cause.source() {
         cause = inner;
@@ -153,7 +171,7 @@ mod tests {
             ("http://[::1]:8080", "http://[::1]:8080/v3/mail/send"),
             ("http://stand-in:8080", "http://stand-in:8080/v3/mail/send"),
         ] {
-            assert_eq!(endpoint(&esp, base, "/v3/mail/send").unwrap().as_str(), whole);
+            assert_eq!(endpoint(&esp, base, "/v3/mail/send").unwrap().to_string(), whole);
         }
         for base in [
             "",

@@ -33,7 +33,8 @@ const RELAY_IDLE_MAX: Duration = Duration::from_secs(60);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Small lookups by key on statistics that may be stale or missing: nested loops over indexes are the plan at any
 /// size, and a plan made while the tables were empty must not survive as a scan.
-const WRITER_PLANS: &str = "-c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
+const WRITER_PLANS: &str = "-c jit=off -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
+    -c plan_cache_mode=force_generic_plan";
 
 /// Guards re-read a row after they have waited for its lock, which the stricter levels refuse to do.
 const ISOLATION: &str = "-c default_transaction_isolation=read\\ committed";

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use sluice_engine::{NextStep, Parked, Record, RecordVerdict};
 use sluice_types::{Category, JobState, Outcome};
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::convert::{clean_some, column, instant, int4, uint4};
@@ -15,22 +16,27 @@ use crate::{Postgres, StoreError};
 const STEP: &str = "record results";
 
 /// One statement, so one transaction and one round trip: the attempt is kept in any case, the job moves where the claim
-/// is still ours, and what moved is parked or loses its parked copies. The last branch of the guard recognises a
-/// repeated call.
+/// is still ours, and what moved loses its parked copies or is parked (`$kept`). The last branch of the guard recognises
+/// a repeated call.
 ///
 /// A pending row that a relay holds is left: its copy will find the job done.
-const RECORD: &str = "
+///
+/// Rows that park nothing go without the columns of what is parked: those made the statement nearly twice as dear.
+macro_rules! record {
+    ($columns:literal, $names:literal, $returned:literal, $kept:literal) => {
+        concat!(
+            "
 WITH input AS MATERIALIZED (
     SELECT *
     FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::timestamptz[], $7::timestamptz[], $8::text[],
                 $9::text[], $10::text[], $11::text[], $12::text[], $13::int[], $14::text[], $15::boolean[],
-                $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::timestamptz[], $22::bigint[],
-                $23::text[], $24::text[], $25::int[], $26::boolean[], $27::timestamptz[], $28::text[], $29::text[],
-                $30::bytea[], $31::bigint[])
+                $16::bigint[]",
+            $columns,
+            ")
         AS i (id, tenant, attempt, esp, started_at, finished_at, outcome,
-              category, detail, provider_message_id, state, attempts, job_category, final,
-              campaign, pool, class, domain, group_name, due_at, due_in_us, reason,
-              limit_key, next_attempt, resend, first_seen, faulted, traceparent, body, token)
+              category, detail, provider_message_id, state, attempts, job_category, final, token",
+            $names,
+            ")
 ), tried AS (
     INSERT INTO sluice.attempt
         (job_id, tenant, attempt, esp, outcome, category, detail,
@@ -57,7 +63,9 @@ WITH input AS MATERIALIZED (
            OR (j.state = 'unknown' AND j.attempts = i.attempt AND i.final)
            OR (j.state = i.state AND j.worker = $1 AND j.attempts = i.attempts
                AND j.category IS NOT DISTINCT FROM i.job_category))
-    RETURNING i.*
+    RETURNING i.id, i.attempt, i.final",
+            $returned,
+            "
 ), gone AS (
     DELETE FROM sluice.pending
     WHERE job_id = ANY (ARRAY(
@@ -65,7 +73,28 @@ WITH input AS MATERIALIZED (
         WHERE q.job_id = ANY (ARRAY(SELECT m.id FROM mine m WHERE m.final))
           AND q.reason IN ('in_flight_elsewhere', 'unknown', 'retry')
         FOR UPDATE SKIP LOCKED))
-), kept AS (
+)",
+            $kept,
+            "
+SELECT m.id, m.attempt FROM mine m
+"
+        )
+    };
+}
+
+const RECORD_FINAL: &str = record!("", "", "", "");
+
+const RECORD_PARKED: &str = record!(
+    ", $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::timestamptz[], $23::bigint[],
+                $24::text[], $25::text[], $26::int[], $27::boolean[], $28::timestamptz[], $29::text[], $30::text[],
+                $31::bytea[]",
+    ",
+              campaign, pool, class, domain, group_name, due_at, due_in_us, reason,
+              limit_key, next_attempt, resend, first_seen, faulted, traceparent, body",
+    ", i.tenant,
+        i.campaign, i.pool, i.class, i.domain, i.group_name, i.due_at, i.due_in_us, i.reason,
+        i.limit_key, i.next_attempt, i.resend, i.first_seen, i.faulted, i.traceparent, i.body",
+    ", kept AS (
     INSERT INTO sluice.pending
         (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
          attempt, resend, first_seen, faulted, traceparent, body)
@@ -82,22 +111,29 @@ WITH input AS MATERIALIZED (
            excluded.group_name, excluded.due_at, excluded.reason, excluded.limit_key,
            excluded.attempt, excluded.resend, excluded.first_seen, excluded.faulted, excluded.traceparent,
            excluded.body)
-)
-SELECT m.id, m.attempt FROM mine m
-";
+)"
+);
 
 impl Postgres {
-    /// Records a batch, in several statements when the parked bodies are large.
+    /// Records a batch: what is final in one statement, what is parked in others, several when the bodies are large.
     pub(crate) async fn record_results(&self, records: &[Record]) -> Result<Vec<RecordVerdict>, StoreError> {
         let mut sorted: Vec<&Record> = records.iter().collect();
         sorted.sort_by(|a, b| a.id.cmp(&b.id));
-        let mut recorded: HashSet<(String, u32)> = HashSet::with_capacity(records.len());
-        for chunk in chunks(&sorted, |record| parked(&record.next).map_or(0, |job| job.body.len())) {
-            recorded.extend(self.record_once(chunk).await?);
+        let (finals, parking): (Vec<&Record>, Vec<&Record>) =
+            sorted.into_iter().partition(|record| parked(&record.next).is_none());
+        let mut rows = Vec::with_capacity(records.len());
+        if !finals.is_empty() {
+            rows.extend(self.record_final(&finals).await?);
         }
+        for chunk in chunks(&parking, |record| parked(&record.next).map_or(0, |job| job.body.len())) {
+            rows.extend(self.record_parked(chunk).await?);
+        }
+        let recorded = rows
+            .iter()
+            .map(|row| Ok((column(row, STEP, "id")?, uint4(column(row, STEP, "attempt")?))))
+            .collect::<Result<HashSet<(&str, u32)>, StoreError>>()?;
         let verdict = |record: &Record| {
-            // The owned key costs a copy an id; a borrowed one would tie the set to the rows.
-            if recorded.contains(&(record.id.as_str().to_owned(), record.attempt)) {
+            if recorded.contains(&(record.id.as_str(), record.attempt)) {
                 RecordVerdict::Recorded
             } else {
                 RecordVerdict::NotOurs
@@ -106,18 +142,25 @@ impl Postgres {
         Ok(records.iter().map(verdict).collect())
     }
 
-    async fn record_once(&self, records: &[&Record]) -> Result<Vec<(String, u32)>, StoreError> {
-        let mut columns = RecordColumns::default();
+    async fn record_final(&self, records: &[&Record]) -> Result<Vec<Row>, StoreError> {
+        let columns = RecordColumns::of(records);
+        let worker: &str = &self.worker;
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
+        params.extend(columns.params());
+        self.writers.query(STEP, RECORD_FINAL, &params).await
+    }
+
+    async fn record_parked(&self, records: &[&Record]) -> Result<Vec<Row>, StoreError> {
+        let columns = RecordColumns::of(records);
+        let mut bodies = ParkedColumns::default();
         for record in records {
-            columns.push(record);
+            bodies.push(parked(&record.next));
         }
         let worker: &str = &self.worker;
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
         params.extend(columns.params());
-        params.extend(columns.parked.params());
-        params.push(&columns.tokens);
-        let rows = self.writers.query(STEP, RECORD, &params).await?;
-        rows.iter().map(|row| Ok((column(row, STEP, "id")?, uint4(column(row, STEP, "attempt")?)))).collect()
+        params.extend(bodies.params());
+        self.writers.query(STEP, RECORD_PARKED, &params).await
     }
 }
 
@@ -128,7 +171,7 @@ fn parked(next: &NextStep) -> Option<&Parked> {
     }
 }
 
-/// Records as columns.
+/// Records as columns, without what they park.
 #[derive(Default)]
 struct RecordColumns<'a> {
     ids: Vec<&'a str>,
@@ -146,10 +189,17 @@ struct RecordColumns<'a> {
     job_categories: Vec<Option<&'static str>>,
     finals: Vec<bool>,
     tokens: Vec<Option<i64>>,
-    parked: ParkedColumns<'a>,
 }
 
 impl<'a> RecordColumns<'a> {
+    fn of(records: &[&'a Record]) -> Self {
+        let mut columns = Self::default();
+        for record in records {
+            columns.push(record);
+        }
+        columns
+    }
+
     fn push(&mut self, record: &'a Record) {
         let outcome = record.outcome.as_ref();
         let category = outcome.and_then(Outcome::category);
@@ -174,10 +224,9 @@ impl<'a> RecordColumns<'a> {
         self.job_categories.push(job_category.map(Category::as_str));
         self.finals.push(parked(&record.next).is_none());
         self.tokens.push(record.token);
-        self.parked.push(parked(&record.next));
     }
 
-    fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+    fn params(&self) -> [&(dyn ToSql + Sync); 15] {
         [
             &self.ids,
             &self.tenants,
@@ -193,6 +242,7 @@ impl<'a> RecordColumns<'a> {
             &self.attempts_after,
             &self.job_categories,
             &self.finals,
+            &self.tokens,
         ]
     }
 }

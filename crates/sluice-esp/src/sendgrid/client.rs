@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, Url};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
+use hyper::{Method, Request, Response, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use sluice_engine::{Answer, Clock, Esp, QuotaHint};
 use sluice_types::{Category, EspId, Job, Outcome};
@@ -44,10 +48,10 @@ pub struct SendGridSettings {
 /// One SendGrid account.
 pub struct SendGridEsp {
     id: EspId,
-    endpoint: Url,
-    authorization: HeaderValue,
+    endpoint: Uri,
+    headers: HeaderMap,
     timeout: Duration,
-    client: Client,
+    client: http::Client,
     clock: Arc<dyn Clock>,
 }
 
@@ -78,14 +82,20 @@ impl SendGridEsp {
         Ok(Self {
             id: esp.clone(),
             endpoint: http::endpoint(esp, &settings.base_url, PATH)?,
-            authorization,
+            headers: HeaderMap::from_iter([
+                (AUTHORIZATION, authorization),
+                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                // Without it SendGrid answers 406.
+                (ACCEPT, HeaderValue::from_static("*/*")),
+                (USER_AGENT, HeaderValue::from_static(http::USER_AGENT)),
+            ]),
             timeout: settings.timeout,
             client: http::client(esp, settings.timeout, settings.tls_ca_file.as_deref())?,
             clock,
         })
     }
 
-    async fn read(&self, response: Response, deadline: Instant) -> Answer {
+    async fn read(&self, response: Response<Incoming>, deadline: Instant) -> Answer {
         let status = response.status().as_u16();
         let (retry_after, quota) = (self.retry_after(response.headers()), self.quota(response.headers()));
         let message_id = text(response.headers(), "x-message-id").map(str::to_owned);
@@ -127,13 +137,11 @@ impl Esp for SendGridEsp {
             .into();
         };
         let deadline = Instant::now() + self.timeout;
-        let call = self
-            .client
-            .post(self.endpoint.clone())
-            .header(AUTHORIZATION, self.authorization.clone())
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .body(body)
-            .send();
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.endpoint.clone();
+        *request.headers_mut() = self.headers.clone();
+        let call = self.client.request(request);
         // Connecting has a shorter timeout of its own, so at this one the request may have been written.
         match timeout_at(deadline, call).await {
             Ok(Ok(response)) => self.read(response, deadline).await,

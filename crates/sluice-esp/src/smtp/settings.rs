@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::extension::ClientId;
-use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use sluice_types::EspId;
+use url::Url;
 
 use crate::SettingsError;
 
