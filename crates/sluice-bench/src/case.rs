@@ -31,8 +31,8 @@ pub(crate) enum Kind {
     FanOut,
     /// One process on one SQLite file.
     Embedded,
-    /// Half of the jobs cannot go.
-    Isolation(Stuck),
+    /// Half of the jobs cannot go; the others as fast as they can, or as fast as their ESP takes them.
+    Isolation(Stuck, Limits),
     /// Transactional jobs behind a long backlog of their own group's limit.
     Priority,
 }
@@ -119,17 +119,35 @@ pub(crate) fn all() -> Vec<Case> {
         case("backlog", "waits of transactional jobs while a bulk backlog is worked", Kind::Backlog),
         case("fan-out", "all jobs due in pending, from there over the relay", Kind::FanOut),
         case("embedded", "the embedded default: one process on one SQLite file", Kind::Embedded),
-        case("isolation-alone", "one half alone, for the next three", Kind::Isolation(Stuck::Nowhere)),
-        case("isolation-group", "the other half: a group limited to 1/s", Kind::Isolation(Stuck::Group)),
+        case(
+            "isolation-alone",
+            "one half alone, for the next three",
+            Kind::Isolation(Stuck::Nowhere, Limits::Idle),
+        ),
+        case(
+            "isolation-group",
+            "the other half: a group limited to 1/s",
+            Kind::Isolation(Stuck::Group, Limits::Idle),
+        ),
         case(
             "isolation-dead-esp",
             "the other half: a pool whose ESP is dead",
-            Kind::Isolation(Stuck::DeadEsp),
+            Kind::Isolation(Stuck::DeadEsp, Limits::Idle),
         ),
         case(
             "isolation-domain",
             "the other half: a domain limited to 1/s in the same lane",
-            Kind::Isolation(Stuck::Domain),
+            Kind::Isolation(Stuck::Domain, Limits::Idle),
+        ),
+        case(
+            "paced-alone",
+            "one half alone, at an ESP that takes 2,000/s, for the next",
+            Kind::Isolation(Stuck::Nowhere, Limits::Reached),
+        ),
+        case(
+            "paced-domain",
+            "the other half: a domain limited to 1/s in the same lane, at an ESP that takes 2,000/s",
+            Kind::Isolation(Stuck::Domain, Limits::Reached),
         ),
         case(
             "priority",

@@ -29,7 +29,7 @@ How it is measured:
     jobs/s        from the first call at the ESP to the last committed row
     CPU s/1,000   CPU seconds of all workers, user and system, for 1,000 jobs
     p50, p99      from publication to the ESP, of jobs published afterwards at 500/s; in `backlog` and
-                  `priority` those of the transactional jobs; in `isolation-*` from the worker's start
+                  `priority` those of the transactional jobs; in `isolation-*` and `paced-*` from the worker's start
     rows/claim    rows of a statement on average; rows/result likewise
   The reference programs do less than the worker on the same queue and the same ESP: the ratios are
   the result, the absolute figures are the machine's.

@@ -31,7 +31,7 @@ pub struct Grant {
     /// The slots.
     pub runs: Vec<SlotRun>,
     /// Spaced limits only: for each run, the opening of its first slot under each limit, in nanoseconds of the store's
-    /// clock. With several limits every run is of one slot.
+    /// clock. The others follow one spacing of that limit apart.
     pub parts: Vec<i64>,
     /// When the limit held slots back: from the instant of the lease to the opening of the next one.
     pub next_in: Option<Duration>,

@@ -25,5 +25,5 @@ pub use lease::{Grant, SlotRun, Standing, Terms};
 pub use prefetch::*;
 pub use retry::*;
 pub use route::*;
-pub use slots::{Leased, LimitLook, LimitStates, Unused, Want};
+pub use slots::{Leased, LimitLook, LimitStates, Unused, Want, spacing_ns};
 pub use spaced::{Hole, Spaced, SpacedWant, give_back_spaced, lease_spaced};

@@ -43,10 +43,10 @@ impl Want {
 /// The slots leased under one want.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leased {
-    /// The slots. Several limits: each run is one slot, usable while those of all limits are open.
+    /// The slots. Several limits: each is usable while those of all limits are open.
     pub runs: Vec<SlotRun>,
     /// Spaced limits only: for each run, the opening of its first slot under each limit, in nanoseconds of the store's
-    /// clock.
+    /// clock. The others follow one spacing of that limit apart.
     pub parts: Vec<i64>,
     /// When the next slot after these opens, if the limits hold more back.
     pub next_in: Option<Duration>,
@@ -58,6 +58,28 @@ pub struct Leased {
     pub marks: Vec<i64>,
     /// The store's instant of the lease, in nanoseconds of its clock.
     pub at_ns: i64,
+}
+
+impl Leased {
+    /// The openings of all slots under limit `i` of the want, in nanoseconds of the store's clock; none when it is not a
+    /// spaced one.
+    pub fn openings_ns(&self, want: &Want, i: usize) -> impl Iterator<Item = i64> {
+        let rate_permille = want.rates_permille.get(i).copied().unwrap_or(1000);
+        let spacing_ns = want.limits.get(i).and_then(|limit| spacing_ns(limit, rate_permille));
+        let firsts = self.parts.iter().skip(i).step_by(want.limits.len().max(1)).zip(&self.runs);
+        firsts.flat_map(move |(first_ns, run)| {
+            (0..i64::from(run.count)).filter_map(move |slot| Some(first_ns + slot * spacing_ns?))
+        })
+    }
+}
+
+/// From one slot of a spaced limit to the next, in nanoseconds, while it may use this share of its rate.
+#[must_use]
+pub fn spacing_ns(limit: &Limit, rate_permille: u32) -> Option<i64> {
+    match Terms::of(&limit.spec) {
+        Some(Terms::Spaced(terms)) => Some(terms.at_rate(rate_permille).spacing_ns),
+        Some(Terms::Gcra(_) | Terms::Counted(_)) | None => None,
+    }
 }
 
 /// Slots to give back: of a spaced limit these, else the last ones of one lease.

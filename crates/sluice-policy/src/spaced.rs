@@ -11,6 +11,9 @@
 //! t := latest of these; repeat, until all are open from t on for w at least
 //! ```
 //!
+//! From there on they go on in step as long as all their slots stay open for long enough: a run, one spacing of the narrowest
+//! limit apart. Limits of many slots a second, or of the same rate, so cost a store no more than one alone.
+//!
 //! No two slots of one limit are ever closer than `T` and none is leased twice, so the promise of [`GcraTerms::spaced`]
 //! holds whoever leases which.
 //!
@@ -24,6 +27,9 @@ use crate::lease::{Grant, duration};
 const HOLES_MAX: usize = 64;
 /// Instants tried for one slot at most.
 const TRIES_MAX: u32 = 64;
+/// Slots of a faster limit that go in step with a slower one are not the oldest, if so many may then: they would close
+/// before the slower one's are far along. Fewer are not worth what is left out.
+const RUN_LEAST: i64 = 8;
 
 /// Free slots before the arrival time: `count` of them, one spacing apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +92,25 @@ impl Spaced<'_> {
         (tat_ns + ceil_div((from_ns - tat_ns).max(0), spacing_ns) * spacing_ns, i64::MAX)
     }
 
-    /// The free slot to use at `at_ns` with `width_ns` to spare: it may open somewhat later.
-    fn candidate(&self, at_ns: i64, width_ns: i64) -> i64 {
-        let reach_ns = self.terms.grace_ns - width_ns;
-        let (first_ns, _) = self.stretch(at_ns - reach_ns);
+    /// The free slot to use at `at_ns` with the width to spare: it may open somewhat later.
+    fn candidate(&self, at_ns: i64, step: Step) -> i64 {
+        let reach_ns = self.terms.grace_ns - step.width_ns;
+        let behind_ns = step.pace_ns - self.terms.spacing_ns;
+        let is_fast = behind_ns > 0 && step.width_ns / behind_ns >= RUN_LEAST;
+        let (first_ns, _) = self.stretch(if is_fast { at_ns } else { at_ns - reach_ns });
         // The tail need not begin where the last lease ended: what is skipped of it is less than a slot.
         if first_ns > at_ns + reach_ns && at_ns >= self.state.tat_ns { at_ns } else { first_ns }
+    }
+
+    /// How many free slots from `slot_ns` on may be used one step apart from `opens_ns` on; at least one. Each is then
+    /// open for twice as long as one that just meets: those of a limit that is faster than the pace close sooner each time.
+    fn in_step(&self, slot_ns: i64, opens_ns: i64, step: Step) -> i64 {
+        // What is skipped of the tail is no slot of a stretch.
+        let (first_ns, free) = self.stretch(slot_ns);
+        let free = if first_ns == slot_ns { free } else { i64::MAX };
+        let spare_ns = (slot_ns + self.terms.grace_ns - opens_ns - 2 * step.width_ns).max(0);
+        let open = spare_ns.checked_div(step.pace_ns - self.terms.spacing_ns).unwrap_or(i64::MAX - 1);
+        free.min(open + 1)
     }
 
     /// Takes `count` free slots from `first_ns` on.
@@ -161,6 +180,22 @@ struct Asked {
     is_urgent: bool,
 }
 
+/// How several limits go together.
+#[derive(Clone, Copy)]
+struct Step {
+    /// How long all of them have to be open.
+    width_ns: i64,
+    /// The spacing of the narrowest.
+    pace_ns: i64,
+}
+
+impl Asked {
+    /// The last opening that may be leased.
+    fn end_ns(self, limits: &[Spaced<'_>]) -> i64 {
+        self.now_ns + limits.iter().map(|limit| limit.reach_ns(self.is_urgent)).max().unwrap_or(0)
+    }
+}
+
 /// Leases for one class; answers how many it got.
 fn take_up_to(count: i64, limits: &mut [Spaced<'_>], asked: Asked, grant: &mut Grant) -> i64 {
     match limits {
@@ -192,34 +227,43 @@ fn take_alone(count: i64, limit: &mut Spaced<'_>, asked: Asked, grant: &mut Gran
     count - left
 }
 
-/// Several limits: slot by slot.
+/// Several limits: from one instant at which they meet, as far as they go in step; then the next.
 fn take_together(count: i64, limits: &mut [Spaced<'_>], asked: Asked, grant: &mut Grant) -> i64 {
     // Wide enough to be hit, and narrow enough that slots of limits with the same grace mostly meet.
     let width_ns = limits.iter().map(|limit| limit.terms.grace_ns).min().unwrap_or(0) / 3;
+    let pace_ns = limits.iter().map(|limit| limit.terms.spacing_ns).max().unwrap_or(1).max(1);
+    let step = Step { width_ns, pace_ns };
     let mut left = count;
     let mut at_ns = asked.now_ns;
     while left > 0 {
-        let Some((opens_ns, slots)) = meet(limits, at_ns, width_ns, asked) else { break };
-        let mut closes_ns = i64::MAX;
+        let Some((opens_ns, slots)) = meet(limits, at_ns, step, asked) else { break };
+        let mut taken = left.min((asked.end_ns(limits) - opens_ns) / pace_ns + 1);
+        for (limit, slot_ns) in limits.iter().zip(&slots) {
+            taken = taken.min(limit.in_step(*slot_ns, opens_ns, step));
+        }
+        // The last opening of the run, and how long all are open then: before that it is longer.
+        let last_ns = opens_ns + (taken - 1) * pace_ns;
+        let mut grace_ns = i64::MAX;
         for (limit, slot_ns) in limits.iter_mut().zip(slots) {
-            closes_ns = closes_ns.min(slot_ns + limit.terms.grace_ns);
-            limit.take(slot_ns, 1);
+            let GcraTerms { spacing_ns, grace_ns: of_limit_ns, .. } = limit.terms;
+            grace_ns = grace_ns.min(slot_ns + (taken - 1) * spacing_ns + of_limit_ns - last_ns);
+            limit.take(slot_ns, taken);
             grant.parts.push(slot_ns);
         }
-        grant.push(opens_ns - asked.now_ns, 0, 1, closes_ns - opens_ns);
-        left -= 1;
-        at_ns = opens_ns;
+        grant.push(opens_ns - asked.now_ns, pace_ns, taken, grace_ns);
+        left -= taken;
+        at_ns = last_ns;
     }
     count - left
 }
 
 /// The first instant from `at_ns` on at which every limit has a free slot that is open, and these slots.
-fn meet(limits: &[Spaced<'_>], mut at_ns: i64, width_ns: i64, asked: Asked) -> Option<(i64, Vec<i64>)> {
-    let horizon_ns = limits.iter().map(|limit| limit.reach_ns(asked.is_urgent)).max().unwrap_or(0);
+fn meet(limits: &[Spaced<'_>], mut at_ns: i64, step: Step, asked: Asked) -> Option<(i64, Vec<i64>)> {
+    let end_ns = asked.end_ns(limits);
     for _ in 0..TRIES_MAX {
-        let slots: Vec<i64> = limits.iter().map(|limit| limit.candidate(at_ns, width_ns)).collect();
+        let slots: Vec<i64> = limits.iter().map(|limit| limit.candidate(at_ns, step)).collect();
         let latest_ns = slots.iter().copied().fold(at_ns, i64::max);
-        if latest_ns > asked.now_ns + horizon_ns {
+        if latest_ns > end_ns {
             return None;
         }
         if latest_ns == at_ns {

@@ -21,7 +21,7 @@ const STEP: &str = "lease slots";
 const LEASE: &str = r#"
 SELECT "position", opens_in_ns, spacing_ns, "count", grace_ns, parts_ns, next_in_ns, next_urgent_in_ns, held_by, marks,
     leased_at_ns
-FROM sluice.lease_slots($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+FROM sluice.lease_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 "#;
 
 #[async_trait]

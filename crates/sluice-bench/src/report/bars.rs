@@ -10,6 +10,14 @@ const WAIT_BAR: f64 = 1.1;
 /// Two intervals between slots of the reserved share: a fifth of 50/s.
 const PRIORITY_BAR_MS: f64 = 200.0;
 
+/// What may not suffer, and what it is compared with.
+const ISOLATION: [(&str, &str); 4] = [
+    ("isolation-group", "isolation-alone"),
+    ("isolation-dead-esp", "isolation-alone"),
+    ("isolation-domain", "isolation-alone"),
+    ("paced-domain", "paced-alone"),
+];
+
 /// One line for each bar whose cases were measured; empty without any.
 pub(super) fn bars(measured: &[Measured]) -> String {
     let median = |name: &str, figure| {
@@ -18,8 +26,8 @@ pub(super) fn bars(measured: &[Measured]) -> String {
     };
     let verdict = |reached| if reached { "reached" } else { "MISSED" };
     let mut lines = Vec::new();
-    for name in ["isolation-group", "isolation-dead-esp", "isolation-domain"] {
-        let pair = |figure| Some(median(name, figure)? / median("isolation-alone", figure)?);
+    for (name, alone) in ISOLATION {
+        let pair = |figure| Some(median(name, figure)? / median(alone, figure)?);
         if let Some(rate) = pair(Figure::JobsPerSecond) {
             let reached = verdict(rate >= THROUGHPUT_BAR);
             lines.push(format!(
@@ -48,13 +56,14 @@ mod tests {
     use super::*;
     use crate::case::{Kind, Stuck};
     use crate::run::Run;
+    use crate::site::Limits;
 
     #[test]
     fn a_bar_is_judged_against_the_run_alone() {
         let case = |name, seconds: f64, p99| {
             let mut run = Run::new(1_000, seconds);
             run.set(Figure::P99Ms, p99);
-            Measured { name, about: "", kind: Kind::Isolation(Stuck::Nowhere), runs: vec![run] }
+            Measured { name, about: "", kind: Kind::Isolation(Stuck::Nowhere, Limits::Idle), runs: vec![run] }
         };
         let alone = case("isolation-alone", 1.0, 100.0);
         let text = bars(&[alone, case("isolation-group", 2.0, 105.0)]);

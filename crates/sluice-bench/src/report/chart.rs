@@ -16,7 +16,7 @@ const TOP: f64 = 48.0;
 pub(super) fn chart(measured: &[Measured]) -> Option<String> {
     let rows: Vec<_> = measured
         .iter()
-        .filter(|case| !matches!(case.kind, Kind::Priority | Kind::Isolation(_)))
+        .filter(|case| !matches!(case.kind, Kind::Priority | Kind::Isolation(..)))
         .filter_map(|case| Some((case, case.spread(Figure::JobsPerSecond)?)))
         .collect();
     let most = rows.iter().map(|(_, spread)| spread.max).reduce(f64::max).filter(|most| *most > 0.0)?;

@@ -85,7 +85,7 @@ fn baseline(case: &Measured, measured: &[Measured]) -> Option<f64> {
         Kind::Reference(_, latency) | Kind::Python(latency) => *latency,
         Kind::Worker(shape) if shape.limits != crate::site::Limits::Reached => shape.latency,
         Kind::Backlog | Kind::FanOut | Kind::Embedded => std::time::Duration::ZERO,
-        Kind::Worker(_) | Kind::Isolation(_) | Kind::Priority => return None,
+        Kind::Worker(_) | Kind::Isolation(..) | Kind::Priority => return None,
     };
     let name = if latency.is_zero() { "ideal-claim" } else { "ideal-claim-20ms" };
     let base = measured.iter().find(|other| other.name == name)?;

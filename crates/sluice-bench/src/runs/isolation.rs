@@ -38,13 +38,12 @@ const WORK_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The jobs `0..half` can go, those from `half` on cannot. All lie in the lanes, one of each in turn, before the
 /// worker starts. Waits count from its start.
-pub(super) fn run(stage: &Stage, stuck: Stuck, scale: &Scale) -> anyhow::Result<Run> {
+pub(super) fn run(stage: &Stage, stuck: Stuck, limits: Limits, scale: &Scale) -> anyhow::Result<Run> {
     let half = scale.half;
     let scene = stage.scene()?;
     let journal = Arc::new(Journal::new(2 * half));
     let esp = stage.esp(&journal, Duration::ZERO)?;
-    let site =
-        Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: MORE.to_owned() };
+    let site = Site { store: scene.store(), esps: vec![esp.addr()], limits, more: MORE.to_owned() };
     scene.prepare(&site.toml());
     limit_slow_domain(&site)?;
     let free = Address::bulk(FREE_DOMAIN);

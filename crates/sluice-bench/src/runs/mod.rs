@@ -66,7 +66,7 @@ pub(crate) fn run(stage: &Stage, kind: &Kind, scale: &Scale) -> anyhow::Result<R
         Kind::Backlog => backlog::run(stage, scale),
         Kind::FanOut => fan_out::run(stage, scale),
         Kind::Embedded => embedded::run(stage, scale),
-        Kind::Isolation(stuck) => isolation::run(stage, *stuck, scale),
+        Kind::Isolation(stuck, limits) => isolation::run(stage, *stuck, *limits, scale),
         Kind::Priority => priority::run(stage, scale),
     }
 }

@@ -76,13 +76,8 @@ fn wants_of(wants: Vec<(u32, u32, u32, u32)>, sets: &[usize]) -> Vec<Want> {
 
 /// What can be given back of a lease: `count` slots, of a spaced limit every other one.
 fn unused_of(want: &Want, leased: &Leased, count: u32) -> Vec<Unused> {
-    let n = want.limits.len();
     let of = |(i, limit): (usize, &Limit)| {
-        let firsts = leased.parts.iter().skip(i).step_by(n).zip(&leased.runs);
-        let openings = firsts.flat_map(|(&first, run)| {
-            let spacing = i64::try_from(run.spacing.as_nanos()).unwrap();
-            (0..i64::from(run.count)).map(move |k| first + k * spacing)
-        });
+        let openings = leased.openings_ns(want, i);
         Unused {
             limit: limit.clone(),
             count: count.min(granted(std::slice::from_ref(leased))),

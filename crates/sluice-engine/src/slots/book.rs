@@ -190,7 +190,7 @@ impl Book {
         line.last_use = now;
         count_keys(keys, &line.limits, now, |key| key.waiting += 1);
         each(stocks, &line.stocks, |stock| stock.join(class, 1, 0, now));
-        let near = if line.far.is_empty() && has_room_near(stocks, line, now) {
+        let near = if line.far.is_empty() && room_near(stocks, line, now) > 0 {
             come_near(stocks, line, number);
             None
         } else {
@@ -327,10 +327,12 @@ fn take_back(stocks: &mut Stocks, grant: Grant) {
     }
 }
 
-/// Whether one more turn may count as near: under each limit there may be as many, over all lines, as slots open within
+/// How many more turns may count as near: under each limit there may be as many, over all lines, as slots open within
 /// [`LEAD`], and a few more unless it is shut.
-fn has_room_near(stocks: &Stocks, line: &Line, now: Tick) -> bool {
-    line.stocks.iter().filter_map(|id| stocks.get(id)).all(|stock| stock.has_room_near(line.class, now))
+fn room_near(stocks: &Stocks, line: &Line, now: Tick) -> usize {
+    let rooms =
+        line.stocks.iter().filter_map(|id| stocks.get(id)).map(|stock| stock.room_near(line.class, now));
+    rooms.min().unwrap_or(usize::MAX)
 }
 
 fn come_near(stocks: &mut Stocks, line: &mut Line, number: u64) {
@@ -355,7 +357,10 @@ fn count_out(keys: &mut HashMap<Limit, Key>, stocks: &mut Stocks, line: &mut Lin
 
 /// Tells those of a line whose turn has come near, first come first served.
 fn tell_near(stocks: &mut Stocks, line: &mut Line, now: Tick) {
-    while !line.far.is_empty() && has_room_near(stocks, line, now) {
+    if line.far.is_empty() {
+        return;
+    }
+    for _ in 0..room_near(stocks, line, now) {
         let Some((number, tell)) = line.far.pop_first() else { return };
         come_near(stocks, line, number);
         // One who has given up leaves the line by itself.

@@ -48,9 +48,8 @@ impl LocalRun {
         }
     }
 
-    /// The openings under limit `i` of the slots that are left, on the store's clock.
-    pub(super) fn openings_ns(&self, i: usize) -> impl Iterator<Item = i64> {
-        let spacing_ns = i64::try_from(self.spacing_ns).unwrap_or(i64::MAX);
+    /// The openings under limit `i`, whose slots are `spacing_ns` apart, of the slots that are left, on the store's clock.
+    pub(super) fn openings_ns(&self, i: usize, spacing_ns: i64) -> impl Iterator<Item = i64> {
         let first_ns = self.parts_ns.get(i).copied();
         (self.next..self.count).filter_map(move |slot| Some(first_ns? + i64::from(slot) * spacing_ns))
     }
@@ -161,8 +160,8 @@ mod tests {
     fn what_is_left_is_known_by_its_openings_on_the_store_s_clock() {
         let mut it = run(100, 20, 3, 5);
         it.take();
-        assert_eq!(it.openings_ns(0).collect::<Vec<_>>(), [120_000_000, 140_000_000]);
-        assert_eq!(it.openings_ns(1).count(), 0, "there is no second limit");
+        assert_eq!(it.openings_ns(0, 20_000_000).collect::<Vec<_>>(), [120_000_000, 140_000_000]);
+        assert_eq!(it.openings_ns(1, 20_000_000).count(), 0, "there is no second limit");
     }
 
     #[test]

@@ -76,6 +76,21 @@ fn wide_share((terms, _): &(GcraTerms, GcraState)) -> u32 {
 }
 
 #[test]
+fn limits_of_many_slots_go_in_runs() {
+    for (wide, narrow, runs_most) in [(20_000, 20_000, 1), (50_000, 20_000, 20), (400, 400, 1)] {
+        let mut both = [(per_second(wide), GcraState::default()), (per_second(narrow), GcraState::default())];
+        let mut joint = 0;
+        for tick in 0..50 {
+            let now = NOW + tick * 20 * MS;
+            let grant = lease(&mut both, now, want(narrow / 50));
+            assert!(grant.runs.len() <= runs_most, "{wide} and {narrow}: {} runs", grant.runs.len());
+            joint += slots(&grant, now).len();
+        }
+        assert!(joint * 100 >= narrow as usize * 97, "{wide} and {narrow}: {joint}");
+    }
+}
+
+#[test]
 fn a_transactional_job_waits_no_longer_than_bulk_may_look_ahead() {
     for rate in [1, 5, 20, 50, 400] {
         let mut limit = [(per_second(rate), GcraState::default())];
@@ -129,10 +144,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..80)
 }
 
+/// Slots of the one meet one by one, those of the other in runs.
+fn rates() -> impl Strategy<Value = u32> {
+    prop_oneof![1_u32..200, 300_u32..400, 20_000_u32..20_003]
+}
+
 proptest! {
     /// Whoever leases which, alone or together, and gives back what: no second holds more than the limit.
     #[test]
-    fn no_window_holds_more_than_either_limit(a in 1_u32..200, b in 1_u32..200, steps in steps()) {
+    fn no_window_holds_more_than_either_limit(a in rates(), b in rates(), steps in steps()) {
         let mut limits = [(per_second(a), GcraState::default()), (per_second(b), GcraState::default())];
         let mut uses = [Vec::new(), Vec::new()];
         let mut now = NOW;

@@ -6,7 +6,7 @@ use sluice_engine::Want;
 use sluice_policy::{CountedTerms, GcraTerms, Terms};
 use tokio_postgres::types::ToSql;
 
-/// What `sluice.lease_slots` takes: some columns have one element for each want, the others one for each limit of it.
+/// What `sluice.lease_runs` takes: some columns have one element for each want, the others one for each limit of it.
 #[derive(Default)]
 pub(super) struct WantColumns {
     /// Where each want of the columns stands among all wants.

@@ -77,7 +77,7 @@ async fn before_the_migration_the_store_is_unavailable() {
     assert!(matches!(error, LedgerError::Unavailable(_)), "{error:?}");
 }
 
-/// Undoes V6, V5 and V4, so that the store is as V3 left it.
+/// Undoes V7 to V4, so that the store is as V3 left it.
 const BACK_TO_V3: &str = "
     drop table sluice.event_id, sluice.resolution;
     drop index sluice.event_due;
@@ -89,6 +89,8 @@ const BACK_TO_V3: &str = "
     drop table sluice.fleet;
     drop function sluice.lease_slots(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[], bigint[],
         bigint[], bigint[], bigint[], bigint[], bigint[], bigint);
+    drop function sluice.lease_runs(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[], bigint[],
+        bigint[], bigint[], bigint[], bigint[], bigint[], bigint);
     drop function sluice.give_back_slots(text[], bigint[], bigint[], boolean[], bigint[], bigint[], bigint[], bigint);
     drop type sluice.hole_list;
     alter table sluice.limit_gcra drop column spacing_ns, drop column window_no, drop column used, drop column used_before,
@@ -96,7 +98,7 @@ const BACK_TO_V3: &str = "
     drop index sluice.pending_flow, sluice.pending_line, sluice.pending_campaign;
     drop function sluice.flow(text, text, text, text, text);
     alter table sluice.pending drop column group_name;
-    delete from sluice.migration where version in (4, 5, 6);
+    delete from sluice.migration where version in (4, 5, 6, 7);
 ";
 
 #[tokio::test]
@@ -115,7 +117,7 @@ async fn parked_jobs_of_the_version_before_stay_parked() {
     fixture.sql().await.batch_execute(of_v3).await.unwrap();
 
     let a = fixture.worker("a");
-    assert_eq!(a.migrate().await.unwrap(), 3);
+    assert_eq!(a.migrate().await.unwrap(), 4);
     let batch = a.due(&up_to(10)).await.unwrap().unwrap();
     let [job] = batch.jobs() else { panic!("one job") };
     assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));

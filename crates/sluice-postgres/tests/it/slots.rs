@@ -31,12 +31,7 @@ fn slots(leased: &Leased) -> u32 {
 
 /// Openings under one of the limits of a want, on the store's clock.
 fn openings(want: &Want, leased: &Leased, limit: usize) -> Vec<i64> {
-    let firsts = leased.parts.iter().skip(limit).step_by(want.limits.len()).zip(&leased.runs);
-    let of = |(&first, run): (&i64, &sluice_policy::SlotRun)| {
-        let spacing = i64::try_from(run.spacing.as_nanos()).unwrap();
-        (0..i64::from(run.count)).map(move |i| first + i * spacing)
-    };
-    firsts.flat_map(of).collect()
+    leased.openings_ns(want, limit).collect()
 }
 
 /// A limit of a wish: which, and the share of its rate.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_engine::{Leased, LimitLook, SlotSource, Unused, Want};
-use sluice_policy::SlotRun;
 use sluice_types::{Limit, LimitScope};
 use tokio::time::Instant;
 
@@ -69,12 +68,7 @@ fn openings_at(leased: &Leased, at: Instant) -> Vec<Instant> {
 
 /// Openings under one of the limits of a want, on the store's clock.
 fn store_openings(want: &Want, leased: &Leased, limit: usize) -> Vec<i64> {
-    let parts = leased.parts.chunks(want.limits.len()).map(|parts| parts[limit]);
-    let of = |(first, run): (i64, &SlotRun)| {
-        let spacing = i64::try_from(run.spacing.as_nanos()).unwrap();
-        (0..i64::from(run.count)).map(move |i| first + i * spacing)
-    };
-    parts.zip(&leased.runs).flat_map(of).collect()
+    leased.openings_ns(want, limit).collect()
 }
 
 /// Checks that slots of one limit are nowhere closer than its spacing.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_policy::spacing_ns;
 use sluice_types::{Class, Limit, LimitScope, Tick};
 
 use super::stock::Stock;
@@ -71,10 +72,14 @@ impl Book {
             }
             for (marks, runs) in by_lease.into_iter().rev() {
                 for (i, (limit, (mark, rate_permille))) in stock.limits.iter().zip(marks.iter()).enumerate() {
+                    let spacing_ns = spacing_ns(limit, *rate_permille);
+                    let openings_ns = spacing_ns.map(|spacing_ns| {
+                        runs.iter().flat_map(|run| run.openings_ns(i, spacing_ns)).collect()
+                    });
                     unused.push(Unused {
                         limit: limit.clone(),
                         count: runs.iter().map(LocalRun::left).fold(0, u32::saturating_add),
-                        openings_ns: runs.iter().flat_map(|run| run.openings_ns(i)).collect(),
+                        openings_ns: openings_ns.unwrap_or_default(),
                         rate_permille: *rate_permille,
                         mark: *mark,
                     });

@@ -130,16 +130,17 @@ impl Stock {
         self.is_shut_until_after(now + LEAD, class)
     }
 
-    pub(super) fn has_room_near(&self, class: Class, now: Tick) -> bool {
+    /// How many more turns of the class may count as near.
+    pub(super) fn room_near(&self, class: Class, now: Tick) -> usize {
         let by = now + LEAD;
         let opening = usize::try_from(self.opening_by(by)).unwrap_or(usize::MAX);
         let room =
             if self.is_shut_until_after(by, class) { opening } else { opening.saturating_add(NEAR_AHEAD) };
         // Bulk that is near already does not stand in the way of transactional jobs: these take the next slot.
-        match class {
-            Class::Transactional => self.near_urgent < room,
-            Class::Bulk => self.near < room,
-        }
+        room.saturating_sub(match class {
+            Class::Transactional => self.near_urgent,
+            Class::Bulk => self.near,
+        })
     }
 
     /// Whether there are fewer slots than jobs of the class need.

@@ -1,0 +1,519 @@
+-- Slots of several spaced limits in runs: from one instant at which they meet as far as they go in step, one spacing of the
+-- narrowest apart (spaced.rs in sluice-policy; a test compares the two). Slot by slot, a lease of 1,600 took 20 ms.
+--
+-- As `lease_slots` of V5, which older replicas go on to call, with the same arguments and columns. `parts_ns` holds, for each
+-- run, the opening of its first slot under each limit; the others follow one spacing of that limit apart.
+create function sluice.lease_runs(
+    counts bigint[],
+    urgents bigint[],
+    reserved_permilles bigint[],
+    of_wants bigint[],
+    keys text[],
+    spacings_ns bigint[],
+    bursts bigint[],
+    graces_ns bigint[],
+    horizons_ns bigint[],
+    further_ns bigint[],
+    windows_ns bigint[],
+    quotas bigint[],
+    bucket_sizes_ns bigint[],
+    look_backs bigint[],
+    at_ns bigint default null
+) returns table (
+    "position" bigint,
+    opens_in_ns bigint[],
+    spacing_ns bigint[],
+    "count" bigint[],
+    grace_ns bigint[],
+    parts_ns bigint[],
+    next_in_ns bigint,
+    next_urgent_in_ns bigint,
+    held_by bigint,
+    marks bigint[],
+    leased_at_ns bigint
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    holes_max constant int := 64;
+    tries_max constant int := 64;
+    run_least constant int := 8;
+    -- Elements of `free` for each limit: as many stretches, and two more for a moment.
+    stride constant int := 132;
+
+    distinct_keys bigint := (select count(distinct k) from unnest(keys) as k);
+    limits_in_all int := coalesce(cardinality(keys), 0);
+
+    -- The states of the keys in order.
+    own_keys text[];
+    tats bigint[];
+    spacings bigint[];
+    windows bigint[];
+    useds bigint[];
+    befores bigint[];
+    grids bigint[];
+    hole_lists sluice.hole_list[];
+    is_touched boolean[];
+
+    -- The want at hand: limit l of it is element first_limit + l of the arguments.
+    first_limit int := 0;
+    limits int;
+    at_key int[];
+    tat bigint[];
+    reach bigint[];
+    slots bigint[];
+    holes int[];
+    cursors int[];
+    free bigint[];
+    widest bigint;
+    width bigint;
+    wanted bigint;
+    leased bigint;
+    is_short boolean;
+    ahead bigint;
+    latest bigint;
+    instant bigint;
+    closes bigint;
+    stretch bigint;
+    taken bigint;
+    pace bigint;
+    stretches bigint[];
+    look_back bigint[];
+
+    -- One limit of it.
+    j int;
+    k int;
+    base int;
+    hole int;
+    spacing bigint;
+    from_ns bigint;
+    opens bigint;
+    skipped bigint;
+    behind bigint;
+    pairs bigint[];
+begin
+    -- Again where housekeeping has removed a row in between.
+    loop
+        insert into sluice.limit_gcra (key)
+        select k from unnest(keys) as k order by k collate "C"
+        on conflict (key) do nothing;
+
+        select array_agg(s.key), array_agg(s.tat_ns), array_agg(s.spacing_ns), array_agg(s.window_no), array_agg(s.used),
+            array_agg(s.used_before),
+            array_agg(s.grid + case when s.hole_spacing_ns = s.spacing_ns then 0 else 1 end),
+            array_agg(row(case when s.hole_spacing_ns = s.spacing_ns then s.holes else '{}' end)::sluice.hole_list),
+            array_agg(false)
+        into own_keys, tats, spacings, windows, useds, befores, grids, hole_lists, is_touched
+        from (
+            select * from sluice.limit_gcra s where s.key = any (keys) order by s.key for update
+        ) s;
+        exit when coalesce(cardinality(own_keys), 0) >= distinct_keys;
+    end loop;
+
+    if at_ns is null then
+        at_ns := (extract(epoch from clock_timestamp()) * 1000000)::bigint * 1000;
+    end if;
+    leased_at_ns := at_ns;
+
+    -- Spaced limits.
+    for want in 1 .. coalesce(cardinality(counts), 0) loop
+        limits := 0;
+        while first_limit + limits < limits_in_all and of_wants[first_limit + limits + 1] = want loop
+            limits := limits + 1;
+        end loop;
+        if limits = 0 or bursts[first_limit + 1] is not null or quotas[first_limit + 1] is not null then
+            first_limit := first_limit + limits;
+            continue;
+        end if;
+
+        -- A new spacing makes a new grid, and what has passed is gone.
+        at_key := array_fill(0, array[limits]);
+        tat := array_fill(0::bigint, array[limits]);
+        reach := tat;
+        slots := tat;
+        stretches := tat;
+        holes := at_key;
+        free := array_fill(0::bigint, array[limits * stride]);
+        width := null;
+        pace := 1;
+        for l in 1 .. limits loop
+            j := first_limit + l;
+            k := array_position(own_keys, keys[j]);
+            at_key[l] := k;
+            spacing := spacings_ns[j];
+            pairs := (hole_lists[k]).pairs;
+            if spacings[k] <> 0 and spacings[k] <> spacing then
+                tats[k] := tats[k] + spacing - spacings[k];
+                grids[k] := grids[k] + 1;
+                pairs := '{}';
+            end if;
+            spacings[k] := spacing;
+            tat[l] := greatest(tats[k], at_ns);
+            is_touched[k] := true;
+            width := least(width, graces_ns[j]);
+            pace := greatest(pace, spacing);
+
+            hole := 1;
+            while hole < cardinality(pairs) and pairs[hole] < at_ns loop
+                skipped := least((at_ns - pairs[hole] + spacing - 1) / spacing, pairs[hole + 1]);
+                if skipped < pairs[hole + 1] then
+                    pairs[hole] := pairs[hole] + skipped * spacing;
+                    pairs[hole + 1] := pairs[hole + 1] - skipped;
+                    exit;
+                end if;
+                hole := hole + 2;
+            end loop;
+            holes[l] := (cardinality(pairs) - hole + 1) / 2;
+            if holes[l] > 0 then
+                base := (l - 1) * stride;
+                free[base + 1 : base + 2 * holes[l]] := pairs[hole : ];
+            end if;
+        end loop;
+        -- Wide enough to be hit, and narrow enough that slots of limits with the same grace mostly meet. A limit alone
+        -- meets nobody.
+        width := case when limits > 1 then width / 3 end;
+        look_back := reach;
+        for l in 1 .. limits loop
+            j := first_limit + l;
+            reach[l] := case when limits > 1 then graces_ns[j] - width else 0 end;
+            -- Slots of a faster limit that go in step are not the oldest: they would close before the others are far along.
+            look_back[l] := case when pace > spacings_ns[j] and width / (pace - spacings_ns[j]) >= run_least
+                                 then 0 else reach[l] end;
+        end loop;
+
+        "position" := want;
+        opens_in_ns := '{}';
+        spacing_ns := '{}';
+        "count" := '{}';
+        grace_ns := '{}';
+        parts_ns := '{}';
+        marks := '{}';
+        next_in_ns := null;
+        next_urgent_in_ns := null;
+        held_by := 0;
+        leased := 0;
+        is_short := false;
+
+        -- First for transactional jobs, then for the others.
+        for class in 1 .. 2 loop
+            wanted := least(urgents[want], counts[want]);
+            if class = 2 then
+                wanted := counts[want] - wanted;
+            end if;
+            widest := 0;
+            for l in 1 .. limits loop
+                ahead := horizons_ns[first_limit + l];
+                if class = 1 then
+                    ahead := ahead + further_ns[first_limit + l];
+                end if;
+                widest := greatest(widest, ahead);
+            end loop;
+            instant := at_ns;
+            -- Stretches before these have no slot any more that opens late enough.
+            cursors := array_fill(1, array[limits]);
+
+            <<taking>>
+            while wanted > 0 loop
+                -- The first instant at which every limit has a free slot that is open.
+                for try in 1 .. tries_max + 1 loop
+                    exit taking when try > tries_max;
+                    latest := instant;
+                    for l in 1 .. limits loop
+                        base := (l - 1) * stride;
+                        spacing := spacings_ns[first_limit + l];
+                        from_ns := instant - look_back[l];
+                        hole := cursors[l];
+                        while hole <= holes[l]
+                            and free[base + 2 * hole - 1] + (free[base + 2 * hole] - 1) * spacing < from_ns
+                        loop
+                            hole := hole + 1;
+                        end loop;
+                        cursors[l] := hole;
+                        if hole <= holes[l] then
+                            opens := free[base + 2 * hole - 1];
+                            stretch := free[base + 2 * hole];
+                        else
+                            opens := tat[l];
+                            stretch := null;
+                        end if;
+                        if opens < from_ns then
+                            skipped := (from_ns - opens + spacing - 1) / spacing;
+                            opens := opens + skipped * spacing;
+                            stretch := stretch - skipped;
+                        end if;
+                        -- The tail need not begin where the last lease ended.
+                        if limits > 1 and opens > instant + reach[l] and instant >= tat[l] then
+                            opens := instant;
+                        end if;
+                        slots[l] := opens;
+                        stretches[l] := stretch;
+                        latest := greatest(latest, opens);
+                    end loop;
+                    exit taking when latest > at_ns + widest;
+                    exit when limits = 1 or latest = instant;
+                    instant := latest;
+                end loop;
+
+                if limits = 1 then
+                    spacing := spacings_ns[first_limit + 1];
+                    taken := least(wanted, stretch, (at_ns + widest - latest) / spacing + 1);
+                    instant := latest + taken * spacing;
+                    closes := latest + graces_ns[first_limit + 1];
+                else
+                    -- From here they go on in step, as long as all are open for long enough.
+                    spacing := pace;
+                    taken := least(wanted, (at_ns + widest - latest) / pace + 1);
+                    for l in 1 .. limits loop
+                        j := first_limit + l;
+                        taken := least(taken, stretches[l]);
+                        if pace > spacings_ns[j] then
+                            taken := least(taken,
+                                1 + greatest(slots[l] + graces_ns[j] - latest - 2 * width, 0) / (pace - spacings_ns[j]));
+                        end if;
+                    end loop;
+                    instant := latest + (taken - 1) * pace;
+                    closes := null;
+                    for l in 1 .. limits loop
+                        j := first_limit + l;
+                        closes := least(closes,
+                            slots[l] + graces_ns[j] - (taken - 1) * (pace - spacings_ns[j]));
+                    end loop;
+                end if;
+                opens_in_ns := opens_in_ns || (latest - at_ns);
+                spacing_ns := spacing_ns || spacing;
+                "count" := "count" || taken;
+                grace_ns := grace_ns || (closes - latest);
+                parts_ns := parts_ns || slots;
+                leased := leased + taken;
+                wanted := wanted - taken;
+
+                -- Take it of each.
+                for l in 1 .. limits loop
+                    base := (l - 1) * stride;
+                    spacing := spacings_ns[first_limit + l];
+                    opens := slots[l];
+                    hole := cursors[l];
+                    if opens >= tat[l] then
+                        skipped := (opens - tat[l]) / spacing;
+                        if skipped > 0 then
+                            holes[l] := holes[l] + 1;
+                            free[base + 2 * holes[l] - 1] := tat[l];
+                            free[base + 2 * holes[l]] := skipped;
+                        end if;
+                        tat[l] := opens + taken * spacing;
+                    else
+                        skipped := (opens - free[base + 2 * hole - 1]) / spacing;
+                        behind := free[base + 2 * hole] - skipped - taken;
+                        if skipped > 0 and behind > 0 then
+                            if hole < holes[l] then
+                                free[base + 2 * hole + 3 : base + 2 * holes[l] + 2]
+                                    := free[base + 2 * hole + 1 : base + 2 * holes[l]];
+                            end if;
+                            holes[l] := holes[l] + 1;
+                            free[base + 2 * hole] := skipped;
+                            hole := hole + 1;
+                        end if;
+                        if behind > 0 then
+                            free[base + 2 * hole - 1] := opens + taken * spacing;
+                            free[base + 2 * hole] := behind;
+                        elsif skipped > 0 then
+                            free[base + 2 * hole] := skipped;
+                            hole := hole + 1;
+                        else
+                            if hole < holes[l] then
+                                free[base + 2 * hole - 1 : base + 2 * holes[l] - 2]
+                                    := free[base + 2 * hole + 1 : base + 2 * holes[l]];
+                            end if;
+                            holes[l] := holes[l] - 1;
+                        end if;
+                    end if;
+                    if holes[l] > holes_max then
+                        free[base + 1 : base + 2 * holes_max] := free[base + 3 : base + 2 * holes_max + 2];
+                        holes[l] := holes_max;
+                        hole := greatest(hole - 1, 1);
+                    end if;
+                    cursors[l] := hole;
+                end loop;
+            end loop;
+            is_short := is_short or wanted > 0;
+        end loop;
+
+        for l in 1 .. limits loop
+            j := first_limit + l;
+            k := at_key[l];
+            base := (l - 1) * stride;
+            if is_short then
+                opens := case when holes[l] > 0 then free[base + 1] else tat[l] end;
+                if next_in_ns is null or opens - at_ns > next_in_ns then
+                    next_in_ns := opens - at_ns;
+                    next_urgent_in_ns := next_in_ns;
+                    held_by := l - 1;
+                end if;
+            end if;
+            marks := marks || grids[k];
+            tats[k] := tat[l];
+            instant := at_ns / greatest(windows_ns[j], 1);
+            if instant <> windows[k] then
+                befores[k] := case when instant = windows[k] + 1 then useds[k] else 0 end;
+                windows[k] := instant;
+                useds[k] := 0;
+            end if;
+            useds[k] := useds[k] + leased;
+            pairs := free[base + 1 : base + 2 * holes[l]];
+            hole_lists[k] := row(pairs)::sluice.hole_list;
+        end loop;
+        return next;
+        first_limit := first_limit + limits;
+    end loop;
+
+    if true = any (is_touched) then
+        update sluice.limit_gcra s
+        set tat_ns = u.tat, spacing_ns = u.spacing, window_no = u.window_no, used = u.used, used_before = u.used_before,
+            holes = u.holes, grid = u.grid, hole_spacing_ns = u.spacing
+        from unnest(own_keys, tats, spacings, windows, useds, befores, grids, hole_lists, is_touched)
+            as u (key, tat, spacing, window_no, used, used_before, grid, holes, is_touched)
+        where s.key = u.key and u.is_touched
+            and (s.tat_ns, s.spacing_ns, s.window_no, s.used, s.used_before, s.grid, s.hole_spacing_ns, s.holes)
+                is distinct from (u.tat, u.spacing, u.window_no, u.used, u.used_before, u.grid, u.spacing, u.holes);
+    end if;
+    if not exists (select from unnest(bursts, quotas) as o (burst, quota) where o.burst is not null or o.quota is not null)
+    then
+        return;
+    end if;
+
+    return query
+    with wish as materialized (
+        select w.*, counts[w.n] as want, urgents[w.n] as urgent, reserved_permilles[w.n] as reserved
+        from unnest(of_wants, keys, spacings_ns, bursts, graces_ns, horizons_ns, windows_ns, quotas, bucket_sizes_ns,
+                look_backs)
+            as w (n, key, spacing, burst, grace, horizon, window_size, quota, bucket_size, look_back)
+        where w.burst is not null or w.quota is not null
+    ),
+
+    -- Token buckets.
+    arrival as (
+        select w.*, at_ns / greatest(w.window_size, 1) as window_no,
+            greatest(s.tat_ns + case when s.spacing_ns <> 0 then w.spacing - s.spacing_ns else 0 end, at_ns) as base,
+            s.hole_spacing_ns <> s.spacing_ns or (s.spacing_ns <> 0 and s.spacing_ns <> w.spacing) as is_new_grid
+        from wish w join sluice.limit_gcra s on s.key = w.key
+        where w.quota is null
+    ),
+    opening as (
+        select a.*, a.base - (a.burst - 1) * a.spacing as open from arrival a
+    ),
+    fitting as (
+        select o.*,
+            case when o.open > at_ns + o.horizon then 0
+                 else least(o.want, (at_ns + o.horizon - o.open) / o.spacing + 1) end as granted
+        from opening o
+    ),
+    gcra as materialized (
+        select f.*,
+            case when f.open > at_ns then 0
+                 else least(f.granted, (at_ns - f.open) / f.spacing + 1) end as opened
+        from fitting f
+    ),
+    moved as (
+        update sluice.limit_gcra s
+        set tat_ns = g.base + g.granted * g.spacing,
+            spacing_ns = g.spacing,
+            window_no = g.window_no,
+            used = case when s.window_no = g.window_no then s.used else 0 end + g.granted,
+            used_before = case s.window_no when g.window_no then s.used_before
+                                           when g.window_no - 1 then s.used
+                                           else 0 end,
+            holes = case when g.is_new_grid then '{}' else s.holes end,
+            grid = s.grid + g.is_new_grid::int,
+            hole_spacing_ns = g.spacing
+        from gcra g
+        where s.key = g.key
+            and (g.granted > 0 or s.window_no <> g.window_no or s.tat_ns <> g.base or s.spacing_ns <> g.spacing
+                or g.is_new_grid)
+    ),
+
+    -- Counts over sub-buckets.
+    window_of as (
+        select w.*, at_ns / w.bucket_size * w.bucket_size as bucket,
+            (at_ns / w.bucket_size - w.look_back) * w.bucket_size as oldest,
+            (w.look_back + 1) * w.bucket_size as span,
+            least(w.urgent, w.want) as urgent_want
+        from wish w
+        where w.quota is not null
+    ),
+    spent as (
+        select w.*, greatest(w.quota - c.used, 0) as unused, coalesce(c.first, w.bucket) + w.span as leaves
+        from window_of w
+        cross join lateral (
+            select coalesce(sum(c.used), 0)::bigint as used,
+                min(c.bucket_ns) filter (where c.used > 0) as first
+            from sluice.limit_count c
+            where c.key = w.key and c.bucket_ns >= w.oldest
+        ) c
+    ),
+    -- The reserve for transactional jobs melts as the instant comes near at which used slots come back.
+    reserve as (
+        select s.*,
+            greatest(s.span / 1000, 1) as span_part,
+            s.quota * least(s.reserved, 1000) as reserved_parts,
+            s.quota * least(s.reserved, 1000)
+                * least(greatest((s.leaves - at_ns) / greatest(s.span / 1000, 1), 0), 1000) / 1000000 as kept,
+            least(s.urgent_want, s.unused) as urgent_granted
+        from spent s
+    ),
+    granting as (
+        select r.*,
+            r.urgent_granted
+                + least(r.want - r.urgent_want, greatest(r.unused - r.urgent_granted - r.kept, 0)) as granted
+        from reserve r
+    ),
+    counted as materialized (
+        select g.*, g.unused - g.granted as left_over from granting g
+    ),
+    charged as (
+        insert into sluice.limit_count as t (key, bucket_ns, used)
+        select c.key, c.bucket, c.granted from counted c where c.granted > 0
+        on conflict (key, bucket_ns) do update set used = t.used + excluded.used
+    ),
+    forgotten as (
+        delete from sluice.limit_count t
+        using window_of w
+        where t.key = w.key and t.bucket_ns < w.oldest
+    )
+
+    select g.n,
+        case when g.opened > 0 then array[0::bigint] else '{}' end
+            || case when g.granted > g.opened then array[g.open + g.opened * g.spacing - at_ns] else '{}' end,
+        case when g.opened > 0 then array[0::bigint] else '{}' end
+            || case when g.granted > g.opened then array[g.spacing] else '{}' end,
+        case when g.opened > 0 then array[g.opened] else '{}' end
+            || case when g.granted > g.opened then array[g.granted - g.opened] else '{}' end,
+        case when g.opened > 0 then array[g.grace] else '{}' end
+            || case when g.granted > g.opened then array[g.grace] else '{}' end,
+        '{}'::bigint[],
+        next.in_ns, next.in_ns, 0::bigint, array[g.base + g.granted * g.spacing], at_ns
+    from gcra g
+    cross join lateral (
+        select case when g.granted < g.want then g.open + g.granted * g.spacing - at_ns end as in_ns
+    ) next
+    union all
+    select c.n,
+        case when c.granted > 0 then array[0::bigint] else '{}' end,
+        case when c.granted > 0 then array[0::bigint] else '{}' end,
+        case when c.granted > 0 then array[c.granted] else '{}' end,
+        case when c.granted > 0 then array[c.bucket + c.bucket_size - 1 - at_ns] else '{}' end,
+        '{}'::bigint[],
+        case when c.granted < c.want then
+            least(greatest(
+                -- With slots left, the next is lent when the reserve has melted by as many as it exceeds them.
+                case when c.left_over > 0 and c.reserved_parts > 0
+                     then c.leaves - ((c.left_over * 1000000 - 1) / c.reserved_parts + 1) * c.span_part + 1
+                     else c.leaves end,
+                at_ns + 1000000), greatest(c.leaves, at_ns + 1000000)) - at_ns
+        end,
+        case when c.granted < c.want and c.left_over = 0 then c.leaves - at_ns end,
+        0::bigint, array[c.bucket], at_ns
+    from counted c;
+end
+$$;
