@@ -14,6 +14,8 @@ use super::store_clock::StoreClock;
 use super::{Estimate, Grant, LineKey};
 use stock::Stock;
 
+pub(super) use demand::WANTS_MAX;
+
 mod demand;
 mod outlook;
 mod stock;
@@ -43,8 +45,12 @@ struct Key {
 /// Which stock, among those of the book.
 type StockId = u32;
 
+/// Which line, among those of the book.
+pub(super) type LineId = u32;
+
 #[derive(Debug)]
 struct Line {
+    key: LineKey,
     class: Class,
     limits: Arc<[Limit]>,
     stocks: Arc<[StockId]>,
@@ -73,6 +79,7 @@ pub(crate) type Totals = Vec<(String, u64)>;
 
 /// A ticket just drawn.
 pub(super) struct Drawn {
+    pub(super) line: LineId,
     pub(super) number: u64,
     /// Tells that the turn is near; none when it is already.
     pub(super) near: Option<oneshot::Receiver<()>>,
@@ -101,9 +108,15 @@ pub(super) struct Book {
     stock_of: HashMap<Arc<[Limit]>, StockId>,
     /// The stocks that jobs under these limits need.
     stocks_of: HashMap<Arc<[Limit]>, Arc<[StockId]>>,
-    lines: BTreeMap<LineKey, Line>,
+    lines: HashMap<LineId, Line>,
+    line_of: HashMap<LineKey, LineId>,
+    /// Those with anybody in them, and some that were so lately: thousands of lines may stand idle.
+    open: BTreeSet<(Class, LineId)>,
     next_number: u64,
     next_stock: StockId,
+    next_line: LineId,
+    /// When idle lines and stocks were last looked for.
+    tidied: Tick,
     brakes: HashMap<LimitScope, Brake>,
     /// Replicas with jobs waiting, by limit key, where there is more than one.
     sharers: HashMap<String, u32>,
@@ -146,8 +159,8 @@ impl Book {
     /// Puts every line under the limits that hold for it now; who waits keeps the place.
     pub(super) fn relimit(&mut self, limits_of: impl Fn(&LineKey) -> Arc<[Limit]>, now: Tick) {
         let mut lines = std::mem::take(&mut self.lines);
-        for (line_key, line) in &mut lines {
-            let limits = limits_of(line_key);
+        for line in lines.values_mut() {
+            let limits = limits_of(&line.key);
             if limits == line.limits {
                 continue;
             }
@@ -168,24 +181,11 @@ impl Book {
         self.next_number += 1;
         let number = self.next_number;
         let class = line_key.class;
-        if !self.lines.contains_key(line_key) {
-            let stocks = self.open_stocks(limits, now);
-            self.lines.insert(
-                line_key.clone(),
-                Line {
-                    class,
-                    limits: Arc::clone(limits),
-                    stocks,
-                    far: BTreeMap::new(),
-                    near: BTreeSet::new(),
-                    ready: BTreeMap::new(),
-                    last_use: now,
-                },
-            );
-        }
+        let id = self.open_line(line_key, limits, now);
+        self.open.insert((class, id));
         let Self { keys, stocks, lines, .. } = self;
-        let Some(line) = lines.get_mut(line_key) else {
-            return Drawn { number, near: None, wants_slots: false };
+        let Some(line) = lines.get_mut(&id) else {
+            return Drawn { line: id, number, near: None, wants_slots: false };
         };
         line.last_use = now;
         count_keys(keys, &line.limits, now, |key| key.waiting += 1);
@@ -203,22 +203,45 @@ impl Book {
                 .get(id)
                 .is_some_and(|stock| stock.lacks(class, now) && !stock.is_shut_beyond_lead(class, now))
         });
-        Drawn { number, near, wants_slots }
+        Drawn { line: id, number, near, wants_slots }
+    }
+
+    /// The line of this key, made if there is none yet.
+    fn open_line(&mut self, line_key: &LineKey, limits: &Arc<[Limit]>, now: Tick) -> LineId {
+        if let Some(id) = self.line_of.get(line_key) {
+            return *id;
+        }
+        self.next_line += 1;
+        let line = Line {
+            key: line_key.clone(),
+            class: line_key.class,
+            limits: Arc::clone(limits),
+            stocks: self.open_stocks(limits, now),
+            far: BTreeMap::new(),
+            near: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            last_use: now,
+        };
+        self.lines.insert(self.next_line, line);
+        self.line_of.insert(line_key.clone(), self.next_line);
+        self.next_line
     }
 
     /// Gives a place up; answers whether others of the line wait to be told something.
-    pub(super) fn leave(&mut self, line_key: &LineKey, number: u64) -> bool {
-        let Some(line) = self.lines.get_mut(line_key) else { return false };
+    pub(super) fn leave(&mut self, line: LineId, number: u64) -> bool {
+        let Some(line) = self.lines.get_mut(&line) else { return false };
         line.ready.remove(&number);
         count_out(&mut self.keys, &mut self.stocks, line, number)
             && (!line.far.is_empty() || !line.ready.is_empty())
     }
 
     /// `number` could send at once: gives it its slots, or a place among the ready.
-    pub(super) fn ready(&mut self, line_key: &LineKey, number: u64, now: Tick) -> Ready {
+    pub(super) fn ready(&mut self, line: LineId, number: u64, now: Tick) -> Ready {
         let (tell, grant) = oneshot::channel();
-        let Self { keys, stocks, lines, brakes, .. } = self;
-        let Some(line) = lines.get_mut(line_key) else { return Ready::Wait(grant) };
+        let Self { keys, stocks, lines, open, brakes, .. } = self;
+        let id = line;
+        let Some(line) = lines.get_mut(&id) else { return Ready::Wait(grant) };
+        open.insert((line.class, id));
         if !line.near.contains(&number) {
             if line.far.remove(&number).is_none() {
                 // It had a slot and was too slow for it: back to the head of the line.
@@ -244,17 +267,24 @@ impl Book {
     /// Gives every turn that is due, one per line in turns, transactional lines first, and tells those whose turn is
     /// near.
     pub(super) fn serve(&mut self, now: Tick) -> Served {
-        let Self { keys, stocks, lines, brakes, .. } = self;
-        let mut open: Vec<&mut Line> = lines.values_mut().filter(|line| !line.is_empty()).collect();
-        for line in &mut open {
+        let Self { keys, stocks, lines, open, brakes, .. } = self;
+        open.retain(|(_, id)| lines.get(id).is_some_and(|line| !line.is_empty()));
+        let (mut untold, mut ready) = (None, Vec::new());
+        for (_, id) in open.iter() {
+            let Some(line) = lines.get_mut(id) else { continue };
             tell_near(stocks, line, now);
+            if !line.far.is_empty() {
+                untold = Some(now + LOOK_AGAIN);
+            }
+            if !line.ready.is_empty() {
+                ready.push(*id);
+            }
         }
-        let untold = open.iter().any(|line| !line.far.is_empty()).then(|| now + LOOK_AGAIN);
-        open.retain(|line| !line.ready.is_empty());
         let mut moved = true;
         while moved {
             moved = false;
-            for line in &mut open {
+            for id in &ready {
+                let Some(line) = lines.get_mut(id) else { continue };
                 while let Some((number, tell)) = line.ready.pop_first() {
                     if tell.is_closed() {
                         continue;
@@ -276,10 +306,9 @@ impl Book {
                 }
             }
         }
-        open.retain(|line| !line.ready.is_empty());
         let mut starves = false;
         let mut next = untold;
-        for line in open {
+        for line in ready.iter().filter_map(|id| lines.get(id)).filter(|line| !line.ready.is_empty()) {
             let opens = next_open(stocks, brakes, line);
             let ask = line.stocks.iter().filter_map(|id| stocks.get(id)?.asks_at(line.class, now)).min();
             starves |= ask.is_some_and(|at| at <= now);

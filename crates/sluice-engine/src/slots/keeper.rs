@@ -5,6 +5,7 @@ use std::time::Duration;
 use sluice_telemetry::Dependency;
 
 use super::Slots;
+use super::book::WANTS_MAX;
 use crate::health::Health;
 use crate::ports::{SlotSource, Want};
 
@@ -39,6 +40,10 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
         let wants = slots.book().wants(now);
         if wants.is_empty() {
             continue;
+        }
+        if wants.len() == WANTS_MAX {
+            // There may be more: they are next, and not only with the next tick.
+            slots.wanted.notify_one();
         }
         let asked: Vec<Want> = wants.iter().map(|(_, want)| want.clone()).collect();
         match source.lease(&asked).await {

@@ -18,7 +18,7 @@ use sluice_types::{Class, EspId, GroupName, Limit, LimitScope, Tenant, Tick};
 use tokio::sync::{Notify, oneshot};
 
 use crate::ports::{Clock, Leased, Unused, Want};
-use book::{Book, Brake, Totals};
+use book::{Book, Brake, LineId, Totals};
 pub(crate) use keeper::keep_slots;
 
 /// What decides which limits apply to a job. Jobs with the same key wait in one line, first come first served.
@@ -146,7 +146,7 @@ impl Slots {
         }
         Ticket {
             slots: Arc::clone(self),
-            place: Some(Place { key: key.clone(), number: drawn.number, near: drawn.near }),
+            place: Some(Place { line: drawn.line, number: drawn.number, near: drawn.near }),
         }
     }
 
@@ -207,7 +207,7 @@ impl Slots {
 
 #[derive(Debug)]
 struct Place {
-    key: LineKey,
+    line: LineId,
     number: u64,
     near: Option<oneshot::Receiver<()>>,
 }
@@ -239,7 +239,7 @@ impl Ticket {
             return Some(Grant { closes: Tick::from_nanos(u64::MAX), counted: Vec::new() });
         };
         let now = self.slots.clock.tick();
-        let outcome = self.slots.book().ready(&place.key, place.number, now);
+        let outcome = self.slots.book().ready(place.line, place.number, now);
         match outcome {
             book::Ready::Granted(grant) => Some(grant),
             book::Ready::Wait(grant) => {
@@ -266,7 +266,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            let others_wait = self.slots.book().leave(&place.key, place.number);
+            let others_wait = self.slots.book().leave(place.line, place.number);
             if others_wait {
                 self.slots.changed.notify_one();
             }

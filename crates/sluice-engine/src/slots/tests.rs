@@ -32,6 +32,8 @@ struct Store {
     states: StdMutex<LimitStates>,
     latency: Duration,
     leased: StdMutex<u64>,
+    /// Wants of the largest lease.
+    widest: StdMutex<usize>,
 }
 
 impl Store {
@@ -41,6 +43,7 @@ impl Store {
             states: StdMutex::default(),
             latency,
             leased: StdMutex::new(0),
+            widest: StdMutex::new(0),
         })
     }
 
@@ -59,6 +62,10 @@ impl Store {
 impl SlotSource for Store {
     async fn lease(&self, wants: &[Want]) -> Result<Vec<Leased>, SlotError> {
         self.travel().await;
+        {
+            let mut widest = self.widest.lock().unwrap();
+            *widest = wants.len().max(*widest);
+        }
         let now_ns = self.now_ns();
         let answers: Vec<_> =
             wants.iter().map(|want| self.states.lock().unwrap().lease(want, now_ns)).collect();
@@ -298,6 +305,22 @@ async fn a_slow_limit_loses_no_slot_to_waiting() {
     let sent = times(&journal, None);
     assert!(worst_window(&sent, Duration::from_secs(1)) <= 2);
     assert!(sent.len() >= 37, "{} of 39", sent.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_domains_with_limits_of_their_own_go_side_by_side() {
+    let store = Store::new(Duration::from_millis(4));
+    let it = replica(&store);
+    let journal = Journal::default();
+    for number in 0..3000 {
+        let domain: Arc<str> = format!("d{number}.example").into();
+        let line = LineKey { domain: Some(Arc::clone(&domain)), ..line("other") };
+        let own = limit(LimitScope::Domain(domain), "50/s");
+        backlog_of(&it, &line, "other", &[esp_limit("20000/s"), own], 2, &journal);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(times(&journal, None).len(), 6000);
+    assert!(*store.widest.lock().unwrap() <= book::WANTS_MAX, "no lease takes the rows of all domains");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! What to lease: enough for those who wait and could go, as much as is this replica's to take, and not too early.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,23 @@ const WANT_MAX: u32 = 50_000;
 const STOCK_LEAST: u32 = 2;
 /// Lines and limits that nobody has used for so long are forgotten.
 const IDLE: Duration = Duration::from_secs(60);
+/// How often idle lines and stocks are looked for.
+const TIDY_EVERY: Duration = Duration::from_millis(250);
+/// Wants of one lease at most; the others are in the next. A statement for more would keep rows that all replicas need.
+pub(in crate::slots) const WANTS_MAX: usize = 64;
 /// Lapsed slots that are given back at once at most; the rest stays lapsed.
 const RETURNED_MAX: usize = 1000;
+
+/// Who needs slots of a stock.
+#[derive(Debug, Default)]
+struct Demand {
+    /// Jobs that wait and could go.
+    all: u64,
+    /// Of these transactional ones.
+    urgent: u64,
+    /// Some could send at once.
+    is_ready: bool,
+}
 
 impl Book {
     pub(in crate::slots) fn set_reserved(&mut self, reserved_permille: u32) {
@@ -94,9 +110,10 @@ impl Book {
     pub(in crate::slots) fn take_returned(&mut self) -> Vec<Unused> {
         let mut returned: Vec<Unused> = Vec::new();
         for stock in self.stocks.values_mut() {
+            let lapsed = stock.take_lapsed();
             let first_of_stock = returned.len();
-            let Some(limit) = stock.limits.first().cloned() else { continue };
-            for (marks, count) in stock.take_lapsed() {
+            let Some(limit) = stock.limits.first().filter(|_| !lapsed.is_empty()) else { continue };
+            for (marks, count) in lapsed {
                 let Some((mark, rate_permille)) = marks.first().copied() else { continue };
                 let mut of_stock = returned.iter_mut().skip(first_of_stock);
                 match of_stock.find(|it| it.mark == mark) {
@@ -115,27 +132,42 @@ impl Book {
         returned
     }
 
-    /// What to lease now: enough for those who wait and could go, and for those who will come before the next tick.
+    /// What to lease now: enough for those who wait and could go, and for those who will come before the next tick. More is
+    /// wanted where it is [`WANTS_MAX`]: who could send at once comes first, then who has waited longest for an answer.
     pub(in crate::slots) fn wants(&mut self, now: Tick) -> Vec<(StockId, Want)> {
-        self.forget_idle(now);
-        let mut demand: HashMap<StockId, (u64, u64)> = HashMap::new();
-        for line in self.lines.values().filter(|line| !line.is_empty()) {
+        if now.since(self.tidied) >= TIDY_EVERY {
+            self.tidied = now;
+            self.forget_idle(now);
+        }
+        let mut demand: HashMap<StockId, Demand> = HashMap::new();
+        let Self { lines, open, stocks, .. } = self;
+        for line in open.iter().filter_map(|(_, id)| lines.get(id)).filter(|line| !line.is_empty()) {
+            for id in line.stocks.iter() {
+                if let (Entry::Vacant(new), Some(stock)) = (demand.entry(*id), stocks.get_mut(id)) {
+                    stock.lapse(now);
+                    new.insert(Demand::default());
+                }
+            }
+        }
+        for line in self.open.iter().filter_map(|(_, id)| self.lines.get(id)) {
             for id in line.stocks.iter() {
                 let others = line.stocks.iter().filter(|other| *other != id);
                 let others = others.filter_map(|other| self.stocks.get(other));
                 let could_go =
                     others.fold(line.len(), |least, other| least.min(self.could_go(other, line.class)));
                 let could_go = u64::try_from(could_go).unwrap_or(u64::MAX);
-                let (all, urgent) = demand.entry(*id).or_default();
-                *all += could_go;
+                let demand = demand.entry(*id).or_default();
+                demand.all += could_go;
                 if line.class == Class::Transactional {
-                    *urgent += could_go;
+                    demand.urgent += could_go;
                 }
+                demand.is_ready |= !line.ready.is_empty();
             }
         }
-        let wants = self.stocks.iter().filter_map(|(id, stock)| {
-            let (waiting, urgent) = demand.get(id).copied().unwrap_or_default();
-            let count = self.lacking(stock, waiting, urgent, now);
+        let wants = demand.iter().filter_map(|(id, of_stock)| {
+            let stock = self.stocks.get(id)?;
+            let Demand { all, urgent, .. } = *of_stock;
+            let count = self.lacking(stock, all, urgent, now);
             (count > 0).then(|| {
                 let want = Want {
                     limits: Arc::clone(&stock.limits),
@@ -148,6 +180,12 @@ impl Book {
             })
         });
         let mut wants: Vec<_> = wants.collect();
+        if wants.len() > WANTS_MAX {
+            let is_ready = |id: &StockId| demand.get(id).is_some_and(|demand| demand.is_ready);
+            let answered = |id: &StockId| self.stocks.get(id).and_then(Stock::answered);
+            wants.sort_by_cached_key(|(id, want)| (want.urgent == 0, !is_ready(id), answered(id), *id));
+            wants.truncate(WANTS_MAX);
+        }
         // Where several limits have to be met there is less to choose from: they go first.
         wants.sort_by_key(|(id, want)| (std::cmp::Reverse((want.urgent > 0, want.limits.len())), *id));
         wants
@@ -252,6 +290,8 @@ impl Book {
             self.stocks_of.retain(|_, ids| is_whole(ids));
             self.lines.retain(|_, line| is_whole(&line.stocks));
         }
+        let lines = &self.lines;
+        self.line_of.retain(|_, id| lines.contains_key(id));
         let stocks = &self.stocks;
         self.keys.retain(|_, key| {
             let is_shut = key.held_from.and_then(|id| stocks.get(&id)?.next_open(Class::Bulk));

@@ -234,6 +234,11 @@ impl Stock {
         (self.answered, self.next_open, self.next_urgent_open) = (Some(now), next_open, next_urgent_open);
     }
 
+    /// When the store last answered.
+    pub(super) const fn answered(&self) -> Option<Tick> {
+        self.answered
+    }
+
     /// Learns from what was used since the last tick.
     pub(super) fn smooth(&mut self, seconds: f64) {
         let seen = f64::from(std::mem::take(&mut self.used_since_lease)) / seconds;
