@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
 mod a_foreign_client_publishes_five_thousand_jobs;
+mod a_job_kills_whoever_decodes_it;
 mod a_replica_dies_between_two_steps;
 mod a_replica_is_killed_mid_batch;
 mod a_replica_is_told_to_stop_mid_batch;

@@ -213,6 +213,10 @@ impl Inbox for Rabbit {
         Ok(self.count(lanes).await?)
     }
 
+    fn delivery_limit(&self) -> Option<u32> {
+        Some(self.delivery_limit)
+    }
+
     async fn open_poison(&self, prefetch: u16) -> Result<Option<Box<dyn PoisonFeed>>, InboxError> {
         Ok(Some(Box::new(PoisonQueue(self.open_queue(POISON, prefetch).await?))))
     }

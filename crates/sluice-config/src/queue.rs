@@ -50,9 +50,11 @@ pub struct Queue {
     /// Whether Sluice declares its exchanges and queues at start. `false` for accounts that may not; then somebody else
     /// has to, and a missing queue stops the start. Default `true`.
     pub declare: bool,
-    /// Deliveries of one message before the broker dead-letters it, 1 to 1000, default 20. More: a message that kills
-    /// its worker does so more often. Less: a run of crashes or broker restarts dead-letters good messages. Part of the
-    /// queues' declaration: a change needs new queues.
+    /// How often a message may come back without an ack before it is dead-lettered, 1 to 1000, default 20. From the second
+    /// time on (of a limit below 8: the first) a message is decoded in a child process first, and whatever kills that one goes to the
+    /// dead letters after as many deaths (20 at most); good messages that come back half as often are renewed. More: a job
+    /// that brings workers down later than in decoding does so more often. Less: fewer crashes in a row, before anybody
+    /// could look, dead-letter good messages. Part of the queues' declaration: a change needs new queues.
     pub delivery_limit: u32,
     /// Pause between signs of life on the broker's connections, 1s to 10min, default 15s. More: a dead connection is
     /// noticed later. Less: a short hiccup of the network costs a reconnect, and its deliveries come again.

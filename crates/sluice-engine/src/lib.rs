@@ -33,10 +33,12 @@ mod reserve;
 mod route;
 mod send;
 mod slots;
+mod taste;
 mod wait;
 mod worker;
 
 pub use breakers::{BreakerView, Breakers};
+pub use decode::rehearse;
 pub use drain::DrainReport;
 pub use engine::{Engine, Parts, Roles};
 pub use events::{count_moves, sweep_events};

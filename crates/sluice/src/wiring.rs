@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::settings::SettingsError;
+use crate::taster::ChildTaster;
 use undialled::Undialled;
 
 /// Timeout of one exchange with the broker.
@@ -174,6 +175,7 @@ impl Outside {
             fleet: Arc::clone(&self.fleet),
             replica: self.name.clone(),
             mx: mx(config, &self.clock)?,
+            taster: Some(Arc::new(ChildTaster::default())),
             esps: esps(config, &self.clock)?,
             breakers: Arc::clone(breakers),
             metrics: Arc::clone(&self.metrics),

@@ -13,6 +13,7 @@ mod mx;
 mod outbox;
 mod pending;
 mod slot_source;
+mod taster;
 mod unknowns;
 mod webhook;
 
@@ -33,6 +34,7 @@ pub use mx::{MxAnswer, MxSource};
 pub use outbox::{Burial, Outbox, Publication, PublishError};
 pub use pending::{Due, DueBatch, DueQuery, Parked, PendingJob, WaitingKey};
 pub use slot_source::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
+pub use taster::{Taste, Taster};
 pub use unknowns::{
     RESEND_WORD, ResendVerdict, SettleAs, SettleVerdict, UnknownQuery, UnknownView, Unknowns,
 };
