@@ -20,6 +20,7 @@ mod broker_restarts_mid_batch;
 mod connections_are_shared_by_the_fleet;
 mod deferred_jobs_are_tried_again;
 mod deploy_files_fit_the_code;
+mod final_states_are_told;
 mod half_of_the_traffic_cannot_go;
 mod hosted_domains_share_their_providers_limits;
 mod limits_are_edited_while_they_hold;

@@ -4,7 +4,7 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use sluice_engine::{Burial, Passport, Publication};
+use sluice_engine::{Announcement, Burial, Passport, Publication};
 use sluice_types::{EspId, Lane, Timestamp};
 
 use crate::topology::queue_lane;
@@ -88,6 +88,14 @@ pub(crate) fn burial_properties(burial: &Burial, sequence: usize) -> BasicProper
         .with_content_type("application/octet-stream".into())
         .with_correlation_id(sequence_text(sequence))
         .with_headers(headers)
+}
+
+/// The properties of a result on its way to `sluice.results`. Nobody has to listen, so it is never returned.
+pub(crate) fn result_properties(result: &Announcement) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(DELIVERY_MODE)
+        .with_content_type("application/json".into())
+        .with_message_id(ShortString::try_new(result.job_id.as_str()).unwrap_or_default())
 }
 
 /// The sequence number that [`job_properties`] or [`burial_properties`] wrote.

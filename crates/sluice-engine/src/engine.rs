@@ -19,6 +19,7 @@ use crate::plan::{Bounds, Plan};
 use crate::poison::run_poison;
 use crate::ports::{Clock, Esp, Fleet, Inbox, Ledger, MxSource, Outbox, SlotSource, Taster};
 use crate::relay::run_relay;
+use crate::results::{Telling, run_results};
 use crate::slots::{Slots, keep_slots};
 use crate::worker::{Outside, Worker};
 
@@ -59,6 +60,8 @@ pub struct Parts {
     pub mx: Option<Arc<dyn MxSource>>,
     /// Decodes what may bring a worker down in a process of its own; `None` to go without.
     pub taster: Option<Arc<dyn Taster>>,
+    /// Tells upstream services of final states, where the process relays; `None` to tell nobody.
+    pub telling: Option<Telling>,
     /// The ESPs, one per account of the plan.
     pub esps: Vec<Arc<dyn Esp>>,
     /// Their breakers.
@@ -88,7 +91,7 @@ impl Engine {
     #[must_use]
     pub fn start(parts: Parts) -> Self {
         let Parts { plan, roles, clock, inbox, outbox, ledger, slot_source, fleet, .. } = parts;
-        let Parts { replica, mx, taster, esps, breakers, metrics, health, .. } = parts;
+        let Parts { replica, mx, taster, telling, esps, breakers, metrics, health, .. } = parts;
         let (stop, stop_services) = (CancellationToken::new(), CancellationToken::new());
         let (jobs, lane_tasks, services) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let bounds = *plan.bounds();
@@ -115,6 +118,9 @@ impl Engine {
         if roles.relay {
             lane_tasks.spawn(run_relay(Arc::clone(&worker), stop.clone()));
             lane_tasks.spawn(run_poison(Arc::clone(&worker), stop.clone()));
+            if let Some(telling) = telling {
+                lane_tasks.spawn(run_results(Arc::clone(&worker), telling, stop.clone()));
+            }
         }
         let shared = roles.worker.then(|| {
             let (common, reserved) = places(&bounds);

@@ -30,6 +30,7 @@ mod refuse;
 mod relay;
 mod render;
 mod reserve;
+mod results;
 mod route;
 mod send;
 mod slots;
@@ -51,3 +52,4 @@ pub use overview::{
 };
 pub use plan::{Bounds, EspPlan, LivePlan, Plan};
 pub use ports::*;
+pub use results::Telling;

@@ -12,6 +12,7 @@ mod ledger;
 mod mx;
 mod outbox;
 mod pending;
+mod results;
 mod slot_source;
 mod taster;
 mod unknowns;
@@ -33,6 +34,7 @@ pub use ledger::{
 pub use mx::{MxAnswer, MxSource};
 pub use outbox::{Burial, Outbox, Publication, PublishError};
 pub use pending::{Due, DueBatch, DueQuery, Parked, PendingJob, WaitingKey};
+pub use results::{Announcement, Herald, ResultBatch, Results};
 pub use slot_source::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
 pub use taster::{Taste, Taster};
 pub use unknowns::{
