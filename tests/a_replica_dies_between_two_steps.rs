@@ -28,7 +28,8 @@ fn fate(point: Failpoint) -> Option<Fate> {
             Some(Fate { state: "unknown", calls: 1, flagged: true })
         }
         Failpoint::Buried | Failpoint::Refused => None,
-        Failpoint::Decoded
+        Failpoint::Decoding
+        | Failpoint::Decoded
         | Failpoint::BeforeClaim
         | Failpoint::Recorded
         | Failpoint::BeforePark
@@ -61,7 +62,8 @@ fn message(point: Failpoint) -> Value {
             it["send_at"] = json!(in_a_moment());
         }
         Failpoint::Buried | Failpoint::Refused => it["subject"] = json!(5),
-        Failpoint::Decoded
+        Failpoint::Decoding
+        | Failpoint::Decoded
         | Failpoint::BeforeClaim
         | Failpoint::Claimed
         | Failpoint::BeforeSend

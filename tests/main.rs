@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may fail loudly")]
 
 mod a_foreign_client_publishes_five_thousand_jobs;
+mod a_job_kills_whoever_decodes_it;
 mod a_replica_dies_between_two_steps;
 mod a_replica_is_killed_mid_batch;
 mod a_replica_is_told_to_stop_mid_batch;
@@ -19,6 +20,7 @@ mod broker_restarts_mid_batch;
 mod connections_are_shared_by_the_fleet;
 mod deferred_jobs_are_tried_again;
 mod deploy_files_fit_the_code;
+mod final_states_are_told;
 mod half_of_the_traffic_cannot_go;
 mod hosted_domains_share_their_providers_limits;
 mod limits_are_edited_while_they_hold;

@@ -9,7 +9,8 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use secrecy::SecretString;
 use sluice_engine::{
-    Burial, Feed, Inbox, InboxError, LaneDepth, Outbox, PoisonFeed, Publication, PublishError,
+    Announcement, Burial, Feed, Herald, Inbox, InboxError, LaneDepth, Outbox, PoisonFeed, Publication,
+    PublishError,
 };
 use sluice_telemetry::Metrics;
 use sluice_types::Lane;
@@ -213,6 +214,10 @@ impl Inbox for Rabbit {
         Ok(self.count(lanes).await?)
     }
 
+    fn delivery_limit(&self) -> Option<u32> {
+        Some(self.delivery_limit)
+    }
+
     async fn open_poison(&self, prefetch: u16) -> Result<Option<Box<dyn PoisonFeed>>, InboxError> {
         Ok(Some(Box::new(PoisonQueue(self.open_queue(POISON, prefetch).await?))))
     }
@@ -229,5 +234,12 @@ impl Outbox for Rabbit {
         let messages =
             messages.iter().enumerate().map(|(place, burial)| Message::burial(burial, place)).collect();
         self.publisher.publish(messages).await
+    }
+}
+
+#[async_trait]
+impl Herald for Rabbit {
+    async fn announce(&self, results: &[Announcement]) -> Vec<Result<(), PublishError>> {
+        self.publisher.publish(results.iter().map(Message::result).collect()).await
     }
 }

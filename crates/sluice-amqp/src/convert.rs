@@ -4,7 +4,7 @@
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use sluice_engine::{Burial, Passport, Publication};
+use sluice_engine::{Announcement, Burial, Passport, Publication};
 use sluice_types::{EspId, Lane, Timestamp};
 
 use crate::topology::queue_lane;
@@ -12,13 +12,17 @@ use crate::topology::queue_lane;
 const ATTEMPT: &str = "x-sluice-attempt";
 const FIRST_SEEN: &str = "x-sluice-first-seen";
 const FAULTED: &str = "x-sluice-faulted";
+const RENEWALS: &str = "x-sluice-renewals";
 const RESEND: &str = "x-sluice-resend";
 const TRACEPARENT: &str = "traceparent";
+const RETURNS: &str = "x-delivery-count";
 const DEATHS: &str = "x-death";
 const FIRST_DEATH_QUEUE: &str = "x-first-death-queue";
 
 /// Highest attempt number that is believed.
 const ATTEMPT_MAX: i64 = 1_000_000;
+/// Highest number of renewals that is believed.
+const RENEWALS_MAX: i64 = 1_000;
 /// Latest "first seen" that is believed: the start of the year 2100, in microseconds.
 const FIRST_SEEN_MAX_US: i64 = 4_102_444_800_000_000;
 /// Most ESPs in the list of those that faulted.
@@ -42,8 +46,21 @@ pub(crate) fn passport(properties: &BasicProperties) -> Passport {
             .map(Timestamp::from_micros),
         faulted: text(headers, FAULTED).map(faulted).unwrap_or_default(),
         resend: matches!(value(headers, RESEND), Some(AMQPValue::Boolean(true))),
+        renewals: integer(headers, RENEWALS)
+            .filter(|number| (0..=RENEWALS_MAX).contains(number))
+            .and_then(|number| u32::try_from(number).ok())
+            .unwrap_or(0),
         traceparent: text(headers, TRACEPARENT).filter(|text| is_traceparent(text)).map(str::to_owned),
     }
+}
+
+/// How often a quorum queue says that a message came back. The count of a fresh message is its publisher's invention.
+pub(crate) fn returns(properties: &BasicProperties, redelivered: bool) -> u32 {
+    if !redelivered {
+        return 0;
+    }
+    let count = properties.headers().as_ref().and_then(|headers| integer(headers, RETURNS));
+    count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0).max(1)
 }
 
 /// The properties of a job on its way into a lane. `sequence` finds it again if the broker returns it.
@@ -71,6 +88,14 @@ pub(crate) fn burial_properties(burial: &Burial, sequence: usize) -> BasicProper
         .with_content_type("application/octet-stream".into())
         .with_correlation_id(sequence_text(sequence))
         .with_headers(headers)
+}
+
+/// The properties of a result on its way to `sluice.results`. Nobody has to listen, so it is never returned.
+pub(crate) fn result_properties(result: &Announcement) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(DELIVERY_MODE)
+        .with_content_type("application/json".into())
+        .with_message_id(ShortString::try_new(result.job_id.as_str()).unwrap_or_default())
 }
 
 /// The sequence number that [`job_properties`] or [`burial_properties`] wrote.
@@ -103,6 +128,9 @@ fn passport_headers(passport: &Passport) -> FieldTable {
     }
     if passport.resend {
         headers.insert(RESEND.into(), AMQPValue::Boolean(true));
+    }
+    if passport.renewals > 0 {
+        headers.insert(RENEWALS.into(), AMQPValue::LongLongInt(passport.renewals.into()));
     }
     if let Some(traceparent) = passport.traceparent.as_deref().filter(|text| is_traceparent(text)) {
         headers.insert(TRACEPARENT.into(), AMQPValue::LongString(traceparent.into()));

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::acker::{AckLoop, LaneAcker};
 use crate::connect::{call, open_channel, within};
-use crate::convert::passport;
+use crate::convert::{passport, returns};
 use crate::error::RabbitError;
 use crate::supervisor::Live;
 use crate::topology::short;
@@ -88,6 +88,7 @@ impl QueueFeed {
                             body: Bytes::from(delivery.data),
                             passport: passport(&delivery.properties),
                             redelivered: delivery.redelivered,
+                            returns: returns(&delivery.properties, delivery.redelivered),
                             receipt: Receipt::new(delivery.delivery_tag, Arc::clone(&self.acker) as _),
                         },
                         delivery.properties,

@@ -25,5 +25,5 @@ mod topology;
 pub use client::{Rabbit, RabbitSettings};
 pub use error::RabbitError;
 pub use topology::{
-    Binding, DEAD, Exchange, ExchangeType, JOBS, POISON, Queue, Topology, TopologyPlan, lane_queue,
+    Binding, DEAD, Exchange, ExchangeType, JOBS, POISON, Queue, RESULTS, Topology, TopologyPlan, lane_queue,
 };

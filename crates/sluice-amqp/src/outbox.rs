@@ -15,15 +15,15 @@ use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
-use sluice_engine::{Burial, Publication, PublishError};
+use sluice_engine::{Announcement, Burial, Publication, PublishError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::connect::{call, open_channel, within};
-use crate::convert::{burial_properties, job_properties, sequence};
+use crate::convert::{burial_properties, job_properties, result_properties, sequence};
 use crate::error::RabbitError;
 use crate::health::Health;
 use crate::supervisor::{Link, Live};
-use crate::topology::{DEAD, lane_queue, short};
+use crate::topology::{DEAD, RESULTS, lane_queue, short};
 
 /// Channels that publish at the same time. More: more windows in flight.
 const CHANNELS: u32 = 4;
@@ -54,18 +54,26 @@ pub(crate) struct Message {
     key: String,
     body: Bytes,
     properties: BasicProperties,
+    /// That no queue takes it is a failure.
+    mandatory: bool,
 }
 
 impl Message {
     /// Straight into the lane's queue, over the default exchange.
     pub(crate) fn job(job: &Publication, sequence: usize) -> Self {
         let properties = job_properties(job, sequence);
-        Self { exchange: "", key: lane_queue(&job.lane), body: job.body.clone(), properties }
+        Self { exchange: "", key: lane_queue(&job.lane), body: job.body.clone(), properties, mandatory: true }
     }
 
     pub(crate) fn burial(burial: &Burial, sequence: usize) -> Self {
         let properties = burial_properties(burial, sequence);
-        Self { exchange: DEAD, key: String::new(), body: burial.body.clone(), properties }
+        Self { exchange: DEAD, key: String::new(), body: burial.body.clone(), properties, mandatory: true }
+    }
+
+    pub(crate) fn result(result: &Announcement) -> Self {
+        let key = format!("{}.{}", result.tenant, result.state);
+        let properties = result_properties(result);
+        Self { exchange: RESULTS, key, body: result.body.clone(), properties, mandatory: false }
     }
 }
 
@@ -215,7 +223,7 @@ async fn publish_window(
 
 async fn publish_one(channel: &Channel, message: &Message) -> Result<Confirmation, RabbitError> {
     let failed = |source| RabbitError::call("basic.publish", source);
-    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let options = BasicPublishOptions { mandatory: message.mandatory, immediate: false };
     let key: ShortString = short(&message.key)?;
     channel
         .basic_publish(message.exchange.into(), key, options, &message.body, message.properties.clone())
@@ -235,6 +243,7 @@ mod tests {
             key: String::new(),
             body: vec![0; *length].into(),
             properties: BasicProperties::default(),
+            mandatory: true,
         };
         bodies.iter().map(message).collect()
     }

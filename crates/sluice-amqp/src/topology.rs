@@ -20,6 +20,8 @@ use crate::error::RabbitError;
 pub const JOBS: &str = "sluice.jobs";
 /// Exchange and queue of messages that exceeded the delivery limit.
 pub const POISON: &str = "sluice.poison";
+/// The exchange that tells upstream services of final states.
+pub const RESULTS: &str = "sluice.results";
 /// Exchange and queue of refused messages.
 pub const DEAD: &str = "sluice.dead";
 
@@ -54,6 +56,8 @@ pub struct TopologyPlan {
     /// The configured groups with their domains, in lower case. `other` exists in any case. A domain in two groups belongs to
     /// the first.
     pub groups: Vec<(GroupName, Vec<String>)>,
+    /// Whether upstream services are told of final states.
+    pub results: bool,
 }
 
 impl TopologyPlan {
@@ -93,15 +97,19 @@ impl TopologyPlan {
         bindings.push(Binding::new(&lane_queue(&rest), JOBS_REST, ""));
         bindings.push(Binding::new(POISON, POISON, ""));
         bindings.push(Binding::new(DEAD, DEAD, ""));
+        let results = self.results.then(|| Exchange::new(RESULTS, ExchangeType::Topic, None));
         Topology {
-            exchanges: vec![
+            exchanges: [
                 Exchange::new(POISON, ExchangeType::Fanout, None),
                 Exchange::new(DEAD, ExchangeType::Fanout, None),
                 Exchange::new(JOBS_REST, ExchangeType::Fanout, None),
                 Exchange::new(JOBS_DEFAULT, ExchangeType::Topic, Some(JOBS_REST)),
                 Exchange::new(JOBS_OTHER, ExchangeType::Topic, Some(JOBS_DEFAULT)),
                 Exchange::new(JOBS, ExchangeType::Topic, Some(JOBS_OTHER)),
-            ],
+            ]
+            .into_iter()
+            .chain(results)
+            .collect(),
             queues: [POISON, DEAD]
                 .into_iter()
                 .map(|name| Queue { name: name.to_owned(), delivery_limit: None, dead_letter_exchange: None })
@@ -347,6 +355,7 @@ mod tests {
                 ("gmail".parse().unwrap(), vec!["gmail.com".into(), "googlemail.com".into()]),
                 ("yahoo".parse().unwrap(), vec!["yahoo.com".into(), "gmail.com".into()]),
             ],
+            results: false,
         }
     }
 
@@ -391,6 +400,13 @@ mod tests {
     }
 
     #[test]
+    fn results_have_an_exchange_only_where_they_are_told() {
+        let has = |topology: Topology| topology.exchanges.iter().any(|exchange| exchange.name == RESULTS);
+        assert!(!has(plan().topology(20)));
+        assert!(has(TopologyPlan { results: true, ..plan() }.topology(20)));
+    }
+
+    #[test]
     fn a_domain_that_moved_leaves_an_outdated_binding() {
         let mut moved = plan();
         moved.groups[0].1.retain(|domain| domain != "googlemail.com");
@@ -404,6 +420,7 @@ mod tests {
         let plan = TopologyPlan {
             pools: vec!["p".repeat(64).parse().unwrap()],
             groups: vec![("g".parse().unwrap(), vec!["d".repeat(253)])],
+            results: false,
         };
         assert!(plan.topology(20).bindings.iter().all(|binding| binding.key.len() <= 255));
     }

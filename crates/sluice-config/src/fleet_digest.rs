@@ -20,8 +20,8 @@ const SHOWN: usize = 8;
 
 impl Config {
     /// 16 hex digits that are the same for two replicas which agree on everything that the fleet shares: the ESPs' names,
-    /// limits and warm-ups; pools, domain groups and tenants; the reserved share, whether MX are looked up, breaker and
-    /// brake.
+    /// limits and warm-ups; pools, domain groups and tenants; the reserved share, whether MX are looked up and results
+    /// are told, breaker and brake.
     ///
     /// Not on what concerns one process: addresses, secrets, files, timeouts, holds, `max_in_flight`. Lists whose order
     /// means nothing are sorted first.
@@ -40,6 +40,10 @@ impl Config {
         self.tenants.iter().for_each(|tenant| lines.push(tenant_line(tenant)));
         lines.push(format!("worker reserved_share {}", self.worker.reserved_share));
         lines.push(format!("mx enabled {}", self.mx.enabled));
+        // Said only where they are told, so that the digest of all others stays what it was.
+        if self.queue.results {
+            lines.push("queue results true".to_owned());
+        }
         lines.push(breaker_line(&self.breaker));
         lines.push(brake_line(&self.brake));
         // Entries of a list are named, so their order means nothing.

@@ -14,6 +14,7 @@ use crate::schema::url_file;
 use crate::web_url::has_scheme_and_host;
 
 const DECLARE: bool = true;
+const RESULTS: bool = false;
 const DELIVERY_LIMIT: u32 = 20;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
@@ -50,10 +51,16 @@ pub struct Queue {
     /// Whether Sluice declares its exchanges and queues at start. `false` for accounts that may not; then somebody else
     /// has to, and a missing queue stops the start. Default `true`.
     pub declare: bool,
-    /// Deliveries of one message before the broker dead-letters it, 1 to 1000, default 20. More: a message that kills
-    /// its worker does so more often. Less: a run of crashes or broker restarts dead-letters good messages. Part of the
-    /// queues' declaration: a change needs new queues.
+    /// How often a message may come back without an ack before it is dead-lettered, 1 to 1000, default 20. From the second
+    /// time on (of a limit below 8: the first) a message is decoded in a child process first, and whatever kills that one goes to the
+    /// dead letters after as many deaths (20 at most); good messages that come back half as often are renewed. More: a job
+    /// that brings workers down later than in decoding does so more often. Less: fewer crashes in a row, before anybody
+    /// could look, dead-letter good messages. Part of the queues' declaration: a change needs new queues.
     pub delivery_limit: u32,
+    /// Whether every final state of a job is published to the exchange `sluice.results`, with the key `TENANT.STATE`. It must be the
+    /// same for all replicas: the one that was started last decides. `true` costs a row more for each final state, which goes once the
+    /// broker has it, or after a week. Default `false`.
+    pub results: bool,
     /// Pause between signs of life on the broker's connections, 1s to 10min, default 15s. More: a dead connection is
     /// noticed later. Less: a short hiccup of the network costs a reconnect, and its deliveries come again.
     #[schemars(with = "DurationText")]
@@ -75,6 +82,7 @@ impl Queue {
             tls_key_file,
             declare: section.switch("declare", DECLARE),
             delivery_limit: section.number("delivery_limit", DELIVERY_LIMIT, 1..=1000),
+            results: section.switch("results", RESULTS),
             heartbeat: section.duration("heartbeat", HEARTBEAT, HEARTBEAT_MIN..=HEARTBEAT_MAX),
         };
         match queue.kind {
@@ -86,6 +94,9 @@ impl Queue {
             }
             QueueKind::Embedded if queue.tls_cert_file.is_some() => {
                 section.fault("tls_cert_file", "goes with kind = \"rabbitmq\"; the kind is `embedded`");
+            }
+            QueueKind::Embedded if queue.results => {
+                section.fault("results", "goes with kind = \"rabbitmq\"; the kind is `embedded`");
             }
             QueueKind::Rabbitmq if !has_url => section.fault("url", "is required with kind = \"rabbitmq\""),
             QueueKind::Embedded | QueueKind::Rabbitmq => {}

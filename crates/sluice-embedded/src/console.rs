@@ -222,8 +222,10 @@ fn job_view(row: &Row<'_>) -> rusqlite::Result<JobView> {
 
 fn attempts(connection: &Connection, id: &JobId) -> rusqlite::Result<Vec<AttemptView>> {
     let mut select = connection.prepare_cached(
-        "select attempt, esp, outcome, category, detail, started_at, finished_at from attempt
-         where job_id = ?1 order by attempt",
+        "select attempt, esp, outcome, category, detail, started_at, finished_at from attempt where job_id = ?1
+         union all
+         select attempt, esp, outcome, category, detail, started_at, finished_at from attempt_lost where job_id = ?1
+         order by attempt, finished_at",
     )?;
     let view = |row: &Row<'_>| {
         Ok(AttemptView {

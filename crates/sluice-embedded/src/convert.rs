@@ -12,6 +12,7 @@ pub(crate) fn passport(row: &Row<'_>, at: usize) -> rusqlite::Result<Passport> {
         first_seen: row.get::<_, Option<i64>>(at + 1)?.map(Timestamp::from_micros),
         faulted: split_esps(row.get_ref(at + 2)?.as_str_or_null().map_err(|e| bad(at + 2, e))?),
         resend: row.get(at + 3)?,
+        renewals: 0,
         traceparent: row.get(at + 4)?,
     })
 }

@@ -143,6 +143,7 @@ impl Lender {
             body: row.body,
             passport: row.passport,
             redelivered: returned || row.seq <= self.old_until,
+            returns: 0,
             receipt: Receipt::new(row.seq.cast_unsigned(), self.clone()),
         }
     }

@@ -60,8 +60,16 @@ impl<'a> Goal<'a> {
     }
 }
 
-/// Keeps the attempt. It takes the place of what was written when its worker counted as lost; any other row stays.
+/// Keeps the attempt. It takes the place of what was written when its worker counted as lost, which is kept aside; any
+/// other row stays.
 fn keep_attempt(connection: &Connection, record: &Record, outcome: &Outcome) -> rusqlite::Result<()> {
+    let mut aside = connection.prepare_cached(
+        "insert into attempt_lost (job_id, attempt, esp, outcome, category, detail, started_at, finished_at)
+         select job_id, attempt, esp, outcome, category, detail, started_at, finished_at from attempt
+         where job_id = ?1 and attempt = ?2 and category = 'worker_lost'
+         on conflict do nothing",
+    )?;
+    aside.execute(params![record.id.as_str(), record.attempt])?;
     let mut insert = connection.prepare_cached(
         "insert into attempt (job_id, attempt, tenant, esp, outcome, category, detail, provider_message_id,
              started_at, finished_at)

@@ -2,6 +2,7 @@
 
 use sluice_types::{Job, Refusal, RefusalReason};
 
+use crate::failpoint::{Failpoint, at};
 use crate::plan::Plan;
 use crate::render::render;
 
@@ -10,10 +11,21 @@ use crate::render::render;
 /// # Errors
 /// The refusal; the message then goes to the dead letters.
 pub(crate) fn decode(plan: &Plan, body: &[u8]) -> Result<Job, Refusal> {
-    let mut job = Job::parse(body)?;
+    let mut job = parse(body)?;
     if !plan.has_pool(&job.pool) {
         return Err(Refusal::new(RefusalReason::UnknownPool, "pool", "no such pool is configured"));
     }
     render(&mut job)?;
     Ok(job)
+}
+
+/// Does all that a worker does with the bytes of a body; answers whether it is a job. For a process that may die of it.
+#[must_use]
+pub fn rehearse(body: &[u8]) -> bool {
+    parse(body).is_ok_and(|mut job| render(&mut job).is_ok())
+}
+
+fn parse(body: &[u8]) -> Result<Job, Refusal> {
+    at(Failpoint::Decoding, || Job::peek_id(body));
+    Job::parse(body)
 }

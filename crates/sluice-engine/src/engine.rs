@@ -17,8 +17,9 @@ use crate::health::Health;
 use crate::lane::{LaneBook, Shared, run_lane};
 use crate::plan::{Bounds, Plan};
 use crate::poison::run_poison;
-use crate::ports::{Clock, Esp, Fleet, Inbox, Ledger, MxSource, Outbox, SlotSource};
+use crate::ports::{Clock, Esp, Fleet, Inbox, Ledger, MxSource, Outbox, SlotSource, Taster};
 use crate::relay::run_relay;
+use crate::results::{Telling, run_results};
 use crate::slots::{Slots, keep_slots};
 use crate::worker::{Outside, Worker};
 
@@ -57,6 +58,10 @@ pub struct Parts {
     pub replica: String,
     /// Looks mail exchanges up; `None` to group by domain name alone.
     pub mx: Option<Arc<dyn MxSource>>,
+    /// Decodes what may bring a worker down in a process of its own; `None` to go without.
+    pub taster: Option<Arc<dyn Taster>>,
+    /// Tells upstream services of final states, where the process relays; `None` to tell nobody.
+    pub telling: Option<Telling>,
     /// The ESPs, one per account of the plan.
     pub esps: Vec<Arc<dyn Esp>>,
     /// Their breakers.
@@ -86,7 +91,7 @@ impl Engine {
     #[must_use]
     pub fn start(parts: Parts) -> Self {
         let Parts { plan, roles, clock, inbox, outbox, ledger, slot_source, fleet, .. } = parts;
-        let Parts { replica, mx, esps, breakers, metrics, health, .. } = parts;
+        let Parts { replica, mx, taster, telling, esps, breakers, metrics, health, .. } = parts;
         let (stop, stop_services) = (CancellationToken::new(), CancellationToken::new());
         let (jobs, lane_tasks, services) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let bounds = *plan.bounds();
@@ -94,7 +99,7 @@ impl Engine {
         // The batchers end when the worker is dropped, so they belong to no tracker that a drain waits for.
         let around = Surroundings { clock, metrics, health, tasks: TaskTracker::new() };
         let outside =
-            Outside { plan, inbox, outbox, ledger, slot_source, fleet, replica, esps, mx, breakers };
+            Outside { plan, inbox, outbox, ledger, slot_source, fleet, replica, esps, mx, taster, breakers };
         let worker = Arc::new(Worker::new(outside, slots, &around));
 
         let service = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
@@ -113,6 +118,9 @@ impl Engine {
         if roles.relay {
             lane_tasks.spawn(run_relay(Arc::clone(&worker), stop.clone()));
             lane_tasks.spawn(run_poison(Arc::clone(&worker), stop.clone()));
+            if let Some(telling) = telling {
+                lane_tasks.spawn(run_results(Arc::clone(&worker), telling, stop.clone()));
+            }
         }
         let shared = roles.worker.then(|| {
             let (common, reserved) = places(&bounds);

@@ -9,6 +9,8 @@
 /// A boundary between two steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failpoint {
+    /// A delivery is about to be decoded: whoever dies here, dies of the message.
+    Decoding,
     /// A delivery was decoded.
     Decoded,
     /// A job has its reservation and is about to be claimed.
@@ -45,7 +47,8 @@ pub enum Failpoint {
 
 impl Failpoint {
     /// All of them, in the order of a job's way.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
+        Self::Decoding,
         Self::Decoded,
         Self::BeforeClaim,
         Self::Claimed,
@@ -68,6 +71,7 @@ impl Failpoint {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Decoding => "decoding",
             Self::Decoded => "decoded",
             Self::BeforeClaim => "before_claim",
             Self::Claimed => "claimed",

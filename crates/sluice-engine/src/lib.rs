@@ -30,13 +30,16 @@ mod refuse;
 mod relay;
 mod render;
 mod reserve;
+mod results;
 mod route;
 mod send;
 mod slots;
+mod taste;
 mod wait;
 mod worker;
 
 pub use breakers::{BreakerView, Breakers};
+pub use decode::rehearse;
 pub use drain::DrainReport;
 pub use engine::{Engine, Parts, Roles};
 pub use events::{count_moves, sweep_events};
@@ -49,3 +52,4 @@ pub use overview::{
 };
 pub use plan::{Bounds, EspPlan, LivePlan, Plan};
 pub use ports::*;
+pub use results::Telling;

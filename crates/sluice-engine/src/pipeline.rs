@@ -11,11 +11,12 @@ use crate::decode::decode;
 use crate::failpoint::{Failpoint, at};
 use crate::ports::{Delivery, Due, Parked, Passport};
 use crate::record::record;
-use crate::refuse::refuse;
+use crate::refuse::{refuse, refuse_as};
 use crate::relay::line_of_campaign;
 use crate::reserve::{Unreserved, reserve};
 use crate::route::{Route, has_way_around, route};
 use crate::send::send;
+use crate::taste::{Tasted, poison, renew, taste};
 use crate::wait::{due_at, hold, park};
 use crate::worker::Worker;
 
@@ -24,14 +25,22 @@ const REROUTES_MAX: u32 = 3;
 
 /// Takes one delivery all the way. Whatever happens, the receipt is given back at the end.
 pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
-    let Delivery { body, passport, redelivered, receipt } = delivery;
+    let Delivery { body, passport, redelivered, returns, receipt } = delivery;
     if redelivered {
         worker.metrics.redelivery();
     }
+    let renews = match taste(worker, &body, returns, &passport).await {
+        Tasted::Deadly { job_id } => {
+            return ack(receipt, refuse_as(worker, lane, &body, poison(), job_id).await);
+        }
+        Tasted::Fine => false,
+        Tasted::Worn => true,
+    };
     let id = || Job::peek_id(&body);
     let decoded = decode(&worker.plan(), &body);
     at(Failpoint::Decoded, id);
     let walked = match decoded {
+        Ok(job) if renews && renew(worker, lane, &job.id, &body, &passport).await => Ok(()),
         Ok(job) => walk(worker, lane, job, &body, &passport).await,
         Err(refusal) => refuse(worker, lane, &body, refusal).await,
     };

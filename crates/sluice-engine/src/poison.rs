@@ -1,15 +1,16 @@
 //! Messages that the broker gave up on: each was delivered too often without an ack, since it brought its worker down.
-//! They become dead letters without being looked at again.
+//! They become dead letters without being looked at again, but by a process that may die of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::{Class, GroupName, Lane, PoolName, Refusal, RefusalReason};
+use sluice_types::{Class, GroupName, Lane, PoolName};
 use tokio_util::sync::CancellationToken;
 
 use crate::ack::ack;
 use crate::health::chain;
-use crate::refuse::refuse;
+use crate::refuse::refuse_as;
+use crate::taste::{poison, safe_id};
 use crate::worker::Worker;
 
 /// Poisonous messages held at a time.
@@ -28,7 +29,8 @@ pub(crate) async fn run_poison(worker: Arc<Worker>, stop: CancellationToken) {
                     next = feed.next() => next,
                 } {
                     let lane = lane.unwrap_or_else(unknown_lane);
-                    let kept = refuse(&worker, &lane, &delivery.body, refusal()).await;
+                    let job_id = safe_id(&worker, &delivery.body).await;
+                    let kept = refuse_as(&worker, &lane, &delivery.body, poison(), job_id).await;
                     ack(delivery.receipt, kept);
                 }
             }
@@ -41,11 +43,6 @@ pub(crate) async fn run_poison(worker: Arc<Worker>, stop: CancellationToken) {
             () = tokio::time::sleep(REOPEN_PAUSE) => {}
         }
     }
-}
-
-fn refusal() -> Refusal {
-    let detail = "the broker delivered it too often without an answer: it may bring workers down";
-    Refusal::new(RefusalReason::DeliveryLimit, "", detail)
 }
 
 fn unknown_lane() -> Lane {

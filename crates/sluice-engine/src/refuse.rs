@@ -18,6 +18,20 @@ pub(crate) async fn refuse(
     body: &Bytes,
     refusal: Refusal,
 ) -> Result<(), NotStored> {
+    refuse_as(worker, lane, body, refusal, Job::peek_id(body)).await
+}
+
+/// As [`refuse`], of a body that must not be looked into. `job_id` is what is known of its id.
+///
+/// # Errors
+/// As [`refuse`].
+pub(crate) async fn refuse_as(
+    worker: &Worker,
+    lane: &Lane,
+    body: &Bytes,
+    refusal: Refusal,
+    job_id: Option<String>,
+) -> Result<(), NotStored> {
     tracing::warn!(lane = %lane, reason = %refusal.reason, field = %refusal.field, "refused a message");
     let burial = Burial { refusal: refusal.clone(), lane: lane.clone(), body: body.clone() };
     for buried in worker.outbox.bury(vec![burial]).await {
@@ -26,14 +40,14 @@ pub(crate) async fn refuse(
             return Err(NotStored);
         }
     }
-    at(Failpoint::Buried, || Job::peek_id(body));
+    at(Failpoint::Buried, || job_id.clone());
     let reason = refusal.reason;
-    let letter = DeadLetter { job_id: Job::peek_id(body), lane: lane.clone(), refusal, body: body.clone() };
+    let letter = DeadLetter { job_id: job_id.clone(), lane: lane.clone(), refusal, body: body.clone() };
     worker.refusals.submit(letter).await.map_err(|error| {
         tracing::warn!(error = %crate::health::chain(&error), "could not keep a dead letter");
         NotStored
     })?;
-    at(Failpoint::Refused, || Job::peek_id(body));
+    at(Failpoint::Refused, || job_id.clone());
     worker.metrics.refused(reason);
     Ok(())
 }

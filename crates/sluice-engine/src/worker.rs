@@ -18,9 +18,10 @@ use crate::health::Health;
 use crate::plan::{LivePlan, Plan};
 use crate::ports::{
     Claim, ClaimVerdict, Clock, DeadLetter, Esp, Fleet, Inbox, Ledger, LedgerError, MxSource, Outbox,
-    ParkVerdict, Parked, Record, RecordVerdict, SlotSource,
+    ParkVerdict, Parked, Record, RecordVerdict, SlotSource, Taster,
 };
 use crate::slots::Slots;
+use crate::taste::Caution;
 
 /// One ESP account with its share of this process.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub(crate) struct Worker {
     pub(crate) connections: Arc<Connections>,
     pub(crate) link: Arc<Link>,
     pub(crate) mx: Option<Arc<dyn MxSource>>,
+    pub(crate) taster: Option<Arc<dyn Taster>>,
+    pub(crate) caution: Caution,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
     pub(crate) claims: Batcher<ClaimWrite>,
@@ -65,7 +68,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(outside: Outside, slots: Arc<Slots>, around: &Surroundings) -> Self {
-        let Outside { plan, inbox, outbox, ledger, slot_source, fleet, replica, esps, mx, breakers } =
+        let Outside { plan, inbox, outbox, ledger, slot_source, fleet, replica, esps, mx, taster, breakers } =
             outside;
         let news = Arc::clone(&breakers.news);
         let longest = plan.esps().map(|(_, esp)| esp.timeout).max().unwrap_or_default();
@@ -105,6 +108,8 @@ impl Worker {
             connections,
             link,
             mx,
+            taster,
+            caution: Caution::default(),
             due_now: Notify::new(),
             next_token: AtomicI64::new(1),
         }
@@ -189,6 +194,7 @@ pub(crate) struct Outside {
     pub(crate) replica: String,
     pub(crate) esps: Vec<Arc<dyn Esp>>,
     pub(crate) mx: Option<Arc<dyn MxSource>>,
+    pub(crate) taster: Option<Arc<dyn Taster>>,
     pub(crate) breakers: Arc<Breakers>,
 }
 

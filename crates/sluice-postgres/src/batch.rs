@@ -118,6 +118,7 @@ fn job_of_row(row: &Row) -> Result<(SystemTime, PendingJob), StoreError> {
             first_seen: first_seen.map(timestamp),
             faulted: faulted.iter().filter_map(|esp| EspId::new(esp).ok()).collect(),
             resend: column(row, STEP, "resend")?,
+            renewals: 0,
             traceparent: column(row, STEP, "traceparent")?,
         },
     };

@@ -64,6 +64,9 @@ pub enum MigrateError {
         /// The newest that this build has.
         needed: i32,
     },
+    /// Final states are to be told, and the schema does not keep them for that.
+    #[error("the store does not keep results: run `sluice migrate` with queue.results")]
+    ResultsOff,
     /// It took too long, most likely waiting for a lock.
     #[error("migration did not finish in time")]
     Timeout,
@@ -77,7 +80,7 @@ impl MigrateError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Prepare(error) => !error.is_misconfiguration(),
-            Self::Run(_) | Self::Outdated { .. } => false,
+            Self::Run(_) | Self::Outdated { .. } | Self::ResultsOff => false,
             Self::Partitions(_) | Self::Timeout => true,
         }
     }
@@ -87,7 +90,7 @@ impl MigrateError {
     pub fn is_misconfiguration(&self) -> bool {
         match self {
             Self::Prepare(error) => error.is_misconfiguration(),
-            Self::Outdated { .. } => true,
+            Self::Outdated { .. } | Self::ResultsOff => true,
             Self::Run(_) | Self::Partitions(_) | Self::Timeout => false,
         }
     }

@@ -85,6 +85,9 @@ const STEP_PAUSE: Duration = Duration::from_millis(50);
 /// signed three days ago at most.
 const EVENT_IDS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long results are kept that nobody could tell: by then they are no news.
+const RESULTS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How long what is over is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -109,6 +112,8 @@ pub struct Kept {
     pub limits: u64,
     /// Ids of events that are forgotten.
     pub event_ids: u64,
+    /// Results that are gone untold.
+    pub results: u64,
 }
 
 impl Kept {
@@ -166,6 +171,14 @@ impl Postgres {
         for _ in 0..STEPS_MAX {
             let gone = self.forget_event_ids(EVENT_IDS_KEPT, ROWS_PER_STEP).await?;
             kept.event_ids += gone;
+            if gone < u64::from(ROWS_PER_STEP) {
+                break;
+            }
+            tokio::time::sleep(STEP_PAUSE).await;
+        }
+        for _ in 0..STEPS_MAX {
+            let gone = self.forget_results(RESULTS_KEPT, ROWS_PER_STEP).await?;
+            kept.results += gone;
             if gone < u64::from(ROWS_PER_STEP) {
                 break;
             }

@@ -25,6 +25,7 @@ mod migrate;
 mod park;
 mod record;
 mod refuse;
+mod results;
 mod slots;
 mod tls;
 mod turns;

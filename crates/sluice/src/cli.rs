@@ -12,7 +12,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    campaign, check_config, dead, demo, enqueue, esp, limits, migrate, schema, status, suppress, unknown, why,
+    campaign, check_config, dead, demo, enqueue, esp, limits, migrate, schema, status, suppress, taste,
+    unknown, why,
 };
 use crate::output::note;
 use crate::settings::{self, SettingsError};
@@ -106,6 +107,9 @@ enum Command {
     Suppress(suppress::SuppressArgs),
     /// Print the schema of jobs, of the configuration, of the HTTP API or of RabbitMQ
     Schema(schema::SchemaArgs),
+    /// Decode what a worker gives on stdin; for workers, not for people
+    #[command(name = taste::COMMAND, hide = true)]
+    Taste,
 }
 
 /// Reads the command line, does what it says, and answers with the exit code.
@@ -171,6 +175,7 @@ async fn dispatch(Cli { global, command }: Cli) -> anyhow::Result<bool> {
         Command::Unknown(args) => unknown::run(&configured()?, args).await,
         Command::Suppress(args) => suppress::run(&configured()?, args).await,
         Command::Schema(args) => schema::run(&args),
+        Command::Taste => taste::run().await,
     }
 }
 
@@ -192,6 +197,7 @@ impl Command {
             | Self::Unknown(_)
             | Self::Suppress(_)
             | Self::Schema(_)
+            | Self::Taste
             | Self::Status(_)
             | Self::Dead(_) => Some("warn"),
         }

@@ -6,6 +6,7 @@ mod environment;
 mod http;
 mod output;
 mod settings;
+mod taster;
 mod wiring;
 
 use std::process::ExitCode;

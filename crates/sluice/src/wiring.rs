@@ -14,18 +14,19 @@ use sluice_dns::{MxResolver, MxSettings};
 use sluice_embedded::{Embedded, EmbeddedSettings};
 use sluice_engine::{
     Breakers, Clock, Console, Esp, Events, Fleet, Health, Inbox, Ledger, LivePlan, MxSource, Outbox, Parts,
-    Plan, Roles, SlotSource, SystemClock, Unknowns, Webhook,
+    Plan, Roles, SlotSource, SystemClock, Telling, Unknowns, Webhook,
 };
 use sluice_esp::{
     SandboxEsp, SandboxSettings, SendGridEsp, SendGridSettings, SendGridWebhook, SendGridWebhookSettings,
     SmtpEsp, SmtpSettings,
 };
-use sluice_postgres::{Postgres, PostgresSettings};
+use sluice_postgres::{MigrateError, Postgres, PostgresSettings};
 use sluice_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::settings::SettingsError;
+use crate::taster::ChildTaster;
 use undialled::Undialled;
 
 /// Timeout of one exchange with the broker.
@@ -47,6 +48,8 @@ pub(crate) struct Outside {
     pub(crate) console: Arc<dyn Console>,
     pub(crate) events: Arc<dyn Events>,
     pub(crate) unknowns: Arc<dyn Unknowns>,
+    /// Whether upstream services are told of final states.
+    results: bool,
     behind: Behind,
 }
 
@@ -92,6 +95,7 @@ impl Outside {
                     console: embedded.clone(),
                     events: embedded.clone(),
                     unknowns: embedded.clone(),
+                    results: false,
                     behind: Behind::Embedded(embedded),
                     clock,
                     metrics,
@@ -120,6 +124,7 @@ impl Outside {
                     console: Arc::new(postgres.clone()),
                     events: Arc::new(postgres.clone()),
                     unknowns: Arc::new(postgres.clone()),
+                    results: config.queue.results,
                     behind,
                     clock,
                     metrics,
@@ -136,6 +141,22 @@ impl Outside {
             Behind::Embedded(_) => None,
             Behind::Servers { postgres, .. } | Behind::Store(postgres) => Some(postgres),
         }
+    }
+
+    /// Brings the schema up to date, with results kept or not; answers how many migrations were new.
+    pub(crate) async fn migrate(&self, postgres: &Postgres) -> Result<usize, MigrateError> {
+        let applied = postgres.migrate().await?;
+        postgres.keep_results(self.results).await?;
+        Ok(applied)
+    }
+
+    /// Looks whether the schema is as this process needs it, without touching it.
+    pub(crate) async fn check_schema(&self, postgres: &Postgres) -> Result<(), MigrateError> {
+        postgres.check_schema().await?;
+        if self.results && !postgres.keeps_results().await? {
+            return Err(MigrateError::ResultsOff);
+        }
+        Ok(())
     }
 
     /// Waits until the broker can be published to.
@@ -174,11 +195,22 @@ impl Outside {
             fleet: Arc::clone(&self.fleet),
             replica: self.name.clone(),
             mx: mx(config, &self.clock)?,
+            taster: Some(Arc::new(ChildTaster::default())),
+            telling: self.telling(),
             esps: esps(config, &self.clock)?,
             breakers: Arc::clone(breakers),
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(health),
         })
+    }
+
+    fn telling(&self) -> Option<Telling> {
+        match &self.behind {
+            Behind::Servers { rabbit, postgres } if self.results => {
+                Some(Telling { results: Arc::new(postgres.clone()), herald: Arc::<Rabbit>::clone(rabbit) })
+            }
+            Behind::Embedded(_) | Behind::Servers { .. } | Behind::Store(_) => None,
+        }
     }
 
     /// A closed breaker for each ESP.
@@ -190,7 +222,9 @@ impl Outside {
     pub(crate) async fn redeclare(&self, plan: &Plan) -> anyhow::Result<()> {
         match &self.behind {
             Behind::Embedded(_) | Behind::Store(_) => Ok(()),
-            Behind::Servers { rabbit, .. } => rabbit.redeclare(&topology(plan)).await.context("RabbitMQ"),
+            Behind::Servers { rabbit, .. } => {
+                rabbit.redeclare(&topology(plan, self.results)).await.context("RabbitMQ")
+            }
         }
     }
 
@@ -238,7 +272,7 @@ fn open_rabbit(config: &Config, plan: &Plan, name: &str, metrics: &Arc<Metrics>)
         heartbeat: config.queue.heartbeat,
         timeout: BROKER_TIMEOUT,
         delivery_limit: config.queue.delivery_limit,
-        topology: topology(plan),
+        topology: topology(plan, config.queue.results),
         declare: config.queue.declare,
         name: name.to_owned(),
         tasks: TaskTracker::new(),
@@ -258,8 +292,8 @@ fn open_postgres(config: &Config, name: &str) -> anyhow::Result<Postgres> {
     Ok(Postgres::connect(settings).map_err(|error| SettingsError::unusable("store", error))?)
 }
 
-fn topology(plan: &Plan) -> TopologyPlan {
-    TopologyPlan { pools: plan.pools().cloned().collect(), groups: plan.groups() }
+fn topology(plan: &Plan, results: bool) -> TopologyPlan {
+    TopologyPlan { pools: plan.pools().cloned().collect(), groups: plan.groups(), results }
 }
 
 fn secret(url: Option<&SecretString>, key: &str) -> anyhow::Result<SecretString> {

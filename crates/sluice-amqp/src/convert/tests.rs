@@ -35,6 +35,7 @@ fn a_passport_reads_back_what_it_writes() {
         first_seen: Some(Timestamp::from_micros(1_764_000_000_000_000)),
         faulted: vec!["sendgrid".parse().unwrap(), "ses".parse().unwrap()],
         resend: true,
+        renewals: 2,
         traceparent: Some(TRACE.to_owned()),
     };
     let properties = job_properties(&job(passport.clone()), 41);
@@ -49,6 +50,15 @@ fn a_passport_reads_back_what_it_writes() {
 fn a_fresh_job_has_the_default_passport() {
     assert_eq!(passport(&BasicProperties::default()), Passport::default());
     assert_eq!(passport(&job_properties(&job(Passport::default()), 0)), Passport::default());
+}
+
+#[test]
+fn only_of_what_came_back_it_is_believed_how_often() {
+    let count = with(&[(RETURNS, AMQPValue::LongLongInt(7))]);
+    assert_eq!((returns(&count, true), returns(&count, false)), (7, 0));
+    for odd in [with(&[]), BasicProperties::default(), with(&[(RETURNS, AMQPValue::LongLongInt(-3))])] {
+        assert_eq!(returns(&odd, true), 1, "{odd:?}");
+    }
 }
 
 #[test]

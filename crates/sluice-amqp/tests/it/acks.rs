@@ -187,7 +187,7 @@ async fn a_message_beyond_the_delivery_limit_is_poison_and_names_its_lane() {
         let rabbit = client_with(dying).await;
         let mut feed = open(&rabbit, &lane, 1).await;
         let held = next(&mut *feed).await;
-        assert_eq!(held.redelivered, death > 0);
+        assert_eq!((held.redelivered, held.returns), (death > 0, death));
         stop.cancel();
         assert!(in_time(feed.next()).await.is_none());
         drop(held);

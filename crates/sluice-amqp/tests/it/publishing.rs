@@ -21,6 +21,7 @@ async fn a_job_comes_out_as_it_went_in_and_is_gone_once_acked() {
         first_seen: Some(Timestamp::from_micros(1_764_000_000_000_123)),
         faulted: vec!["ses".parse().unwrap()],
         resend: true,
+        renewals: 2,
         traceparent: None,
     };
     let sent = Publication { passport: passport.clone(), ..job(&lane, 7) };

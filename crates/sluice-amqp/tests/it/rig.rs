@@ -23,6 +23,7 @@ pub(crate) fn plan() -> TopologyPlan {
     TopologyPlan {
         pools: vec!["default".parse().unwrap(), "shop".parse().unwrap()],
         groups: vec![("gmail".parse().unwrap(), vec!["gmail.com".into(), "googlemail.com".into()])],
+        results: true,
     }
 }
 

@@ -19,6 +19,7 @@ async fn messages_come_in_order_with_their_passport() {
         first_seen: Some(Timestamp::from_micros(12)),
         faulted: vec![esp()],
         resend: true,
+        renewals: 0,
         traceparent: Some("00-1-2-01".to_owned()),
     };
     let second = Publication { passport: passport.clone(), ..publication("b", LANE) };

@@ -21,6 +21,11 @@ pub trait Inbox: Send + Sync + std::fmt::Debug {
     /// When the broker cannot be reached.
     async fn depths(&self, lanes: &[Lane]) -> Result<Vec<LaneDepth>, InboxError>;
 
+    /// How often a message may come back without an ack before the broker gives up on it; `None` where it never does.
+    fn delivery_limit(&self) -> Option<u32> {
+        None
+    }
+
     /// Starts to consume the messages that the broker has given up on; `None` where there is no such thing.
     ///
     /// # Errors
@@ -58,6 +63,8 @@ pub struct Delivery {
     pub passport: Passport,
     /// Whether the broker says that it gave this message before.
     pub redelivered: bool,
+    /// How often it came back without an ack, where the broker counts that against it.
+    pub returns: u32,
     /// The means to give it back.
     pub receipt: Receipt,
 }
@@ -73,13 +80,23 @@ pub struct Passport {
     pub faulted: Vec<EspId>,
     /// The last outcome is unknown, and policy or an operator wants it sent again.
     pub resend: bool,
+    /// How often a copy took the place of a message that had come back too often through no fault of its own. Not kept in
+    /// `pending`.
+    pub renewals: u32,
     /// W3C trace context of the publisher.
     pub traceparent: Option<String>,
 }
 
 impl Default for Passport {
     fn default() -> Self {
-        Self { attempt: 1, first_seen: None, faulted: Vec::new(), resend: false, traceparent: None }
+        Self {
+            attempt: 1,
+            first_seen: None,
+            faulted: Vec::new(),
+            resend: false,
+            renewals: 0,
+            traceparent: None,
+        }
     }
 }
 

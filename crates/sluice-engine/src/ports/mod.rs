@@ -12,7 +12,9 @@ mod ledger;
 mod mx;
 mod outbox;
 mod pending;
+mod results;
 mod slot_source;
+mod taster;
 mod unknowns;
 mod webhook;
 
@@ -32,7 +34,9 @@ pub use ledger::{
 pub use mx::{MxAnswer, MxSource};
 pub use outbox::{Burial, Outbox, Publication, PublishError};
 pub use pending::{Due, DueBatch, DueQuery, Parked, PendingJob, WaitingKey};
+pub use results::{Announcement, Herald, ResultBatch, Results};
 pub use slot_source::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
+pub use taster::{Taste, Taster};
 pub use unknowns::{
     RESEND_WORD, ResendVerdict, SettleAs, SettleVerdict, UnknownQuery, UnknownView, Unknowns,
 };

@@ -17,5 +17,6 @@ mod housekeeping;
 mod migrate;
 mod park;
 mod record;
+mod results;
 mod slots;
 mod tls;

@@ -77,12 +77,16 @@ async fn before_the_migration_the_store_is_unavailable() {
     assert!(matches!(error, LedgerError::Unavailable(_)), "{error:?}");
 }
 
-/// Undoes V7 to V4, so that the store is as V3 left it.
+/// Undoes V8 to V4, so that the store is as V3 left it.
 const BACK_TO_V3: &str = "
     drop table sluice.event_id, sluice.resolution;
     drop index sluice.event_due;
     alter table sluice.event drop column attempt, drop column category, drop column provider_message_id,
         drop column applied_at, drop column due_at;
+    drop trigger job_result_new on sluice.job;
+    drop trigger job_result on sluice.job;
+    drop function sluice.keep_result();
+    drop table sluice.result;
     drop function sluice.give_back(text[], bigint[], bigint[], bigint[]);
     drop function sluice.lease(text[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[],
         bigint[], bigint[], bigint[], bigint);
@@ -98,7 +102,7 @@ const BACK_TO_V3: &str = "
     drop index sluice.pending_flow, sluice.pending_line, sluice.pending_campaign;
     drop function sluice.flow(text, text, text, text, text);
     alter table sluice.pending drop column group_name;
-    delete from sluice.migration where version in (4, 5, 6, 7);
+    delete from sluice.migration where version in (4, 5, 6, 7, 8);
 ";
 
 #[tokio::test]
@@ -117,7 +121,7 @@ async fn parked_jobs_of_the_version_before_stay_parked() {
     fixture.sql().await.batch_execute(of_v3).await.unwrap();
 
     let a = fixture.worker("a");
-    assert_eq!(a.migrate().await.unwrap(), 4);
+    assert_eq!(a.migrate().await.unwrap(), 5);
     let batch = a.due(&up_to(10)).await.unwrap().unwrap();
     let [job] = batch.jobs() else { panic!("one job") };
     assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));

@@ -32,6 +32,7 @@ async fn everything_parked_comes_back() {
         first_seen: Some(NOON),
         faulted: vec![EspId::new("main").unwrap(), EspId::new("spare-1").unwrap()],
         resend: true,
+        renewals: 0,
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
     };
     let job = Parked {

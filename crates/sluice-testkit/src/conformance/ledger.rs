@@ -182,6 +182,19 @@ pub async fn a_late_answer_settles_an_unknown_job(store: Store) {
     assert_eq!((job.state.as_str(), job.pending), ("accepted", None));
 }
 
+/// Nor does the answer, or its repetition, take away that the job was in doubt.
+pub async fn a_late_answer_stands_beside_the_attempt_that_was_given_up_on(store: Store) {
+    let id = fresh_id("job");
+    lapsed(&store, &id).await;
+    store.record_one(accepted(&id, 1)).await;
+    store.record_one(accepted(&id, 1)).await;
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    let kept = job.attempt_list.iter().map(|it| (it.attempt, it.outcome.as_str(), it.category.as_deref()));
+    let mut kept: Vec<_> = kept.collect();
+    kept.sort_unstable();
+    assert_eq!(kept, [(1, "accepted", None), (1, "unknown", Some("worker_lost"))]);
+}
+
 /// A worker that was given up on may not overwrite what came later.
 pub async fn a_result_after_a_resend_is_not_ours(store: Store) {
     let id = fresh_id("job");

@@ -49,6 +49,7 @@ macro_rules! ledger_conformance {
                 a_deferred_job_waits_and_is_claimed_with_its_next_number,
                 a_lapsed_claim_leaves_the_job_unknown,
                 a_late_answer_settles_an_unknown_job,
+                a_late_answer_stands_beside_the_attempt_that_was_given_up_on,
                 a_result_after_a_resend_is_not_ours,
                 an_unsent_job_gets_its_number_back,
                 a_closed_job_is_final,

@@ -76,6 +76,7 @@ pub async fn a_published_job_is_delivered_with_its_passport(queue: Queue) {
         first_seen: Some(Timestamp::from_micros(1_700_000_000_123_456)),
         faulted: vec!["main".parse().unwrap(), "spare".parse().unwrap()],
         resend: true,
+        renewals: 0,
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
     };
     for result in queue.outbox.publish(vec![job.clone()]).await {

@@ -178,7 +178,7 @@ fn short(text: &str) -> ShortString {
     ShortString::try_new(text).unwrap_or_else(|_| panic!("longer than 255 bytes: {text}"))
 }
 
-async fn patiently<T>(step: &str, call: impl Future<Output = lapin::Result<T>>) -> T {
+pub(super) async fn patiently<T>(step: &str, call: impl Future<Output = lapin::Result<T>>) -> T {
     let answer =
         timeout(PATIENCE, call).await.unwrap_or_else(|_| panic!("{step}: no answer in {PATIENCE:?}"));
     answer.unwrap_or_else(|error| panic!("{step}: {error}"))

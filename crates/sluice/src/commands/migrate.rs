@@ -13,6 +13,7 @@ Examples:
       apply what is missing, and make the coming days' partitions; several replicas may do this at once
   with store.migrate = false in the configuration `sluice run` applies nothing, and this is a step of your deployment
 
+With queue.results the store also begins to keep final states to be told, and without it it stops.
 An embedded store is brought up to date whenever it is opened.";
 
 /// `sluice migrate`.
@@ -37,7 +38,7 @@ pub(crate) async fn run(config: &Config, args: &MigrateArgs) -> anyhow::Result<b
     let migrated = match outside.postgres() {
         None => Ok(Migrated { store: "embedded", applied: None }),
         Some(postgres) => {
-            let applied = postgres.migrate().await.map_err(|error| {
+            let applied = outside.migrate(postgres).await.map_err(|error| {
                 if error.is_misconfiguration() {
                     SettingsError::unusable("store", error).into()
                 } else {

@@ -16,5 +16,6 @@ pub(crate) mod schema;
 pub(crate) mod span;
 pub(crate) mod status;
 pub(crate) mod suppress;
+pub(crate) mod taste;
 pub(crate) mod unknown;
 pub(crate) mod why;

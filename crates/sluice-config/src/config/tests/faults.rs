@@ -81,6 +81,11 @@ fn a_mix_of_embedded_and_servers_is_refused() {
 }
 
 #[test]
+fn results_go_with_a_broker() {
+    check("queue.results = true", &[("queue.results", "goes with kind = \"rabbitmq\"")]);
+}
+
+#[test]
 fn addresses_of_servers_are_checked() {
     let postgres = "store = { kind = 'postgres', url = 'postgresql://x' }\n";
     for (queue, key, words) in [

@@ -42,6 +42,7 @@ pub(super) async fn keep_house(outside: &Outside, roles: RunRoles, config: watch
                 jobs = done.jobs,
                 limits = done.limits,
                 event_ids = done.event_ids,
+                results = done.results,
                 "kept house"
             ),
             Err(error) => {

@@ -23,7 +23,7 @@ pub(super) async fn prepare_store(config: &Config, outside: &Outside, health: &H
     let mut pause = STORE_PAUSES.0;
     loop {
         let error = if config.store.migrate {
-            match postgres.migrate().await {
+            match outside.migrate(postgres).await {
                 Ok(applied) => {
                     tracing::info!(applied, "the schema is up to date");
                     return Ok(());
@@ -31,7 +31,7 @@ pub(super) async fn prepare_store(config: &Config, outside: &Outside, health: &H
                 Err(error) => error,
             }
         } else {
-            match postgres.check_schema().await {
+            match outside.check_schema(postgres).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             }

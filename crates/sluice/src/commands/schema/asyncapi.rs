@@ -1,12 +1,12 @@
 //! RabbitMQ as publishers and readers of dead letters see it, in the words of AsyncAPI 3.0.
 //!
-//! The document describes Sluice: it receives jobs, and sends what it refuses. A lane's queue is nobody's business but
+//! The document describes Sluice: it receives jobs, and sends what it refuses and, where it is told to, final states. A lane's queue is nobody's business but
 //! its own, so it is not here.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
-use sluice_amqp::{DEAD, JOBS};
-use sluice_types::{BODY_MAX_BYTES, Class, JobDocument, RefusalReason};
+use sluice_amqp::{DEAD, JOBS, RESULTS};
+use sluice_types::{BODY_MAX_BYTES, Class, JobDocument, JobState, RefusalReason};
 
 /// Version of the language that the document is written in.
 const ASYNCAPI: &str = "3.0.0";
@@ -38,10 +38,10 @@ pub(super) fn document() -> Value {
         "asyncapi": ASYNCAPI,
         "info": info(),
         "defaultContentType": "application/json",
-        "channels": { "jobs": jobs_channel(), "dead": dead_channel() },
+        "channels": { "jobs": jobs_channel(), "dead": dead_channel(), "results": results_channel() },
         "operations": operations(),
         "components": {
-            "messages": { "job": job_message(), "deadLetter": dead_letter_message() },
+            "messages": { "job": job_message(), "deadLetter": dead_letter_message(), "result": result_message() },
             "schemas": schemas,
         },
     })
@@ -99,6 +99,31 @@ fn dead_channel() -> Value {
     })
 }
 
+fn results_channel() -> Value {
+    json!({
+        "address": "{tenant}.{state}",
+        "title": "Results",
+        "description": "Every final state, once it is committed. Only with `queue.results = true`. At least once, the states of one \
+            job in order; a queue gets what comes about while it is bound.",
+        "messages": { "result": { "$ref": "#/components/messages/result" } },
+        "parameters": {
+            "tenant": { "description": "`tenant` of the job; it may hold dots.", "default": "default" },
+            "state": { "description": "The state, which is the last word of the key.", "enum": final_states() },
+        },
+        "bindings": {
+            "amqp": {
+                "is": "routingKey",
+                "exchange": { "name": RESULTS, "type": "topic", "durable": true, "autoDelete": false },
+                "bindingVersion": BINDING,
+            },
+        },
+    })
+}
+
+fn final_states() -> Vec<&'static str> {
+    JobState::ALL.iter().copied().filter(|state| state.is_final()).map(JobState::as_str).collect()
+}
+
 fn operations() -> Value {
     json!({
         "receiveJob": {
@@ -118,6 +143,14 @@ fn operations() -> Value {
             "summary": "What is not a job, or not one that can be sent, comes out here with the reason.",
             "messages": [{ "$ref": "#/channels/dead/messages/deadLetter" }],
             "bindings": { "amqp": { "deliveryMode": DELIVERY_MODE, "bindingVersion": BINDING } },
+        },
+        "sendResult": {
+            "action": "send",
+            "channel": { "$ref": "#/channels/results" },
+            "title": "Tell of a final state",
+            "summary": "What became of a job, for whoever bound a queue.",
+            "messages": [{ "$ref": "#/channels/results/messages/result" }],
+            "bindings": { "amqp": { "deliveryMode": DELIVERY_MODE, "mandatory": false, "bindingVersion": BINDING } },
         },
     })
 }
@@ -192,6 +225,45 @@ fn dead_letter_message() -> Value {
             "properties": {
                 "delivery_mode": { "const": DELIVERY_MODE },
                 "content_type": { "const": "application/octet-stream" },
+            },
+        },
+    })
+}
+
+fn result_message() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let some = |description: &str| json!({ "type": ["string", "null"], "description": description });
+    json!({
+        "name": "result",
+        "title": "Result",
+        "summary": "What became of one job.",
+        "contentType": "application/json",
+        "headers": { "type": "object" },
+        "payload": {
+            "type": "object",
+            "required": ["v", "id", "tenant", "class", "pool", "state", "attempts", "updated_at"],
+            "properties": {
+                "v": { "const": 1 },
+                "id": text("The job's id."),
+                "tenant": text("Whose it is."),
+                "campaign": some("Its campaign."),
+                "class": { "type": "string", "enum": Class::ALL.map(Class::as_str) },
+                "pool": text("Its pool."),
+                "state": { "type": "string", "enum": final_states() },
+                "attempts": { "type": "integer", "description": "Calls of an ESP." },
+                "esp": some("The ESP that was asked last."),
+                "provider_message_id": some("What that ESP calls the message."),
+                "category": some("Why, in one word from a closed list."),
+                "detail": some("What the ESP said."),
+                "updated_at": { "type": "string", "format": "date-time" },
+            },
+        },
+        "x-amqp-properties": {
+            "type": "object",
+            "properties": {
+                "delivery_mode": { "const": DELIVERY_MODE },
+                "content_type": { "const": "application/json" },
+                "message_id": { "type": "string", "description": "The same as `id` in the body." },
             },
         },
     })

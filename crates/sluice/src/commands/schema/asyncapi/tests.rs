@@ -100,7 +100,10 @@ fn the_example_is_a_job() {
 #[test]
 fn the_names_are_those_that_are_declared() {
     let document = document();
-    let topology = sluice_amqp::TopologyPlan::default().topology(5);
+    let plan = sluice_amqp::TopologyPlan { results: true, ..Default::default() };
+    let topology = plan.topology(5);
+    let results = &document["channels"]["results"]["bindings"]["amqp"]["exchange"];
+    assert!(topology.exchanges.iter().any(|it| results["name"] == *it.name));
     let jobs = &document["channels"]["jobs"]["bindings"]["amqp"]["exchange"];
     let declared = topology.exchanges.iter().find(|it| jobs["name"] == *it.name).unwrap();
     assert_eq!(declared.kind, sluice_amqp::ExchangeType::Topic);

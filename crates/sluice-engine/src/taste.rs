@@ -1,0 +1,173 @@
+//! Before step 1: a message that may bring its worker down is decoded in a process of its own first.
+//!
+//! When a worker dies the broker counts that against every message that the worker held, for it cannot know which one was at
+//! fault. So who has come back a few times is tasted: whatever kills its taster again and again becomes a dead letter, and all
+//! else goes its way. A message that came back so often that the broker would soon give up on it, and is harmless, is
+//! replaced by a fresh copy, whose count starts anew.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sluice_types::{Job, JobId, Lane, Refusal, RefusalReason, Tick};
+
+use crate::health::chain;
+use crate::ports::{Passport, Publication, Taste};
+use crate::worker::Worker;
+
+/// One death may be anything, a second one is suspicious; of that many returns there is no more doubt.
+const SUSPECT_MAX: u32 = 2;
+/// Deaths after which a message is poison, however many more the broker would allow.
+const DEATHS_MAX: u32 = 20;
+/// Tasters that a message has to kill itself: its other deaths may have been somebody else's.
+const OWN_DEATHS_MIN: u32 = 3;
+/// Fresh copies of one message. A job that brings workers down later than in decoding cannot be told from its neighbours: it
+/// has to end some time.
+const RENEWALS_MAX: u32 = 5;
+/// So long everything is tasted after a suspicious message was seen: others like it may be among what is fresh.
+const AFTER_SUSPECT: Duration = Duration::from_secs(10);
+/// And so long after a taster has died.
+const AFTER_DEATH: Duration = Duration::from_secs(300);
+
+/// Until when this process tastes whatever it gets.
+#[derive(Debug, Default)]
+pub(crate) struct Caution(AtomicU64);
+
+impl Caution {
+    fn until(&self, until: Tick) {
+        self.0.fetch_max(until.as_nanos(), Ordering::Relaxed);
+    }
+
+    fn holds(&self, now: Tick) -> bool {
+        now.as_nanos() < self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How many returns mean what, under a delivery limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Terms {
+    /// From here on a message is tasted.
+    suspect_from: u32,
+    /// From here on a harmless one is replaced by a copy.
+    worn_from: u32,
+    /// More deaths than this make poison of it.
+    deaths_max: u32,
+}
+
+impl Terms {
+    /// The broker gives up on what comes back more than `limit` times.
+    fn of(limit: u32) -> Self {
+        Self {
+            suspect_from: (limit / 4).clamp(1, SUSPECT_MAX),
+            worn_from: (limit / 2).max(1),
+            deaths_max: limit.min(DEATHS_MAX),
+        }
+    }
+}
+
+/// What is known of a message before it is decoded here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tasted {
+    /// Nothing speaks against it.
+    Fine,
+    /// It is harmless, and the broker would soon give up on it.
+    Worn,
+    /// It kills whoever decodes it.
+    Deadly {
+        /// Its job's id, if that can be read.
+        job_id: Option<String>,
+    },
+}
+
+/// Has a message tasted that has come back `returns` times, if that is suspicious or the times are.
+pub(crate) async fn taste(worker: &Worker, body: &Bytes, returns: u32, passport: &Passport) -> Tasted {
+    let (Some(taster), Some(limit)) = (&worker.taster, worker.inbox.delivery_limit()) else {
+        return Tasted::Fine;
+    };
+    let terms = Terms::of(limit);
+    let now = worker.clock.tick();
+    if returns >= terms.suspect_from {
+        worker.caution.until(now + AFTER_SUSPECT);
+    } else if !worker.caution.holds(now) {
+        return Tasted::Fine;
+    }
+    let mut own_deaths = 0_u32;
+    loop {
+        match taster.taste(body).await {
+            Taste::Harmless if returns >= terms.worn_from && passport.renewals < RENEWALS_MAX => {
+                return Tasted::Worn;
+            }
+            Taste::Harmless | Taste::Unknown => return Tasted::Fine,
+            Taste::Deadly { job_id } => {
+                own_deaths += 1;
+                worker.caution.until(worker.clock.tick() + AFTER_DEATH);
+                tracing::warn!(job = job_id, returns, deaths = own_deaths, "a message killed its taster");
+                if own_deaths >= OWN_DEATHS_MIN && returns.saturating_add(own_deaths) > terms.deaths_max {
+                    return Tasted::Deadly { job_id };
+                }
+            }
+        }
+    }
+}
+
+/// Puts a fresh copy of a harmless message at the end of its lane; true once the broker has it, so that the message can be
+/// acked. Should both be worked, the claim makes the second a no-op.
+pub(crate) async fn renew(
+    worker: &Worker,
+    lane: &Lane,
+    id: &JobId,
+    body: &Bytes,
+    passport: &Passport,
+) -> bool {
+    let mut passport = passport.clone();
+    passport.renewals = passport.renewals.saturating_add(1);
+    let copy = Publication { id: id.clone(), lane: lane.clone(), body: body.clone(), passport };
+    for published in worker.outbox.publish(vec![copy]).await {
+        if let Err(error) = published {
+            tracing::warn!(job = %id, error = %chain(&error), "could not renew a message that came back often");
+            return false;
+        }
+    }
+    tracing::info!(job = %id, "renewed a message that came back often");
+    true
+}
+
+/// The id in a body that the broker gave up on, if it can be read by a process that survives it.
+pub(crate) async fn safe_id(worker: &Worker, body: &Bytes) -> Option<String> {
+    let Some(taster) = &worker.taster else { return Job::peek_id(body) };
+    match taster.taste(body).await {
+        Taste::Harmless | Taste::Unknown => Job::peek_id(body),
+        Taste::Deadly { job_id } => job_id,
+    }
+}
+
+/// Why such a message is refused.
+pub(crate) fn poison() -> Refusal {
+    let detail = "it was delivered too often without an answer: it may bring workers down";
+    Refusal::new(RefusalReason::DeliveryLimit, "", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_limit_a_message_is_looked_at_before_the_broker_gives_up_on_it() {
+        for limit in 1..=1000 {
+            let Terms { suspect_from, worn_from, deaths_max } = Terms::of(limit);
+            assert!(1 <= suspect_from && suspect_from <= worn_from && worn_from <= limit, "{limit}");
+            assert!(deaths_max <= limit, "{limit}");
+        }
+        assert_eq!(Terms::of(20), Terms { suspect_from: 2, worn_from: 10, deaths_max: 20 });
+    }
+
+    #[test]
+    fn caution_only_grows_and_ends() {
+        let caution = Caution::default();
+        let at = |seconds| Tick::ZERO + Duration::from_secs(seconds);
+        assert!(!caution.holds(at(0)));
+        caution.until(at(300));
+        caution.until(at(10));
+        assert!(caution.holds(at(299)) && !caution.holds(at(300)));
+    }
+}
