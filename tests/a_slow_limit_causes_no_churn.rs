@@ -30,11 +30,16 @@ async fn fifty_thousand_jobs_wait() {
     let delivered = JOBS - rig.ready();
     // Two seconds of the rate for each consumer.
     let prefetch = 2 * RATE * u64::try_from(replicas.len()).unwrap();
-    eprintln!("{sent} sent, {delivered} delivered, {lent} of them lent, {written} written to pending");
+    // Jobs go on while the broker is asked, which takes seconds on a busy machine.
+    let sent_since = u64::try_from(rig.sendgrid.accepted()).unwrap();
+    eprintln!(
+        "{sent} to {sent_since} sent, {delivered} delivered, {lent} of them lent, {written} written to pending"
+    );
     // It was sent while the backlog was published, too.
     assert!(sent >= RATE * SECONDS / 5, "{sent} sent");
-    assert!(delivered * 10 <= sent * 11 + 10 * prefetch, "{delivered} deliveries for {sent} sends");
-    assert!(written * 10.0 <= f64::from(u32::try_from(sent * 11 + 10 * prefetch).unwrap()), "{written}");
+    let most = sent_since * 11 + 10 * prefetch;
+    assert!(delivered * 10 <= most, "{delivered} deliveries for {sent_since} sends");
+    assert!(written * 10.0 <= f64::from(u32::try_from(most).unwrap()), "{written}");
     let redelivered = rig.metric(&replicas, "sluice_redeliveries_total");
     assert!(redelivered < 1.0, "{redelivered} redelivered");
 }

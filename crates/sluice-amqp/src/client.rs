@@ -24,7 +24,7 @@ use crate::feed::{Ackers, QueueFeed};
 use crate::health::Health;
 use crate::outbox::{Message, Publisher};
 use crate::poison::PoisonQueue;
-use crate::supervisor::{Link, Purpose, Supervisor, settle};
+use crate::supervisor::{Link, Live, Purpose, Supervisor, settle};
 use crate::topology::{POISON, Topology, TopologyPlan, lane_queue, short};
 
 /// How to reach the broker, and what to find or make there.
@@ -175,11 +175,44 @@ impl Rabbit {
             return Err(RabbitError::Closed);
         }
         let live = self.consume.live().await?;
-        QueueFeed::open(live, queue, prefetch, &self.ackers, self.timeout).await
+        match QueueFeed::open(live.clone(), queue, prefetch, &self.ackers, self.timeout).await {
+            Err(error) if error.is_missing() && self.restore(&live, &[queue]).await? => {
+                QueueFeed::open(live, queue, prefetch, &self.ackers, self.timeout).await
+            }
+            opened => opened,
+        }
     }
 
     async fn count(&self, lanes: &[Lane]) -> Result<Vec<LaneDepth>, RabbitError> {
         let live = self.consume.live().await?;
+        match self.count_over(&live, lanes).await {
+            Err(error) if error.is_missing() => {
+                let names: Vec<String> = lanes.iter().map(lane_queue).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                if self.restore(&live, &names).await? {
+                    self.count_over(&live, lanes).await
+                } else {
+                    Err(error)
+                }
+            }
+            counted => counted,
+        }
+    }
+
+    /// Declares everything again, since somebody has deleted one of `queues`, and with it its bindings. `false` when one of them
+    /// is not ours to declare: a lane of an earlier plan stays deleted.
+    async fn restore(&self, live: &Live, queues: &[&str]) -> Result<bool, RabbitError> {
+        let topology = self.topology.borrow().clone();
+        if !self.declare || !queues.iter().all(|queue| topology.has_queue(queue)) {
+            return Ok(false);
+        }
+        tracing::warn!("a queue is gone: declaring all again");
+        let channel = open_channel(&live.connection, self.timeout).await?;
+        topology.declare(&channel, self.timeout).await?;
+        Ok(true)
+    }
+
+    async fn count_over(&self, live: &Live, lanes: &[Lane]) -> Result<Vec<LaneDepth>, RabbitError> {
         let channel = open_channel(&live.connection, self.timeout).await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let mut depths = Vec::with_capacity(lanes.len());

@@ -100,6 +100,12 @@ impl RabbitError {
         }
     }
 
+    /// Whether the broker does not have what was asked for.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Call { source, .. } | Self::Entity { source, .. }
+            if soft_error(source) == Some(&AMQPSoftError::NOTFOUND))
+    }
+
     /// A call that failed with `source`.
     pub(crate) fn call(step: &'static str, source: lapin::Error) -> Self {
         Self::Call { step, source: Box::new(source) }

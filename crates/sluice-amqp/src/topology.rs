@@ -236,6 +236,11 @@ impl Topology {
         Ok(())
     }
 
+    /// Whether a queue of that name belongs to it.
+    pub(crate) fn has_queue(&self, name: &str) -> bool {
+        self.queues.iter().any(|queue| queue.name == name)
+    }
+
     /// The bindings of `older` that this one has no more; left in place they would copy jobs into lanes of before.
     pub(crate) fn outdated(&self, older: &Self) -> Vec<Binding> {
         let kept: BTreeSet<_> = self.bindings.iter().collect();

@@ -3,17 +3,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::judge::longest_lane;
 use crate::load::Load;
 use crate::publisher::Publisher;
 use crate::site::{Servers, Site};
 
+/// How long the broker's counts may lag behind.
+const COUNTED: Duration = Duration::from_secs(6);
+
 /// What came of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Backlog {
-    /// Jobs in the lanes before the replica came.
+    /// Jobs that were published before the replica came.
     pub queued: usize,
+    /// Messages in the longest lane, as the broker counts them, before the replica came.
+    pub longest_lane: u64,
     /// How long publishing took, in seconds.
     pub published_s: f64,
     /// How long the replica was watched, in seconds.
@@ -41,7 +47,7 @@ pub async fn backlog(servers: &Arc<Servers>, count: usize, watch: Duration) -> B
     let begin = Instant::now();
     let publisher = Publisher {
         url: site.amqp_url.clone(),
-        load: Load { seed: 1, count, malformed_permille: 0 },
+        load: Load { seed: 1, count, malformed_permille: 0, one_lane: true },
         rate: f64::MAX,
         patience: Duration::from_secs(1800),
         fleet: Arc::clone(&site.fleet),
@@ -49,13 +55,50 @@ pub async fn backlog(servers: &Arc<Servers>, count: usize, watch: Duration) -> B
     let told = publisher.run().await;
     let published_s = begin.elapsed().as_secs_f64();
     let its = Arc::clone(&site);
-    tokio::task::spawn_blocking(move || its.fleet.start_ready(1)).await.expect("a replica starts");
+    let started = tokio::task::spawn_blocking(move || {
+        // The broker counts what is ready a moment after it has confirmed it.
+        std::thread::sleep(COUNTED);
+        let longest_lane = longest_lane(&its);
+        its.fleet.start_ready(1);
+        longest_lane
+    });
+    let longest_lane = started.await.expect("a replica starts");
     tokio::time::sleep(watch).await;
     Backlog {
         queued: told.acknowledged.iter().filter(|it| **it).count(),
+        longest_lane,
         published_s,
         watched_s: watch.as_secs(),
         calls: site.esp.calls(),
         peak_mib: site.fleet.peak_mib(),
+    }
+}
+
+/// A Markdown table, one row a backlog.
+#[must_use]
+pub fn backlog_table(backlogs: &[Backlog]) -> String {
+    let mut text = String::from(
+        "| jobs queued | in the longest lane | published in s | watched for s | calls in that time | replica's peak MiB |\n\
+         |--:|--:|--:|--:|--:|--:|\n",
+    );
+    for it in backlogs {
+        let Backlog { queued, longest_lane, published_s, watched_s, calls, peak_mib } = it;
+        let line = format!(
+            "| {queued} | {longest_lane} | {published_s:.0} | {watched_s} | {calls} | {peak_mib} |\n"
+        );
+        text.push_str(&line);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_is_a_row() {
+        let one =
+            Backlog { queued: 10, longest_lane: 9, published_s: 1.6, watched_s: 60, calls: 7, peak_mib: 40 };
+        assert_eq!(backlog_table(&[one]).lines().nth(2), Some("| 10 | 9 | 2 | 60 | 7 | 40 |"));
     }
 }

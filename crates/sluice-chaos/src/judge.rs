@@ -124,6 +124,13 @@ pub(crate) fn in_lanes(site: &Site) -> (u64, u64) {
     lanes.fold((0, 0), |(ready, lent), (_, counts)| (ready + counts.0, lent + counts.1))
 }
 
+/// Messages in the longest lane, ready or lent.
+pub(crate) fn longest_lane(site: &Site) -> u64 {
+    let depths = site.servers.broker.queue_depths(site.vhost());
+    let lanes = depths.iter().filter(|(name, _)| name.starts_with("sluice.lane."));
+    lanes.map(|(_, counts)| counts.0 + counts.1).max().unwrap_or(0)
+}
+
 /// One row of `job`.
 struct Row {
     state: String,

@@ -20,7 +20,7 @@ mod report;
 mod scenario;
 mod site;
 
-pub use backlog::{Backlog, backlog};
+pub use backlog::{Backlog, backlog, backlog_table};
 pub use driver::Strike;
 pub use faults::{ALL as ALL_FAULTS, Family, Fault, named};
 pub use judge::Verdict;

@@ -40,6 +40,8 @@ pub(crate) struct Load {
     pub(crate) count: usize,
     /// Of a thousand messages, how many are no jobs.
     pub(crate) malformed_permille: u32,
+    /// Everything into one lane, instead of many.
+    pub(crate) one_lane: bool,
 }
 
 /// Some of a thousand, so that refusals go on beside everything else.
@@ -58,7 +60,9 @@ impl Load {
         let mut rng = Rng::with_seed(self.seed ^ salt);
         let id = self.id(number);
         let percent = rng.u32(0..100);
-        let (pool, domain) = if percent < SLOW_PERCENT {
+        let (pool, domain) = if self.one_lane {
+            ("default", "acme.example")
+        } else if percent < SLOW_PERCENT {
             ("slow", "acme.example")
         } else if percent < SLOW_PERCENT + TLS_PERCENT {
             ("tls", "beispiel.example")
@@ -67,7 +71,8 @@ impl Load {
         } else {
             ("default", rng.choice(OTHER_DOMAINS).unwrap_or("acme.example"))
         };
-        let class = if rng.u32(0..100) < TRANSACTIONAL_PERCENT { "transactional" } else { "bulk" };
+        let class =
+            if rng.u32(0..100) < TRANSACTIONAL_PERCENT && !self.one_lane { "transactional" } else { "bulk" };
         let local = match rng.u32(0..200) {
             0..2 => "r400",
             // The stand-in defers the first call for these.
@@ -121,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_message_depends_on_seed_and_number_alone() {
-        let load = Load { seed: 7, count: 1_000, malformed_permille: SOME_MALFORMED };
+        let load = Load { seed: 7, count: 1_000, malformed_permille: SOME_MALFORMED, one_lane: false };
         for number in 0..load.count {
             let (once, again) = (load.message(number), load.message(number));
             assert_eq!(once.body, again.body);
@@ -129,6 +134,8 @@ mod tests {
         }
         let jobs = (0..load.count).filter(|number| load.is_job(*number)).count();
         assert!((980..1_000).contains(&jobs), "{jobs} jobs and some that are none");
-        assert_ne!(load.message(3).body, Load { seed: 8, count: 1, malformed_permille: 0 }.message(3).body);
+        let only = Load { one_lane: true, ..load.clone() };
+        assert!((0..only.count).all(|number| only.message(number).key == "default.bulk.acme.example"));
+        assert_ne!(load.message(3).body, Load { seed: 8, ..load.clone() }.message(3).body);
     }
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Parser;
 use fastrand::Rng;
-use sluice_chaos::{ALL_FAULTS, Fault, Report, Scenario, Servers, backlog, named, table};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sluice_chaos::{ALL_FAULTS, Fault, Report, Scenario, Servers, backlog, backlog_table, named, table};
 
 /// Each so manieth run has all faults at once.
 const MIXED_EVERY: u64 = 3;
@@ -50,7 +52,10 @@ struct Options {
     /// Plays no runs: queues so many jobs before a replica starts, and tells what memory that needs.
     #[arg(long)]
     backlog: Option<usize>,
-    /// Only prints the table of what is in `--out`.
+    /// Plays one run without faults, of so many malformed messages and a tenth as many jobs.
+    #[arg(long, conflicts_with = "backlog")]
+    flood: Option<usize>,
+    /// Only prints the tables of what is in `--out`, and of the backlogs beside it.
     #[arg(long)]
     table: bool,
 }
@@ -58,7 +63,11 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     if options.table {
-        print!("{}", table(&read(&options.out)?));
+        print!("{}", table(&read::<Report>(&options.out)?));
+        let backlogs = backlogs(&options.out);
+        if backlogs.exists() {
+            print!("\n{}", backlog_table(&read(&backlogs)?));
+        }
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -75,7 +84,14 @@ async fn play(options: &Options) -> anyhow::Result<usize> {
     if let Some(count) = options.backlog {
         let seen = backlog(&servers, count, WATCHED).await;
         println!("{}", serde_json::to_string(&seen)?);
+        append(&backlogs(&options.out), &seen)?;
         return Ok(0);
+    }
+    if let Some(count) = options.flood {
+        let report = flood(options, first, count).run(&servers).await;
+        say(&report);
+        append(&options.out, &report)?;
+        return Ok(usize::from(!report.verdict.holds()));
     }
     let begin = Instant::now();
     let (mut runs, mut failed) = (0_u64, 0);
@@ -120,6 +136,26 @@ fn scenario(options: &Options, seed: u64) -> anyhow::Result<Scenario> {
     })
 }
 
+/// Ten malformed messages for each job, and no faults.
+fn flood(options: &Options, seed: u64, malformed: usize) -> Scenario {
+    Scenario {
+        seed,
+        name: "malformed_flood".to_owned(),
+        faults: Vec::new(),
+        replicas: options.replicas.unwrap_or(1),
+        messages: malformed + malformed / 10,
+        rate: options.rate,
+        malformed_permille: 910,
+        strikes_max: 0,
+        settle_max: Duration::from_secs(600),
+    }
+}
+
+/// Where the backlogs are kept.
+fn backlogs(out: &Path) -> PathBuf {
+    out.with_file_name("backlogs.jsonl")
+}
+
 fn say(report: &Report) {
     let verdict = &report.verdict;
     println!(
@@ -143,7 +179,7 @@ fn say(report: &Report) {
     }
 }
 
-fn append(path: &Path, report: &Report) -> anyhow::Result<()> {
+fn append(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
@@ -151,7 +187,7 @@ fn append(path: &Path, report: &Report) -> anyhow::Result<()> {
     writeln!(file, "{}", serde_json::to_string(report)?).context("runs could not be written")
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<Report>> {
+fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     text.lines().map(|line| serde_json::from_str(line).context("a line is no report")).collect()
 }

@@ -51,8 +51,12 @@ impl Scenario {
             site
         })
         .await;
-        let load =
-            Load { seed: self.seed, count: self.messages, malformed_permille: self.malformed_permille };
+        let load = Load {
+            seed: self.seed,
+            count: self.messages,
+            malformed_permille: self.malformed_permille,
+            one_lane: false,
+        };
         let strikes_max = self.strikes_max;
         let over = Arc::new(AtomicBool::new(false));
         let strikers: Vec<_> = self

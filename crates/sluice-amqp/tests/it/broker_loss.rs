@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sluice_amqp::Rabbit;
+use sluice_amqp::{Rabbit, RabbitSettings};
 use sluice_engine::{Inbox, Outbox, PublishError};
 use sluice_testkit::services::{PrivateRabbitMq, TcpProxy, shared_rabbitmq};
 
@@ -146,11 +146,44 @@ async fn a_deleted_queue_ends_only_its_own_feed() {
     let (mut ending, mut going_on) = (open(&rabbit, &gone, 1).await, open(&rabbit, &stays, 1).await);
     broker.delete_queue(&url, "sluice.lane.shop.bulk.gmail");
     assert!(in_time(ending.next()).await.is_none());
-    assert!(rabbit.open(&gone, 1).await.is_err());
     let answers = rabbit.publish(vec![job(&gone, 1), job(&stays, 2)]).await;
     assert!(matches!(answers[..], [Err(PublishError::Unroutable), Ok(())]), "{answers:?}");
     next(&mut *going_on).await.receipt.ack();
     until_ready(&rabbit, &stays, 0).await;
+    rabbit.close().await;
+}
+
+/// Until the next connection nobody declared it again: its jobs could not be published, nor any lane be counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_queue_is_there_again_for_whoever_opens_or_counts_it() {
+    let broker = shared_rabbitmq();
+    let url = broker.create_vhost();
+    let rabbit = Rabbit::start(settings(&url), metrics()).unwrap();
+    rabbit.ready(PATIENCE).await.unwrap();
+    let lane = lane("shop.bulk.gmail");
+    broker.delete_queue(&url, "sluice.lane.shop.bulk.gmail");
+    let mut feed = open(&rabbit, &lane, 1).await;
+    assert!(matches!(rabbit.publish(vec![job(&lane, 1)]).await[..], [Ok(())]));
+    next(&mut *feed).await.receipt.ack();
+    until_ready(&rabbit, &lane, 0).await;
+    broker.delete_queue(&url, "sluice.lane.shop.bulk.gmail");
+    assert!(rabbit.depths(std::slice::from_ref(&lane)).await.is_ok());
+    rabbit.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_queue_stays_so_where_we_may_not_declare() {
+    let broker = shared_rabbitmq();
+    let url = broker.create_vhost();
+    let declarer = Rabbit::start(settings(&url), metrics()).unwrap();
+    declarer.ready(PATIENCE).await.unwrap();
+    declarer.close().await;
+    let rabbit = Rabbit::start(RabbitSettings { declare: false, ..settings(&url) }, metrics()).unwrap();
+    rabbit.ready(PATIENCE).await.unwrap();
+    let lane = lane("shop.bulk.gmail");
+    broker.delete_queue(&url, "sluice.lane.shop.bulk.gmail");
+    assert!(rabbit.open(&lane, 1).await.is_err());
+    assert!(rabbit.depths(std::slice::from_ref(&lane)).await.is_err());
     rabbit.close().await;
 }
 
