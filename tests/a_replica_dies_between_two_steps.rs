@@ -76,10 +76,10 @@ fn message(point: Failpoint) -> Value {
     it
 }
 
-/// Two seconds from now, as RFC 3339.
+/// Some seconds from now, as RFC 3339: time enough to publish it on a busy machine.
 fn in_a_moment() -> String {
     let output =
-        std::process::Command::new("date").args(["-u", "-d", "2 seconds", "+%Y-%m-%dT%H:%M:%SZ"]).output();
+        std::process::Command::new("date").args(["-u", "-d", "5 seconds", "+%Y-%m-%dT%H:%M:%SZ"]).output();
     String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
 }
 

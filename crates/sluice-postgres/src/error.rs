@@ -80,7 +80,8 @@ impl MigrateError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Prepare(error) => !error.is_misconfiguration(),
-            Self::Run(_) | Self::Outdated { .. } | Self::ResultsOff => false,
+            Self::Run(error) => is_cut_off(error.as_ref()),
+            Self::Outdated { .. } | Self::ResultsOff => false,
             Self::Partitions(_) | Self::Timeout => true,
         }
     }
@@ -190,6 +191,16 @@ fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
     }
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     wrapped.is_some_and(|inner| is_untrusted(inner)) || error.source().is_some_and(is_untrusted)
+}
+
+/// Whether the connection ended, rather than that the server refused what was asked.
+fn is_cut_off(error: &(dyn std::error::Error + 'static)) -> bool {
+    let ended = error.downcast_ref::<tokio_postgres::Error>().is_some_and(|error| {
+        error.as_db_error().is_none_or(|refusal| {
+            matches!(refusal.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+        })
+    });
+    ended || error.source().is_some_and(is_cut_off)
 }
 
 /// Whether a connection that answered with `error` is fit for the next call.

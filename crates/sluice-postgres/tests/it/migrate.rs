@@ -1,5 +1,7 @@
 //! Migrations.
 
+use std::time::{Duration, Instant};
+
 use secrecy::SecretString;
 use sluice_engine::{Console, Due, Fleet, Ledger, LedgerError};
 use sluice_postgres::{MigrateError, Postgres, PostgresSettings};
@@ -75,6 +77,29 @@ async fn before_the_migration_the_store_is_unavailable() {
     let url = shared_postgres().create_database();
     let error = worker(&url).claim(&[claim("j", 1)]).await.unwrap_err();
     assert!(matches!(error, LedgerError::Unavailable(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_amid_the_migrations_is_worth_another_try() {
+    let fixture = Fixture::new().await;
+    // Two connections: within a transaction the list of backends never changes.
+    let (holder, sql) = (fixture.sql().await, fixture.sql().await);
+    holder.batch_execute("begin; lock table sluice.migration in access exclusive mode").await.unwrap();
+    let worker = fixture.worker("a");
+    let cut = async {
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock' and query like '%sluice.migration%'";
+        let begin = Instant::now();
+        while sql.query(end, &[]).await.unwrap().is_empty() {
+            assert!(begin.elapsed() < Duration::from_secs(30), "nobody waits for the table");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        holder.batch_execute("rollback").await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(worker.migrate(), cut);
+    let error = migrated.unwrap_err();
+    assert!(matches!(error, MigrateError::Run(_)) && error.is_transient(), "{error:?}");
+    assert_eq!(worker.migrate().await.unwrap(), 0);
 }
 
 /// Undoes V8 to V4, so that the store is as V3 left it.
