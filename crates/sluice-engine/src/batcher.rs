@@ -17,8 +17,8 @@ use crate::ports::{Clock, LedgerError};
 
 /// Most rows of one batch.
 const BATCH_MAX_ROWS: usize = 500;
-/// How long a batch is gathered beside one that is being written: a statement costs as much as some fifty of its rows,
-/// so few large ones leave the machine to the jobs. More: larger batches, and longer waits where a commit is slow.
+/// How long a batch is gathered beside one that is being written: a statement costs as much as dozens of its rows, so
+/// few large ones leave the machine to the jobs. More: larger batches, and longer waits where a commit is slow.
 const GATHER: Duration = Duration::from_millis(3);
 /// Requests that may wait for a writer; further callers wait for a place.
 const QUEUE_MAX: usize = 8192;
