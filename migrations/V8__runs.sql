@@ -1,8 +1,9 @@
 -- Slots of several spaced limits in runs: from one instant at which they meet as far as they go in step, one spacing of the
 -- narrowest apart (spaced.rs in sluice-policy; a test compares the two). Slot by slot, a lease of 1,600 took 20 ms.
 --
--- As `lease_slots` of V5, which older replicas go on to call, with the same arguments and columns. `parts_ns` holds, for each
--- run, the opening of its first slot under each limit; the others follow one spacing of that limit apart.
+-- As `lease_slots` of V5, with the same arguments and columns; that one goes on to lease buckets and counts, and all that
+-- older replicas ask for. `parts_ns` holds, for each run, the opening of its first slot under each limit; the others follow
+-- one spacing of that limit apart.
 create function sluice.lease_runs(
     counts bigint[],
     urgents bigint[],
@@ -383,137 +384,23 @@ begin
         return;
     end if;
 
+    -- Buckets and counts, under the locks and at the instant of this lease. Wants without a limit are passed over there.
     return query
-    with wish as materialized (
-        select w.*, counts[w.n] as want, urgents[w.n] as urgent, reserved_permilles[w.n] as reserved
-        from unnest(of_wants, keys, spacings_ns, bursts, graces_ns, horizons_ns, windows_ns, quotas, bucket_sizes_ns,
-                look_backs)
-            as w (n, key, spacing, burst, grace, horizon, window_size, quota, bucket_size, look_back)
+    select l.*
+    from (
+        select array_agg(w.n order by w.i) as of_wants, array_agg(w.key order by w.i) as keys,
+            array_agg(w.spacing order by w.i) as spacings_ns, array_agg(w.burst order by w.i) as bursts,
+            array_agg(w.grace order by w.i) as graces_ns, array_agg(w.horizon order by w.i) as horizons_ns,
+            array_agg(w.further order by w.i) as further_ns, array_agg(w.window_size order by w.i) as windows_ns,
+            array_agg(w.quota order by w.i) as quotas, array_agg(w.bucket_size order by w.i) as bucket_sizes_ns,
+            array_agg(w.look_back order by w.i) as look_backs
+        from unnest(of_wants, keys, spacings_ns, bursts, graces_ns, horizons_ns, further_ns, windows_ns, quotas,
+                bucket_sizes_ns, look_backs)
+            with ordinality
+            as w (n, key, spacing, burst, grace, horizon, further, window_size, quota, bucket_size, look_back, i)
         where w.burst is not null or w.quota is not null
-    ),
-
-    -- Token buckets.
-    arrival as (
-        select w.*, at_ns / greatest(w.window_size, 1) as window_no,
-            greatest(s.tat_ns + case when s.spacing_ns <> 0 then w.spacing - s.spacing_ns else 0 end, at_ns) as base,
-            s.hole_spacing_ns <> s.spacing_ns or (s.spacing_ns <> 0 and s.spacing_ns <> w.spacing) as is_new_grid
-        from wish w join sluice.limit_gcra s on s.key = w.key
-        where w.quota is null
-    ),
-    opening as (
-        select a.*, a.base - (a.burst - 1) * a.spacing as open from arrival a
-    ),
-    fitting as (
-        select o.*,
-            case when o.open > at_ns + o.horizon then 0
-                 else least(o.want, (at_ns + o.horizon - o.open) / o.spacing + 1) end as granted
-        from opening o
-    ),
-    gcra as materialized (
-        select f.*,
-            case when f.open > at_ns then 0
-                 else least(f.granted, (at_ns - f.open) / f.spacing + 1) end as opened
-        from fitting f
-    ),
-    moved as (
-        update sluice.limit_gcra s
-        set tat_ns = g.base + g.granted * g.spacing,
-            spacing_ns = g.spacing,
-            window_no = g.window_no,
-            used = case when s.window_no = g.window_no then s.used else 0 end + g.granted,
-            used_before = case s.window_no when g.window_no then s.used_before
-                                           when g.window_no - 1 then s.used
-                                           else 0 end,
-            holes = case when g.is_new_grid then '{}' else s.holes end,
-            grid = s.grid + g.is_new_grid::int,
-            hole_spacing_ns = g.spacing
-        from gcra g
-        where s.key = g.key
-            and (g.granted > 0 or s.window_no <> g.window_no or s.tat_ns <> g.base or s.spacing_ns <> g.spacing
-                or g.is_new_grid)
-    ),
-
-    -- Counts over sub-buckets.
-    window_of as (
-        select w.*, at_ns / w.bucket_size * w.bucket_size as bucket,
-            (at_ns / w.bucket_size - w.look_back) * w.bucket_size as oldest,
-            (w.look_back + 1) * w.bucket_size as span,
-            least(w.urgent, w.want) as urgent_want
-        from wish w
-        where w.quota is not null
-    ),
-    spent as (
-        select w.*, greatest(w.quota - c.used, 0) as unused, coalesce(c.first, w.bucket) + w.span as leaves
-        from window_of w
-        cross join lateral (
-            select coalesce(sum(c.used), 0)::bigint as used,
-                min(c.bucket_ns) filter (where c.used > 0) as first
-            from sluice.limit_count c
-            where c.key = w.key and c.bucket_ns >= w.oldest
-        ) c
-    ),
-    -- The reserve for transactional jobs melts as the instant comes near at which used slots come back.
-    reserve as (
-        select s.*,
-            greatest(s.span / 1000, 1) as span_part,
-            s.quota * least(s.reserved, 1000) as reserved_parts,
-            s.quota * least(s.reserved, 1000)
-                * least(greatest((s.leaves - at_ns) / greatest(s.span / 1000, 1), 0), 1000) / 1000000 as kept,
-            least(s.urgent_want, s.unused) as urgent_granted
-        from spent s
-    ),
-    granting as (
-        select r.*,
-            r.urgent_granted
-                + least(r.want - r.urgent_want, greatest(r.unused - r.urgent_granted - r.kept, 0)) as granted
-        from reserve r
-    ),
-    counted as materialized (
-        select g.*, g.unused - g.granted as left_over from granting g
-    ),
-    charged as (
-        insert into sluice.limit_count as t (key, bucket_ns, used)
-        select c.key, c.bucket, c.granted from counted c where c.granted > 0
-        on conflict (key, bucket_ns) do update set used = t.used + excluded.used
-    ),
-    forgotten as (
-        delete from sluice.limit_count t
-        using window_of w
-        where t.key = w.key and t.bucket_ns < w.oldest
-    )
-
-    select g.n,
-        case when g.opened > 0 then array[0::bigint] else '{}' end
-            || case when g.granted > g.opened then array[g.open + g.opened * g.spacing - at_ns] else '{}' end,
-        case when g.opened > 0 then array[0::bigint] else '{}' end
-            || case when g.granted > g.opened then array[g.spacing] else '{}' end,
-        case when g.opened > 0 then array[g.opened] else '{}' end
-            || case when g.granted > g.opened then array[g.granted - g.opened] else '{}' end,
-        case when g.opened > 0 then array[g.grace] else '{}' end
-            || case when g.granted > g.opened then array[g.grace] else '{}' end,
-        '{}'::bigint[],
-        next.in_ns, next.in_ns, 0::bigint, array[g.base + g.granted * g.spacing], at_ns
-    from gcra g
-    cross join lateral (
-        select case when g.granted < g.want then g.open + g.granted * g.spacing - at_ns end as in_ns
-    ) next
-    union all
-    select c.n,
-        case when c.granted > 0 then array[0::bigint] else '{}' end,
-        case when c.granted > 0 then array[0::bigint] else '{}' end,
-        case when c.granted > 0 then array[c.granted] else '{}' end,
-        case when c.granted > 0 then array[c.bucket + c.bucket_size - 1 - at_ns] else '{}' end,
-        '{}'::bigint[],
-        case when c.granted < c.want then
-            least(greatest(
-                -- With slots left, the next is lent when the reserve has melted by as many as it exceeds them.
-                case when c.left_over > 0 and c.reserved_parts > 0
-                     then c.leaves - ((c.left_over * 1000000 - 1) / c.reserved_parts + 1) * c.span_part + 1
-                     else c.leaves end,
-                at_ns + 1000000), greatest(c.leaves, at_ns + 1000000)) - at_ns
-        end,
-        case when c.granted < c.want and c.left_over = 0 then c.leaves - at_ns end,
-        0::bigint, array[c.bucket], at_ns
-    from counted c;
+    ) o
+    cross join lateral sluice.lease_slots(counts, urgents, reserved_permilles, o.of_wants, o.keys, o.spacings_ns, o.bursts,
+        o.graces_ns, o.horizons_ns, o.further_ns, o.windows_ns, o.quotas, o.bucket_sizes_ns, o.look_backs, at_ns) l;
 end
 $$;
