@@ -240,3 +240,6 @@ fn tell<A>(reply: Reply<A>, answer: Result<Written<A>, BatchError>) {
         tracing::debug!("a batched write finished after its caller had gone");
     }
 }
+
+#[cfg(test)]
+mod tests;

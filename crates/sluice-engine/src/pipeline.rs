@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sluice_policy::Order;
-use sluice_types::{Category, Job, JobState, Lane, Timestamp, WaitReason};
+use sluice_types::{Category, Job, JobState, Lane, Refusal, Timestamp, WaitReason};
 
 use crate::ack::{NotStored, ack};
 use crate::case::Case;
@@ -16,7 +16,7 @@ use crate::relay::line_of_campaign;
 use crate::reserve::{Unreserved, reserve};
 use crate::route::{Route, has_way_around, route};
 use crate::send::send;
-use crate::taste::{Tasted, poison, renew, taste};
+use crate::taste::{Tasted, renew, taste};
 use crate::wait::{due_at, hold, park};
 use crate::worker::Worker;
 
@@ -31,7 +31,7 @@ pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
     }
     let renews = match taste(worker, &body, returns, &passport).await {
         Tasted::Deadly { job_id } => {
-            return ack(receipt, refuse_as(worker, lane, &body, poison(), job_id).await);
+            return ack(receipt, refuse_as(worker, lane, &body, Refusal::delivery_limit(), job_id).await);
         }
         Tasted::Fine => false,
         Tasted::Worn => true,

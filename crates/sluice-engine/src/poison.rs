@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::{Class, GroupName, Lane, PoolName};
+use sluice_types::{Class, GroupName, Lane, PoolName, Refusal};
 use tokio_util::sync::CancellationToken;
 
 use crate::ack::ack;
 use crate::health::chain;
 use crate::refuse::refuse_as;
-use crate::taste::{poison, safe_id};
+use crate::taste::safe_id;
 use crate::worker::Worker;
 
 /// Poisonous messages held at a time.
@@ -30,7 +30,8 @@ pub(crate) async fn run_poison(worker: Arc<Worker>, stop: CancellationToken) {
                 } {
                     let lane = lane.unwrap_or_else(unknown_lane);
                     let job_id = safe_id(&worker, &delivery.body).await;
-                    let kept = refuse_as(&worker, &lane, &delivery.body, poison(), job_id).await;
+                    let kept =
+                        refuse_as(&worker, &lane, &delivery.body, Refusal::delivery_limit(), job_id).await;
                     ack(delivery.receipt, kept);
                 }
             }

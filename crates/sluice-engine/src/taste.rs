@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice_types::{Job, JobId, Lane, Refusal, RefusalReason, Tick};
+use sluice_types::{Job, JobId, Lane, Tick};
 
 use crate::health::chain;
 use crate::ports::{Passport, Publication, Taste};
@@ -139,12 +139,6 @@ pub(crate) async fn safe_id(worker: &Worker, body: &Bytes) -> Option<String> {
         Taste::Harmless | Taste::Unknown => Job::peek_id(body),
         Taste::Deadly { job_id } => job_id,
     }
-}
-
-/// Why such a message is refused.
-pub(crate) fn poison() -> Refusal {
-    let detail = "it was delivered too often without an answer: it may bring workers down";
-    Refusal::new(RefusalReason::DeliveryLimit, "", detail)
 }
 
 #[cfg(test)]

@@ -95,6 +95,13 @@ impl Refusal {
         Self::new(RefusalReason::IdConflict, "id", detail)
     }
 
+    /// The refusal of a message that nobody has answered, as often as it was delivered.
+    #[must_use]
+    pub fn delivery_limit() -> Self {
+        let detail = "it was delivered too often without an answer: it may bring workers down";
+        Self::new(RefusalReason::DeliveryLimit, "", detail)
+    }
+
     /// A refusal for `field`.
     #[must_use]
     pub fn new(reason: RefusalReason, field: impl Into<String>, detail: impl Into<String>) -> Self {

@@ -9,6 +9,8 @@ use super::*;
 use crate::health::Health;
 use crate::ports::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
 
+mod counts;
+
 /// Reads tokio's clock, which stands still in these tests until all tasks wait.
 ///
 /// Each replica's clock counts from a start of its own, as clocks of machines do.
@@ -324,6 +326,32 @@ async fn thousands_of_domains_with_limits_of_their_own_go_side_by_side() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_could_send_at_once_is_leased_for_first() {
+    let store = Store::new(Duration::ZERO);
+    let metrics = Arc::new(Metrics::new("test").unwrap());
+    let slots = Arc::new(Slots::new(Arc::new(PausedClock(store.start, Duration::ZERO)), metrics, 200));
+    let count = book::WANTS_MAX + 20;
+    let tickets: Vec<Ticket> = (0..count)
+        .map(|number| {
+            let domain: Arc<str> = format!("d{number}.example").into();
+            let own = limit(LimitScope::Domain(Arc::clone(&domain)), "50/s");
+            slots.draw(&LineKey { domain: Some(domain), ..line("other") }, &Arc::from([own]))
+        })
+        .collect();
+    let now = slots.clock.tick();
+    for ticket in &tickets[count - 5..] {
+        let place = ticket.place.as_ref().unwrap();
+        assert!(matches!(slots.book().ready(place.line, place.number, now), book::Ready::Wait(_)));
+    }
+    let wants = slots.book().wants(now);
+    assert_eq!(wants.len(), book::WANTS_MAX);
+    for number in count - 5..count {
+        let scope = LimitScope::Domain(format!("d{number}.example").into());
+        assert!(wants.iter().any(|(_, want)| want.limits[0].scope == scope), "{scope:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn lines_that_share_a_limit_do_not_each_claim_for_its_slots() {
     let store = Store::new(Duration::from_millis(4));
     let it = replica(&store);
@@ -511,98 +539,4 @@ async fn sharers_use_a_limit_in_full_whatever_its_rate() {
             it.kill();
         }
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_bucket_that_is_far_from_its_limit_costs_a_spaced_one_no_slots() {
-    let store = Store::new(Duration::from_millis(4));
-    let journal = Journal::default();
-    let (bucket, slow) =
-        (esp_limit("2000/s burst 200"), limit(LimitScope::Group("gmail".parse().unwrap()), "10/s"));
-    let replicas: Vec<_> = (0..2).map(|_| replica(&store)).collect();
-    for it in &replicas {
-        it.slots.set_sharers([(bucket.key(), 2), (slow.key(), 2)].into());
-        backlog(it, "gmail", &[bucket.clone(), slow.clone()], 300, &journal);
-    }
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    let sent = times(&journal, None);
-    assert!(worst_window(&sent, Duration::from_secs(1)) <= 10);
-    assert!(sent.len() >= 175, "{} of 200", sent.len());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_count_over_a_longer_window_is_used_well_beside_spaced_limits() {
-    let store = Store::new(Duration::from_millis(4));
-    let journal = Journal::default();
-    let (esp, long) = (esp_limit("50/s"), esp_limit("300/10s rolling"));
-    let group = limit(LimitScope::Group("gmail".parse().unwrap()), "20/s");
-    let replicas: Vec<_> = (0..4).map(|_| replica(&store)).collect();
-    for it in &replicas {
-        it.slots.set_sharers([(esp.key(), 4), (group.key(), 4), (long.key(), 4)].into());
-        backlog(it, "gmail", &[esp.clone(), long.clone(), group.clone()], 1000, &journal);
-        backlog(it, "other", &[esp.clone(), long.clone()], 1000, &journal);
-    }
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    let sent = times(&journal, None);
-    assert!(worst_window(&sent, Duration::from_secs(1)) <= 50);
-    assert!(worst_window(&sent, Duration::from_secs(10)) <= 300);
-    // Each window loses a sub-bucket, of which there are sixty, and what is on its way back.
-    eprintln!("{} of 1800", sent.len());
-    assert!(sent.len() >= 1800 * 90 / 100, "{} of 1800", sent.len());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_count_that_is_used_up_is_told_as_shut() {
-    let store = Store::new(Duration::from_millis(4));
-    let journal = Journal::default();
-    let it = replica(&store);
-    let day = limit(LimitScope::Tenant("acme".parse().unwrap()), "2/h");
-    let limits = [esp_limit("100/s"), day.clone()];
-    // More are asked for than there are: two come, and these are used.
-    backlog(&it, "other", &limits, 5, &journal);
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(times(&journal, None).len(), 2);
-    let estimate = it.slots.estimate(Class::Bulk, &limits);
-    assert_eq!(estimate.limit, Some(day.clone()));
-    assert!(estimate.wait > Duration::from_secs(600), "{estimate:?}");
-    assert!(it.slots.shut(Class::Bulk, &limits).is_some_and(|(_, limit)| limit == day));
-    assert!(it.slots.shut(Class::Bulk, &limits[..1]).is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_turn_that_was_not_used_costs_a_count_nothing() {
-    let store = Store::new(Duration::from_millis(4));
-    let it = replica(&store);
-    let day = limit(LimitScope::Tenant("acme".parse().unwrap()), "3/h");
-    let limits: Arc<[Limit]> = Arc::from([day.clone()]);
-    let far = Tick::from_nanos(u64::MAX);
-    for round in 0..10 {
-        let mut ticket = it.slots.draw(&line("other"), &limits);
-        assert!(ticket.near(far).await);
-        let grant = tokio::time::timeout(Duration::from_secs(5), ticket.turn(far)).await;
-        ticket.unused(grant.unwrap_or_else(|_| panic!("no turn in round {round}")).unwrap());
-        drop(ticket);
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    assert_eq!(store.look(std::slice::from_ref(&day)).await.unwrap()[0].left, 3);
-    assert!(it.slots.shut(Class::Bulk, &limits).is_none(), "there are slots again");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_comes_back_after_the_rest_is_used_is_used_too() {
-    let store = Store::new(Duration::from_millis(4));
-    let journal = Journal::default();
-    let it = replica(&store);
-    let limits = [limit(LimitScope::Tenant("acme".parse().unwrap()), "5/h")];
-    let far = Tick::from_nanos(u64::MAX);
-    let mut ticket = it.slots.draw(&line("other"), &Arc::from(limits.clone()));
-    assert!(ticket.near(far).await);
-    let late = ticket.turn(far).await.unwrap();
-    backlog(&it, "other", &limits, 20, &journal);
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(times(&journal, None).len(), 4);
-    ticket.unused(late);
-    drop(ticket);
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(times(&journal, None).len(), 5);
 }

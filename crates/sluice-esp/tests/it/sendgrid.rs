@@ -217,14 +217,19 @@ async fn what_fails_before_the_request_is_a_fault() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let plain = RawHttp::start(Act::WriteAndClose(answer(400, "", "")));
     let not_tls = plain.url().replace("http://", "https://");
-    for (url, category) in [
-        (format!("http://{closed}"), Category::Connect),
-        ("https://no-such-host.invalid".to_owned(), Category::Connect),
-        (not_tls, Category::Tls),
+    // The kernel takes the connection, and nobody ever answers the handshake.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let stalls = format!("https://{}", mute.local_addr().unwrap());
+    for (url, timeout, category, said) in [
+        (format!("http://{closed}"), PATIENCE, Category::Connect, "could not connect"),
+        ("https://no-such-host.invalid".to_owned(), PATIENCE, Category::Connect, "was not resolved"),
+        (not_tls, PATIENCE, Category::Tls, "the TLS handshake failed"),
+        (stalls, IMPATIENCE, Category::Connect, "connecting took too long"),
     ] {
-        let esp = SendGridEsp::new(&settings(&url, PATIENCE), clock()).unwrap();
+        let esp = SendGridEsp::new(&settings(&url, timeout), clock()).unwrap();
         let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
         assert_is(&outcome, AttemptOutcome::Faulted, category, &url);
+        assert!(outcome.detail().contains(said), "{outcome:?}");
     }
 }
 

@@ -149,7 +149,8 @@ impl Book {
                 }
             }
         }
-        for line in self.open.iter().filter_map(|(_, id)| self.lines.get(id)) {
+        for line in self.open.iter().filter_map(|(_, id)| self.lines.get(id)).filter(|line| !line.is_empty())
+        {
             for id in line.stocks.iter() {
                 let others = line.stocks.iter().filter(|other| *other != id);
                 let others = others.filter_map(|other| self.stocks.get(other));

@@ -1,0 +1,80 @@
+use std::sync::Mutex as StdMutex;
+
+use tokio::time::Instant;
+
+use super::*;
+use crate::ports::SystemClock;
+
+/// How long the store takes for a statement.
+const WRITE: Duration = Duration::from_millis(100);
+
+/// Notes the rows of each statement.
+struct Slow(Arc<StdMutex<Vec<Vec<u32>>>>);
+
+#[async_trait]
+impl Write for Slow {
+    type Row = u32;
+    type Answer = u32;
+
+    const KIND: Batch = Batch::Claim;
+
+    fn key<'a>(&self, _row: &'a u32) -> Option<&'a str> {
+        None
+    }
+
+    async fn write(&self, rows: &[u32]) -> Result<Vec<u32>, LedgerError> {
+        self.0.lock().unwrap().push(rows.to_vec());
+        tokio::time::sleep(WRITE).await;
+        Ok(rows.to_vec())
+    }
+}
+
+/// Submits one row at each of these milliseconds to three writers; answers the statements, and when each row was answered.
+#[expect(clippy::disallowed_methods, reason = "tests have no tracker")]
+async fn submit_at(arrivals: &[u32]) -> (Vec<Vec<u32>>, Vec<u128>) {
+    let metrics = Arc::new(Metrics::new("test").unwrap());
+    let around = Surroundings {
+        clock: Arc::new(SystemClock::new()),
+        metrics: Arc::clone(&metrics),
+        health: Arc::new(Health::new(metrics)),
+        tasks: TaskTracker::new(),
+    };
+    let statements = Arc::default();
+    let batcher = Arc::new(Batcher::start(Slow(Arc::clone(&statements)), 3, None, &around));
+    let begin = Instant::now();
+    let mut rows = Vec::new();
+    for at in arrivals.iter().copied() {
+        let batcher = Arc::clone(&batcher);
+        rows.push(tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(at.into())).await;
+            assert_eq!(batcher.submit(at).await.unwrap().answer, at);
+            begin.elapsed().as_millis()
+        }));
+    }
+    let mut answered = Vec::new();
+    for row in rows {
+        answered.push(row.await.unwrap());
+    }
+    let statements = statements.lock().unwrap().clone();
+    (statements, answered)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_row_waits_for_nobody() {
+    let (statements, answered) = submit_at(&[0, 300]).await;
+    assert_eq!(statements, [[0], [300]]);
+    assert!(answered[0] <= 101 && answered[1] <= 401, "{answered:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_are_gathered_while_others_are_written() {
+    let (statements, _) = submit_at(&[0, 10, 11, 12, 50]).await;
+    assert_eq!(statements, [vec![0], vec![10, 11, 12], vec![50]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn gathering_ends_with_what_is_being_written() {
+    let (statements, answered) = submit_at(&[0, 99]).await;
+    assert_eq!(statements, [[0], [99]]);
+    assert!(answered[1] <= 201, "{answered:?}");
+}
