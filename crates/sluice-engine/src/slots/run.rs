@@ -161,6 +161,8 @@ mod tests {
         let mut it = run(100, 20, 3, 5);
         it.take();
         assert_eq!(it.openings_ns(0, 20_000_000).collect::<Vec<_>>(), [120_000_000, 140_000_000]);
+        let of_a_faster_limit: Vec<i64> = it.openings_ns(0, 15_000_000).collect();
+        assert_eq!(of_a_faster_limit, [115_000_000, 130_000_000], "each limit has its own spacing");
         assert_eq!(it.openings_ns(1, 20_000_000).count(), 0, "there is no second limit");
     }
 

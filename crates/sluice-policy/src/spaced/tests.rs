@@ -164,13 +164,29 @@ proptest! {
             for mark in &grant.marks {
                 prop_assert_eq!(*mark, 0);
             }
-            let used = slots(&grant, now);
-            if step.gives_back && range.len() == 1 {
-                let openings: Vec<i64> = used.iter().map(|(opens, _)| *opens).collect();
-                give_back_spaced(&mut limits[range.start].1, &openings, grant.marks[0], now);
+            for (i, (terms, _)) in limits[range.clone()].iter().enumerate() {
+                let firsts = grant.parts.iter().skip(i).step_by(range.len()).zip(&grant.runs);
+                for (first, run) in firsts {
+                    let opens = now + nanos(run.opens_in);
+                    for k in 0..i64::from(run.count) {
+                        let behind = opens + k * nanos(run.spacing) - (first + k * terms.spacing_ns);
+                        prop_assert!(behind >= 0, "it is used before it opens");
+                        prop_assert!(behind + nanos(run.grace) <= terms.grace_ns, "it is used after it closed");
+                    }
+                }
+            }
+            if step.gives_back {
+                for (i, (terms, state)) in limits[range.clone()].iter_mut().enumerate() {
+                    let spacing_ns = terms.spacing_ns;
+                    let firsts = grant.parts.iter().skip(i).step_by(range.len()).zip(&grant.runs);
+                    let openings: Vec<i64> = firsts
+                        .flat_map(|(first, run)| (0..i64::from(run.count)).map(move |k| first + k * spacing_ns))
+                        .collect();
+                    give_back_spaced(state, &openings, grant.marks[i], now);
+                }
                 continue;
             }
-            for (opens, closes) in used {
+            for (opens, closes) in slots(&grant, now) {
                 prop_assert!(opens >= now && closes > opens);
                 for i in range.clone() {
                     uses[i].push(opens + (closes - opens) * step.late_percent / 100);
