@@ -1,18 +1,18 @@
 //! One HTTP client for every API: bounded in time, in size and in trust.
 
+mod client;
 mod connector;
+mod idle;
+mod line;
 
-use std::error::Error as _;
+use std::error::Error;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+pub(crate) use client::{Answer, CallError, Client};
 use connector::{Connector, Stalled};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::{Response, Uri};
-use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::Uri;
 use sluice_types::{Category, EspId, Outcome, clean_detail};
 use url::Url;
 
@@ -24,13 +24,6 @@ pub(crate) const ANSWER_MAX_BYTES: usize = 64 * 1024;
 pub(crate) const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 /// Connecting gets half of the account's timeout, and never more than this.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
-/// Idle connections are closed early: a request written into one that the server is just closing has an unknown end.
-/// There are never more of them than the account's `max_in_flight`, so their number needs no bound of its own: with one,
-/// calls above it would connect anew each time.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// A client of one account.
-pub(crate) type Client = legacy::Client<Connector, Full<Bytes>>;
 
 /// Builds the client of one account.
 ///
@@ -38,16 +31,14 @@ pub(crate) type Client = legacy::Client<Connector, Full<Bytes>>;
 /// request in doubt and not all of them. No compressed answers, no proxy from the environment.
 pub(crate) fn client(
     esp: &EspId,
+    endpoint: &Uri,
     timeout: Duration,
     tls_ca_file: Option<&Path>,
 ) -> Result<Client, SettingsError> {
     let authority = tls_ca_file.map(|path| tls::CaFile::read(esp, path)).transpose()?;
     let trust = tls::client_config(esp, authority.as_ref())?;
-    Ok(legacy::Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .build(Connector::new(trust, CONNECT_TIMEOUT_MAX.min(timeout / 2))))
+    let connector = Connector::new(trust, CONNECT_TIMEOUT_MAX.min(timeout / 2));
+    Ok(Client::new(connector, endpoint.clone()))
 }
 
 /// Joins `path` to the account's `base_url` after checking it.
@@ -84,48 +75,38 @@ fn is_nearby(host: &str) -> bool {
     }
 }
 
-/// Reads at most [`ANSWER_MAX_BYTES`] of an answer's body; what cannot be read is left out, the status counts.
-pub(crate) async fn read_body(answer: Response<Incoming>) -> Vec<u8> {
-    let mut incoming = answer.into_body();
-    let mut body = Vec::new();
-    while let Some(Ok(frame)) = incoming.frame().await {
-        let Some(chunk) = frame.data_ref() else { continue };
-        let room = ANSWER_MAX_BYTES.saturating_sub(body.len());
-        body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
-        if body.len() >= ANSWER_MAX_BYTES {
-            break;
-        }
-    }
-    body
-}
-
 /// What a call means that brought no answer.
 ///
 /// Only a failure to connect is surely before the request was written; everything later is unknown.
-pub(crate) fn failure(error: &legacy::Error) -> Outcome {
-    if error.is_connect() {
-        let (category, what) = match () {
-            () if is_caused_by(error, |cause| cause.to_string() == DNS_ERROR) => {
-                (Category::Connect, "the host name was not resolved")
-            }
-            () if is_tls(error) => (Category::Tls, "the TLS handshake failed"),
-            () if is_caused_by(error, |cause| cause.is::<Stalled>()) => {
-                (Category::Connect, "connecting took too long")
-            }
-            () => (Category::Connect, "could not connect"),
-        };
-        return Outcome::Faulted { category, detail: clean_detail(&format!("{what}: {}", root(error))) };
+pub(crate) fn failure(error: &CallError) -> Outcome {
+    match error {
+        CallError::Unsent(error) => {
+            let error: &(dyn Error + 'static) = error.as_ref();
+            let (category, what) = match () {
+                () if is_caused_by(error, |cause| cause.to_string() == DNS_ERROR) => {
+                    (Category::Connect, "the host name was not resolved")
+                }
+                () if is_tls(error) => (Category::Tls, "the TLS handshake failed"),
+                () if is_caused_by(error, |cause| cause.is::<Stalled>()) => {
+                    (Category::Connect, "connecting took too long")
+                }
+                () => (Category::Connect, "could not connect"),
+            };
+            Outcome::Faulted { category, detail: clean_detail(&format!("{what}: {}", root(error))) }
+        }
+        CallError::Lost(error) => {
+            let detail = format!("the connection was lost before the answer: {}", root(error));
+            Outcome::Unknown { detail: clean_detail(&detail) }
+        }
     }
-    let detail = format!("the connection was lost before the answer: {}", root(error));
-    Outcome::Unknown { detail: clean_detail(&detail) }
 }
 
 /// How the connector names a failure of the resolver: its error's type is private.
 const DNS_ERROR: &str = "dns error";
 
-/// Whether a cause of `error` fits.
-fn is_caused_by(error: &legacy::Error, fits: impl Fn(&(dyn std::error::Error + 'static)) -> bool) -> bool {
-    let mut next = error.source();
+/// Whether `error` or a cause of it fits.
+fn is_caused_by(error: &(dyn Error + 'static), fits: impl Fn(&(dyn Error + 'static)) -> bool) -> bool {
+    let mut next = Some(error);
     while let Some(cause) = next {
         if fits(cause) {
             return true;
@@ -136,7 +117,7 @@ fn is_caused_by(error: &legacy::Error, fits: impl Fn(&(dyn std::error::Error + '
 }
 
 /// Looks for a TLS failure in an error and its causes. What an io error wraps is not among its sources.
-fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     // TCP alone never meets an end of file while it connects.
     let ended = error
@@ -149,8 +130,8 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// The innermost cause in words.
-fn root(error: &legacy::Error) -> String {
-    let Some(mut cause) = error.source() else { return "no cause given".to_owned() };
+fn root(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }

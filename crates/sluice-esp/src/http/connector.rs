@@ -1,8 +1,6 @@
 //! Connects to an API over TCP and TLS, bounded as a whole.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::future::poll_fn;
 use std::time::Duration;
 
 use hyper::Uri;
@@ -17,11 +15,13 @@ use tower_service::Service;
 /// Idle time before the kernel asks whether the peer still lives.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// What a connection is made of.
+pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Makes connections: resolving, TCP and the handshake together end within one bound.
 #[derive(Clone, Debug)]
-pub(crate) struct Connector {
+pub(super) struct Connector {
     https: HttpsConnector<HttpConnector>,
     bound: Duration,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Connector {
 /// Connecting did not end in time.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection within {} ms", .bound.as_millis())]
-pub(crate) struct Stalled {
+pub(super) struct Stalled {
     bound: Duration,
 }
 
@@ -48,19 +48,15 @@ impl Connector {
             .wrap_connector(http);
         Self { https, bound }
     }
-}
 
-impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.https.poll_ready(context)
-    }
-
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let (connecting, bound) = (self.https.call(to), self.bound);
-        Box::pin(async move { timeout(bound, connecting).await.map_err(|_| Stalled { bound })? })
+    /// Connects to the host of `to`.
+    pub(super) async fn connect(&self, to: &Uri) -> Result<Stream, BoxError> {
+        let mut https = self.https.clone();
+        let bound = self.bound;
+        let connecting = async {
+            poll_fn(|context| https.poll_ready(context)).await?;
+            https.call(to.clone()).await
+        };
+        timeout(bound, connecting).await.map_err(|_| Stalled { bound })?
     }
 }

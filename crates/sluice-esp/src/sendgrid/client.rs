@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Method, Request, Response, Uri};
+use hyper::body::Bytes;
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
+use hyper::{Method, Request, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use sluice_engine::{Answer, Clock, Esp, QuotaHint};
 use sluice_types::{Category, EspId, Job, Outcome};
@@ -46,7 +48,7 @@ pub struct SendGridSettings {
 /// One SendGrid account.
 pub struct SendGridEsp {
     id: EspId,
-    endpoint: Uri,
+    path: Uri,
     headers: HeaderMap,
     timeout: Duration,
     client: http::Client,
@@ -77,10 +79,14 @@ impl SendGridEsp {
         let mut authorization = HeaderValue::try_from(format!("Bearer {key}"))
             .map_err(|_| invalid("api_key", "has a character that no key has"))?;
         authorization.set_sensitive(true);
+        let endpoint = http::endpoint(esp, &settings.base_url, PATH)?;
+        let host = HeaderValue::try_from(endpoint.authority().map_or("", |it| it.as_str()))
+            .map_err(|_| invalid("base_url", "has no host"))?;
         Ok(Self {
             id: esp.clone(),
-            endpoint: http::endpoint(esp, &settings.base_url, PATH)?,
+            path: Uri::try_from(endpoint.path()).map_err(|_| invalid("base_url", "is not a URL"))?,
             headers: HeaderMap::from_iter([
+                (HOST, host),
                 (AUTHORIZATION, authorization),
                 (CONTENT_TYPE, HeaderValue::from_static("application/json")),
                 // Without it SendGrid answers 406.
@@ -88,22 +94,25 @@ impl SendGridEsp {
                 (USER_AGENT, HeaderValue::from_static(http::USER_AGENT)),
             ]),
             timeout: settings.timeout,
-            client: http::client(esp, settings.timeout, settings.tls_ca_file.as_deref())?,
+            client: http::client(esp, &endpoint, settings.timeout, settings.tls_ca_file.as_deref())?,
             clock,
         })
     }
 
-    async fn read(&self, response: Response<Incoming>, deadline: Instant) -> Answer {
-        let status = response.status().as_u16();
-        let (retry_after, quota) = (self.retry_after(response.headers()), self.quota(response.headers()));
-        let message_id = text(response.headers(), "x-message-id").map(str::to_owned);
-        let body = if response.status().is_success() {
+    async fn read(&self, mut answer: http::Answer, deadline: Instant) -> Answer {
+        let status = answer.reply.status();
+        let headers = answer.reply.headers();
+        let (retry_after, quota) = (self.retry_after(headers), self.quota(headers));
+        let message_id = text(headers, "x-message-id").map(str::to_owned);
+        let body = if status.is_success() {
             Vec::new()
         } else {
             let patience = deadline.min(Instant::now() + BODY_TIMEOUT);
-            timeout_at(patience, http::read_body(response)).await.unwrap_or_default()
+            timeout_at(patience, answer.body(http::ANSWER_MAX_BYTES)).await.unwrap_or_default()
         };
-        let reply = Reply { status, message_id: message_id.as_deref(), retry_after, body: &body };
+        answer.leave();
+        let reply =
+            Reply { status: status.as_u16(), message_id: message_id.as_deref(), retry_after, body: &body };
         Answer { outcome: outcome(&reply), quota }
     }
 
@@ -137,12 +146,12 @@ impl Esp for SendGridEsp {
         let deadline = Instant::now() + self.timeout;
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.endpoint.clone();
+        *request.uri_mut() = self.path.clone();
         *request.headers_mut() = self.headers.clone();
-        let call = self.client.request(request);
+        let call = self.client.call(request);
         // Connecting has a shorter timeout of its own, so at this one the request may have been written.
         match timeout_at(deadline, call).await {
-            Ok(Ok(response)) => self.read(response, deadline).await,
+            Ok(Ok(answer)) => self.read(answer, deadline).await,
             Ok(Err(error)) => http::failure(&error).into(),
             Err(_) => Outcome::Unknown { detail: "no answer in time".to_owned() }.into(),
         }

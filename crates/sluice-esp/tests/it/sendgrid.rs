@@ -81,6 +81,44 @@ async fn connections_are_kept() {
 }
 
 #[tokio::test]
+async fn a_connection_that_the_server_closes_after_its_answer_costs_nothing() {
+    for headers in ["", "Connection: close\r\n"] {
+        let server = RawHttp::start(Act::WriteAndClose(answer(202, headers, "")));
+        let esp = SendGridEsp::new(&settings(&server.url(), PATIENCE), clock()).unwrap();
+        for attempt in 1..=10 {
+            let outcome = esp.send(&job("job-1", "ada@gmail.com"), attempt).await.outcome;
+            assert_eq!(outcome.kind(), AttemptOutcome::Accepted, "{attempt}: {outcome:?}");
+            // Its end arrives.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!((server.requests().len(), server.connections()), (10, 10));
+    }
+}
+
+#[tokio::test]
+async fn calls_at_the_same_time_have_a_connection_each_and_leave_it_to_the_next() {
+    let server = RawHttp::answering(202, "", "");
+    let esp = SendGridEsp::new(&settings(&server.url(), PATIENCE), clock()).unwrap();
+    let job = job("job-1", "ada@gmail.com");
+    for _ in 0..20 {
+        let answers = futures_util::future::join_all((1..=4).map(|attempt| esp.send(&job, attempt))).await;
+        assert!(answers.iter().all(|answer| answer.outcome.kind() == AttemptOutcome::Accepted));
+    }
+    assert_eq!((server.requests().len(), server.connections()), (80, 4));
+}
+
+#[tokio::test]
+async fn what_an_answer_leaves_unread_is_never_taken_for_the_next_answer() {
+    let rest = [answer(202, "", ""), answer(500, "", "nobody asked")].concat();
+    let server = RawHttp::start(Act::Write(rest));
+    let esp = SendGridEsp::new(&settings(&server.url(), PATIENCE), clock()).unwrap();
+    for attempt in 1..=5 {
+        let outcome = esp.send(&job("job-1", "ada@gmail.com"), attempt).await.outcome;
+        assert_eq!(outcome.kind(), AttemptOutcome::Accepted, "{attempt}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_status_has_its_outcome() {
     use AttemptOutcome::{Faulted, Rejected};
     let recipient = r#"{"errors":[{"message":"bad ada@gmail.com","field":"personalizations.0.to.0.email"}]}"#;
