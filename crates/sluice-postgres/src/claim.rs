@@ -1,5 +1,7 @@
 //! Claims: one statement puts a batch of rows, or says what stands in the way.
 
+mod first;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -112,11 +114,14 @@ impl Postgres {
     pub(crate) async fn claim_jobs(&self, claims: &[Claim]) -> Result<Vec<ClaimVerdict>, StoreError> {
         let mut open: HashMap<&str, &Claim> = claims.iter().map(|claim| (claim.id.as_str(), claim)).collect();
         let mut verdicts: HashMap<&str, ClaimVerdict> = HashMap::with_capacity(claims.len());
-        for _ in 0..ROUNDS {
-            if open.is_empty() {
-                break;
-            }
-            for row in self.claim_once(open.values().copied()).await? {
+        for round in 0..=ROUNDS {
+            let asked = open.values().copied();
+            let rows = match round {
+                0 => self.claim_first(asked).await?,
+                _ if open.is_empty() => break,
+                _ => self.claim_once(asked).await?,
+            };
+            for row in rows {
                 let id: &str = column(&row, STEP, "id")?;
                 let Some(claim) = open.get(id).copied() else {
                     continue;

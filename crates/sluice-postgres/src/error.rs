@@ -138,6 +138,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether a row was there already that the statement was to make.
+    pub(crate) fn is_repetition(&self) -> bool {
+        matches!(self, Self::Query { source, .. } if source.code() == Some(&SqlState::UNIQUE_VIOLATION))
+    }
+
     /// Whether the server is there and one of us will not have the other: wrong credentials, no such database, or a
     /// certificate that is not trusted.
     pub(crate) fn is_misconfiguration(&self) -> bool {

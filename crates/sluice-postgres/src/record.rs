@@ -23,7 +23,7 @@ const STEP: &str = "record results";
 ///
 /// Rows that park nothing go without the columns of what is parked: those made the statement nearly twice as dear.
 macro_rules! record {
-    ($columns:literal, $names:literal, $returned:literal, $kept:literal) => {
+    ($repeated:literal, $columns:literal, $names:literal, $returned:literal, $kept:literal) => {
         concat!(
             "
 WITH input AS MATERIALIZED (
@@ -44,8 +44,9 @@ WITH input AS MATERIALIZED (
     SELECT i.id, i.tenant, i.attempt, i.esp, i.outcome, i.category, i.detail,
         i.provider_message_id, i.started_at, i.finished_at, $1
     FROM input i
-    WHERE i.outcome IS NOT NULL
-    ON CONFLICT DO NOTHING
+    WHERE i.outcome IS NOT NULL",
+            $repeated,
+            "
 ), mine AS (
     UPDATE sluice.job j
     SET state = i.state,
@@ -82,9 +83,14 @@ SELECT m.id, m.attempt FROM mine m
     };
 }
 
-const RECORD_FINAL: &str = record!("", "", "", "");
+/// Fails when an attempt was recorded before: `ON CONFLICT` costs a quarter of the statement, and only a repeated call
+/// needs it.
+const RECORD_FINAL: &str = record!("", "", "", "", "");
+
+const RECORD_FINAL_AGAIN: &str = record!("\n    ON CONFLICT DO NOTHING", "", "", "", "");
 
 const RECORD_PARKED: &str = record!(
+    "\n    ON CONFLICT DO NOTHING",
     ", $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::timestamptz[], $23::bigint[],
                 $24::text[], $25::text[], $26::int[], $27::boolean[], $28::timestamptz[], $29::text[], $30::text[],
                 $31::bytea[]",
@@ -147,7 +153,12 @@ impl Postgres {
         let worker: &str = &self.worker;
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
         params.extend(columns.params());
-        self.writers.query(STEP, RECORD_FINAL, &params).await
+        match self.writers.query(STEP, RECORD_FINAL, &params).await {
+            Err(error) if error.is_repetition() => {
+                self.writers.query(STEP, RECORD_FINAL_AGAIN, &params).await
+            }
+            recorded => recorded,
+        }
     }
 
     async fn record_parked(&self, records: &[&Record]) -> Result<Vec<Row>, StoreError> {
