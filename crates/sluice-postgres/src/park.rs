@@ -1,10 +1,13 @@
 //! Parking: jobs put aside with their bodies.
 
+mod first;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::SystemTime;
 
 use sluice_engine::{Due, ParkVerdict, Parked};
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::convert::{clean, clean_some, column, instant, int4, wait_us};
@@ -58,18 +61,29 @@ impl Postgres {
     /// Parks a batch, in several statements when the bodies are large.
     pub(crate) async fn park_jobs(&self, jobs: &[Parked]) -> Result<Vec<ParkVerdict>, StoreError> {
         let mut seen = HashSet::with_capacity(jobs.len());
-        let first: Vec<&Parked> = jobs.iter().filter(|job| seen.insert(job.id.as_str())).collect();
+        let mut sorted: Vec<&Parked> = jobs.iter().filter(|job| seen.insert(job.id.as_str())).collect();
+        sorted.sort_by(|a, b| a.id.cmp(&b.id));
         let mut conflicts = HashSet::new();
-        for chunk in chunks(&first, |job| job.body.len()) {
-            conflicts.extend(self.park_once(chunk).await?);
+        for chunk in chunks(&sorted, |job| job.body.len()) {
+            let parked = self.park_first(chunk).await?;
+            let rest: Vec<&Parked> =
+                chunk.iter().copied().filter(|job| !parked.contains(job.id.as_str())).collect();
+            if !rest.is_empty() {
+                conflicts.extend(self.park_beside(&rest).await?);
+            }
         }
         let conflicts = |job: &Parked| conflicts.contains(job.id.as_str());
         let verdict = |job| if conflicts(job) { ParkVerdict::Conflict } else { ParkVerdict::Parked };
         Ok(jobs.iter().map(verdict).collect())
     }
 
-    /// Answers the ids that are parked with another body.
-    async fn park_once(&self, jobs: &[&Parked]) -> Result<Vec<String>, StoreError> {
+    /// Parks jobs that may have rows; answers the ids that are parked with another body.
+    async fn park_beside(&self, jobs: &[&Parked]) -> Result<Vec<String>, StoreError> {
+        let rows = self.ask_to_park(PARK, jobs).await?;
+        rows.iter().map(|row| column(row, STEP, "job_id")).collect()
+    }
+
+    async fn ask_to_park(&self, statement: &'static str, jobs: &[&Parked]) -> Result<Vec<Row>, StoreError> {
         let mut columns = ParkedColumns::default();
         let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
         let tenants: Vec<&str> = jobs.iter().map(|job| job.tenant.as_str()).collect();
@@ -78,8 +92,7 @@ impl Postgres {
         }
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&ids, &tenants];
         params.extend(columns.params());
-        let rows = self.writers.query(STEP, PARK, &params).await?;
-        rows.iter().map(|row| column(row, STEP, "job_id")).collect()
+        self.writers.query(STEP, statement, &params).await
     }
 }
 
