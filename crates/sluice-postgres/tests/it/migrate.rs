@@ -102,7 +102,17 @@ async fn a_connection_that_ends_amid_the_migrations_is_worth_another_try() {
     assert_eq!(worker.migrate().await.unwrap(), 0);
 }
 
-/// Undoes V8 to V4, so that the store is as V3 left it.
+#[tokio::test]
+async fn long_bodies_are_packed_by_lz4_where_the_server_has_it() {
+    let fixture = Fixture::new().await;
+    let known = "select ('lz4' = any (enumvals))::text from pg_settings where name = 'default_toast_compression'";
+    let wanted = if fixture.text(known).await == "true" { "l" } else { "" };
+    let packed = "select attcompression::text from pg_attribute
+        where attrelid = 'sluice.pending'::regclass and attname = 'body'";
+    assert_eq!(fixture.text(packed).await, wanted);
+}
+
+/// Undoes V9 to V4, so that the store is as V3 left it.
 const BACK_TO_V3: &str = "
     drop table sluice.event_id, sluice.resolution;
     drop index sluice.event_due;
@@ -127,7 +137,7 @@ const BACK_TO_V3: &str = "
     drop index sluice.pending_flow, sluice.pending_line, sluice.pending_campaign;
     drop function sluice.flow(text, text, text, text, text);
     alter table sluice.pending drop column group_name;
-    delete from sluice.migration where version in (4, 5, 6, 7, 8);
+    delete from sluice.migration where version in (4, 5, 6, 7, 8, 9);
 ";
 
 #[tokio::test]
@@ -146,7 +156,7 @@ async fn parked_jobs_of_the_version_before_stay_parked() {
     fixture.sql().await.batch_execute(of_v3).await.unwrap();
 
     let a = fixture.worker("a");
-    assert_eq!(a.migrate().await.unwrap(), 5);
+    assert_eq!(a.migrate().await.unwrap(), 6);
     let batch = a.due(&up_to(10)).await.unwrap().unwrap();
     let [job] = batch.jobs() else { panic!("one job") };
     assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));
