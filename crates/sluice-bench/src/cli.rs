@@ -44,7 +44,7 @@ How it is measured:
   are empty, no limit was exceeded in any second. If not, it says so and the exit code is 1.
 
 Examples:
-  scripts/bench                                   all cases, 3 runs each; half an hour or more
+  scripts/bench                                   all cases, 3 runs each; an hour or so
   scripts/bench --quick                           is all correct? 1 run with few jobs, some minutes
   scripts/bench --case base --case ideal-claim    two cases beside each other
   scripts/bench --growth                          how cost grows: with the age of the tables, the backlog,
