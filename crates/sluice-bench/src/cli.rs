@@ -173,6 +173,8 @@ fn summary(run: &Run) -> String {
         figure(Figure::JobsPerSecond, "jobs/s"),
         figure(Figure::P50Ms, "ms p50"),
         figure(Figure::P99Ms, "ms p99"),
+        figure(Figure::PeakRssMib, "MiB"),
+        figure(Figure::IdlePercent, "% of a core"),
     ];
     let mut words: Vec<String> = figures.into_iter().flatten().collect();
     words.extend(run.faults.iter().map(|fault| format!("NOT CORRECT: {fault}")));

@@ -2,6 +2,7 @@
 
 use super::Measured;
 use super::table::{legend, markdown, percent, range, tenths, thousandths, whole};
+use crate::case;
 use crate::run::Figure;
 
 const HEAD: [&str; 12] = [
@@ -29,7 +30,7 @@ pub(super) fn table(measured: &[&Measured]) -> String {
 fn cells(case: &Measured, measured: &[&Measured]) -> [String; 12] {
     let rate = case.spread(Figure::JobsPerSecond);
     let median = |figure| case.spread(figure).map(|spread| spread.median);
-    let first = measured.iter().find(|other| kind_of_growth(other.name) == kind_of_growth(case.name));
+    let first = first_of_kind(case.name).and_then(|name| measured.iter().find(|other| other.name == name));
     let first = first.and_then(|first| first.spread(Figure::JobsPerSecond));
     [
         case.name.to_owned(),
@@ -47,9 +48,15 @@ fn cells(case: &Measured, measured: &[&Measured]) -> [String; 12] {
     ]
 }
 
-/// The part of a name that tells what grows.
-fn kind_of_growth(name: &str) -> &str {
-    name.rsplit_once('-').map_or(name, |(kind, _)| kind)
+/// The case that `name` is compared with, measured or not.
+fn first_of_kind(name: &str) -> Option<&'static str> {
+    // The part of a name that tells what grows.
+    let kind = |name: &str| name.rsplit_once('-').map_or_else(String::new, |(kind, _)| kind.to_owned());
+    case::all()
+        .into_iter()
+        .filter(|case| case.is_growth)
+        .find(|case| kind(case.name) == kind(name))
+        .map(|case| case.name)
 }
 
 #[cfg(test)]
@@ -69,16 +76,24 @@ mod tests {
         };
         let measured = [
             case("growth-table-0", 0.5),
-            case("growth-table-1000", 1.0),
+            case("growth-table-1000000", 1.0),
             case("growth-keys-1", 2.0),
-            case("growth-keys-10", 4.0),
+            case("growth-keys-100", 4.0),
+            // Without the one that it is to be compared with.
+            case("growth-replicas-2", 1.0),
         ];
         let text = table(&measured.iter().collect::<Vec<_>>());
         let share = |name: &str| {
             let row = text.lines().find(|line| line.starts_with(&format!("| {name} "))).unwrap();
             row.split('|').nth(4).unwrap().trim().to_owned()
         };
-        let shares = ["growth-table-0", "growth-table-1000", "growth-keys-1", "growth-keys-10"].map(share);
-        assert_eq!(shares, ["100.0 %", "50.0 %", "100.0 %", "50.0 %"]);
+        let shares = [
+            "growth-table-0",
+            "growth-table-1000000",
+            "growth-keys-1",
+            "growth-keys-100",
+            "growth-replicas-2",
+        ];
+        assert_eq!(shares.map(share), ["100.0 %", "50.0 %", "100.0 %", "50.0 %", ""]);
     }
 }
