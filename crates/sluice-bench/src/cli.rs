@@ -22,33 +22,37 @@ const JOBS_MAX: usize = 5_000_000;
 
 const EXPLANATION: &str = "\
 How it is measured:
-  Private RabbitMQ (quorum queues) and Postgres (fsync and synchronous_commit on) with stock settings;
-  real `sluice run` processes of the release build; an ESP on loopback, inside this process, that
-  answers 202 and notes which job came when. Jobs of 1.5 KB lie in their lanes before the worker
-  starts, so that no publisher is measured.
-    jobs/s        from the first call at the ESP to the last committed row; in `fan-out-lanes`, `webhooks` and
-                  `enqueue-*` rows, events and lines
+  Private RabbitMQ (quorum queues) and Postgres (fsync and synchronous_commit on) with stock
+  settings; real `sluice run` processes of the release build; an ESP on loopback, inside this
+  process, that answers 202 and notes which job came when. Jobs of 1.5 KB lie in their lanes before
+  the worker starts, so that no publisher is measured.
+    jobs/s        from the first call at the ESP to the last committed row; in `fan-out-lanes`,
+                  `webhooks` and `enqueue-*` rows, events and lines
     CPU s/1,000   CPU seconds of all workers, user and system, for 1,000 jobs
-    p50, p99      from publication to the ESP, of jobs published afterwards at 500/s; in `backlog` and
-                  `priority` those of the transactional jobs; in `isolation-*` and `paced-*` from the worker's start
+    p50, p99      from publication to the ESP, of jobs published afterwards at 500/s; in `backlog`
+                  and `priority` those of the transactional jobs; in `isolation-*` and `paced-*`
+                  from the worker's start
     rows/claim    rows of a statement on average; rows/result likewise
   With --growth:
     of the first  jobs/s, as a share of the first case of the same kind
-    over 150,000  jobs/s over so many jobs of a backlog; the other figure is over 14,000 after 4,000, five times
-    log, table    bytes that Postgres wrote to its log, and that the tables grew by with their indexes, per job
+    over 150,000  jobs/s over so many jobs of a backlog; the other figure is over 14,000 after
+                  4,000, five times
+    log, table    bytes that Postgres wrote to its log, and that the tables grew by with their
+                  indexes, per job
     idle CPU      of a replica without work, in percent of one core
   The reference programs do less than the worker on the same queue and the same ESP: the ratios are
   the result, the absolute figures are the machine's.
 
-  Each run is also a check: every job reached the ESP once, the rows say the same, queues and `pending`
-  are empty, no limit was exceeded in any second. If not, it says so and the exit code is 1.
+  Each run is also a check: every job reached the ESP once, the rows say the same, queues and
+  `pending` are empty, no limit was exceeded in any second. If not, it says so and the exit code
+  is 1.
 
 Examples:
   scripts/bench                                   all cases, 3 runs each; an hour or so
   scripts/bench --quick                           is all correct? 1 run with few jobs, some minutes
   scripts/bench --case base --case ideal-claim    two cases beside each other
-  scripts/bench --growth                          how cost grows: with the age of the tables, the backlog,
-                                                  replicas and keys; over an hour, 20 GB of disk
+  scripts/bench --growth                          how cost grows: with the age of the tables, the
+                                                  backlog, replicas, keys; an hour, 20 GB of disk
   scripts/bench --case limits-idle --jobs 200000 --runs 1
   scripts/bench --json > figures.json
   scripts/bench --list";
