@@ -1,5 +1,7 @@
 //! What is measured.
 
+mod growth;
+
 use std::time::Duration;
 
 use crate::reference::Kind as Reference;
@@ -14,6 +16,16 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     pub(crate) kind: Kind,
+    /// It belongs to the table of growth, which has to be asked for.
+    pub(crate) is_growth: bool,
+}
+
+impl Case {
+    /// Whether a quick run has it although it is one of growth: one of each kind that is measured in a way of its own.
+    pub(crate) fn is_smoke(&self) -> bool {
+        ["growth-table-1000000", "growth-backlog-20000", "growth-backlog-300000", "growth-idle"]
+            .contains(&self.name)
+    }
 }
 
 /// How it is measured.
@@ -27,14 +39,24 @@ pub(crate) enum Kind {
     Worker(Shape),
     /// Transactional jobs while a bulk backlog is worked.
     Backlog,
-    /// From `pending` over the relay.
+    /// From `pending` over the relay to the ESP.
     FanOut,
+    /// From `pending` over the relay into the lanes, and no further.
+    FanOutLanes,
+    /// Signed events of an ESP, over HTTP.
+    Webhooks,
+    /// A CSV file of so many lines, by `sluice enqueue`.
+    Enqueue(usize),
     /// One process on one SQLite file.
     Embedded,
     /// Half of the jobs cannot go; the others as fast as they can, or as fast as their ESP takes them.
     Isolation(Stuck, Limits),
     /// Transactional jobs behind a long backlog of their own group's limit.
     Priority,
+    /// The worker on the first part of a backlog of so many jobs.
+    Depth(usize),
+    /// A replica with nothing to do.
+    Idle,
 }
 
 /// What varies between the runs on a backlog.
@@ -43,8 +65,37 @@ pub(crate) struct Shape {
     pub(crate) latency: Duration,
     pub(crate) replicas: usize,
     pub(crate) limits: Limits,
-    pub(crate) domains: usize,
+    pub(crate) domains: Domains,
     pub(crate) esps: usize,
+    pub(crate) age: Age,
+}
+
+/// Whom the jobs are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Domains {
+    /// The one domain of a configured group.
+    Grouped,
+    /// So many domains of the group `other`, in turn.
+    Other(usize),
+}
+
+/// What the store holds of the days before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Age {
+    pub(crate) jobs: usize,
+    /// Evenly over the days.
+    pub(crate) attempts: usize,
+    /// Daily partitions of `attempt`, up to yesterday.
+    pub(crate) days: u32,
+}
+
+impl Age {
+    const NONE: Self = Self { jobs: 0, attempts: 0, days: 0 };
+
+    /// So many times fewer rows.
+    pub(crate) fn shrunk(self, times: usize) -> Self {
+        Self { jobs: self.jobs / times, attempts: self.attempts / times, ..self }
+    }
 }
 
 /// Where the half that cannot go goes.
@@ -60,11 +111,24 @@ pub(crate) enum Stuck {
     Domain,
 }
 
-const BASE: Shape = Shape { latency: NO_LATENCY, replicas: 1, limits: Limits::Off, domains: 1, esps: 1 };
+const BASE: Shape = Shape {
+    latency: NO_LATENCY,
+    replicas: 1,
+    limits: Limits::Off,
+    domains: Domains::Grouped,
+    esps: 1,
+    age: Age::NONE,
+};
 
-/// All of them, in the order of the table.
+/// All of them: those of the table, then those of the table of growth.
 pub(crate) fn all() -> Vec<Case> {
-    let case = |name, about, kind| Case { name, about, kind };
+    let mut cases = usual();
+    cases.extend(growth::growth());
+    cases
+}
+
+fn usual() -> Vec<Case> {
+    let case = |name, about, kind| Case { name, about, kind, is_growth: false };
     vec![
         case("drain", "reference: consume and ack", Kind::Reference(Reference::Drain, NO_LATENCY)),
         case(
@@ -109,15 +173,31 @@ pub(crate) fn all() -> Vec<Case> {
             "4 replicas, a limit of 2,000/s over all of them",
             Kind::Worker(Shape { replicas: 4, limits: Limits::Reached, ..BASE }),
         ),
-        case("domains-10000", "10,000 domains in one lane", Kind::Worker(Shape { domains: 10_000, ..BASE })),
+        case(
+            "domains-10000",
+            "10,000 domains in one lane",
+            Kind::Worker(Shape { domains: Domains::Other(10_000), ..BASE }),
+        ),
         case(
             "domains-10000-limits-idle",
             "10,000 domains, each with a limit that is never reached",
-            Kind::Worker(Shape { domains: 10_000, limits: Limits::Idle, ..BASE }),
+            Kind::Worker(Shape { domains: Domains::Other(10_000), limits: Limits::Idle, ..BASE }),
         ),
         case("esps-8", "8 ESPs by weight", Kind::Worker(Shape { esps: 8, ..BASE })),
         case("backlog", "waits of transactional jobs while a bulk backlog is worked", Kind::Backlog),
         case("fan-out", "all jobs due in pending, from there over the relay", Kind::FanOut),
+        case(
+            "fan-out-lanes",
+            "the same into the lanes alone: rows out of pending a second",
+            Kind::FanOutLanes,
+        ),
+        case("webhooks", "signed events of SendGrid over HTTP: events a second", Kind::Webhooks),
+        case(
+            "enqueue-10000",
+            "sluice enqueue, a CSV file of 10,000 lines: lines a second",
+            Kind::Enqueue(10_000),
+        ),
+        case("enqueue-1000000", "the same with 1,000,000 lines", Kind::Enqueue(1_000_000)),
         case("embedded", "the embedded default: one process on one SQLite file", Kind::Embedded),
         case(
             "isolation-alone",
@@ -141,12 +221,22 @@ pub(crate) fn all() -> Vec<Case> {
         ),
         case(
             "paced-alone",
-            "one half alone, at an ESP that takes 2,000/s, for the next",
+            "one half alone, at an ESP that takes 2,000/s, for the next three",
             Kind::Isolation(Stuck::Nowhere, Limits::Reached),
         ),
         case(
+            "paced-group",
+            "the other half: a group limited to 1/s; the ESP takes 2,000/s",
+            Kind::Isolation(Stuck::Group, Limits::Reached),
+        ),
+        case(
+            "paced-dead-esp",
+            "the other half: a pool whose ESP is dead; the other ESP takes 2,000/s",
+            Kind::Isolation(Stuck::DeadEsp, Limits::Reached),
+        ),
+        case(
             "paced-domain",
-            "the other half: a domain limited to 1/s in the same lane, at an ESP that takes 2,000/s",
+            "the other half: a domain limited to 1/s in the same lane; the ESP takes 2,000/s",
             Kind::Isolation(Stuck::Domain, Limits::Reached),
         ),
         case(
@@ -157,17 +247,14 @@ pub(crate) fn all() -> Vec<Case> {
     ]
 }
 
-/// Announced, and not there: the code to measure is not there either.
-pub(crate) const NOT_YET: &str = "webhooks";
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique() {
+    fn names_are_unique_and_the_smoke_cases_are_there() {
+        assert_eq!(all().iter().filter(|case| case.is_smoke()).count(), 4);
         let mut names: Vec<&str> = all().iter().map(|case| case.name).collect();
-        names.push(NOT_YET);
         let count = names.len();
         names.sort_unstable();
         names.dedup();

@@ -22,25 +22,37 @@ const JOBS_MAX: usize = 5_000_000;
 
 const EXPLANATION: &str = "\
 How it is measured:
-  Private RabbitMQ (quorum queues) and Postgres (fsync and synchronous_commit on) with stock settings;
-  real `sluice run` processes of the release build; an ESP on loopback, inside this process, that
-  answers 202 and notes which job came when. Jobs of 1.5 KB lie in their lanes before the worker
-  starts, so that no publisher is measured.
-    jobs/s        from the first call at the ESP to the last committed row
+  Private RabbitMQ (quorum queues) and Postgres (fsync and synchronous_commit on) with stock
+  settings; real `sluice run` processes of the release build; an ESP on loopback, inside this
+  process, that answers 202 and notes which job came when. Jobs of 1.5 KB lie in their lanes before
+  the worker starts, so that no publisher is measured.
+    jobs/s        from the first call at the ESP to the last committed row; in `fan-out-lanes`,
+                  `webhooks` and `enqueue-*` rows, events and lines
     CPU s/1,000   CPU seconds of all workers, user and system, for 1,000 jobs
-    p50, p99      from publication to the ESP, of jobs published afterwards at 500/s; in `backlog` and
-                  `priority` those of the transactional jobs; in `isolation-*` and `paced-*` from the worker's start
+    p50, p99      from publication to the ESP, of jobs published afterwards at 500/s; in `backlog`
+                  and `priority` those of the transactional jobs; in `isolation-*` and `paced-*`
+                  from the worker's start
     rows/claim    rows of a statement on average; rows/result likewise
+  With --growth:
+    of the first  jobs/s, as a share of the first case of the same kind
+    over 150,000  jobs/s over so many jobs of a backlog; the other figure is over 14,000 after
+                  4,000, five times
+    log, table    bytes that Postgres wrote to its log, and that the tables grew by with their
+                  indexes, per job
+    idle CPU      of a replica without work, in percent of one core
   The reference programs do less than the worker on the same queue and the same ESP: the ratios are
   the result, the absolute figures are the machine's.
 
-  Each run is also a check: every job reached the ESP once, the rows say the same, queues and `pending`
-  are empty, no limit was exceeded in any second. If not, it says so and the exit code is 1.
+  Each run is also a check: every job reached the ESP once, the rows say the same, queues and
+  `pending` are empty, no limit was exceeded in any second. If not, it says so and the exit code
+  is 1.
 
 Examples:
-  scripts/bench                                   all cases, 3 runs each; half an hour or more
+  scripts/bench                                   all cases, 3 runs each; an hour or so
   scripts/bench --quick                           is all correct? 1 run with few jobs, some minutes
   scripts/bench --case base --case ideal-claim    two cases beside each other
+  scripts/bench --growth                          how cost grows: with the age of the tables, the
+                                                  backlog, replicas, keys; an hour, 20 GB of disk
   scripts/bench --case limits-idle --jobs 200000 --runs 1
   scripts/bench --json > figures.json
   scripts/bench --list";
@@ -59,6 +71,9 @@ struct Cli {
     /// Runs of each case [default: 3, with --quick 1]
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
+    /// The cases of growth instead of the others
+    #[arg(long, conflicts_with = "cases")]
+    growth: bool,
     /// Few jobs and one run: shows whether all is correct, not how fast it is
     #[arg(long)]
     quick: bool,
@@ -92,7 +107,7 @@ pub(crate) fn main() -> anyhow::Result<bool> {
         let lines = case::all().into_iter().map(|case| format!("{:<26} {}\n", case.name, case.about));
         return print(&lines.collect::<String>()).map(|()| true);
     }
-    let cases = chosen(&cli.cases)?;
+    let cases = chosen(&cli)?;
     let (jobs, runs) = if cli.quick { (QUICK_JOBS, 1) } else { (JOBS, RUNS) };
     let (jobs, runs) = (cli.jobs.unwrap_or(jobs), cli.runs.unwrap_or(runs));
     ensure!((100..=JOBS_MAX).contains(&jobs), "--jobs must be between 100 and {JOBS_MAX}");
@@ -110,6 +125,7 @@ pub(crate) fn main() -> anyhow::Result<bool> {
             name: case.name,
             about: case.about,
             kind: case.kind.clone(),
+            is_growth: case.is_growth,
             runs: Vec::new(),
         })
         .collect();
@@ -134,15 +150,19 @@ pub(crate) fn main() -> anyhow::Result<bool> {
     Ok(report.is_correct())
 }
 
-fn chosen(names: &[String]) -> anyhow::Result<Vec<Case>> {
+fn chosen(cli: &Cli) -> anyhow::Result<Vec<Case>> {
     let all = case::all();
-    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|case| case.name == name.as_str())) {
+    if let Some(unknown) = cli.cases.iter().find(|name| !all.iter().any(|case| case.name == name.as_str())) {
         anyhow::bail!("--case: there is no {unknown:?}; scripts/bench --list names all");
     }
-    Ok(all
-        .into_iter()
-        .filter(|case| names.is_empty() || names.iter().any(|name| name == case.name))
-        .collect())
+    let is_chosen = |case: &Case| {
+        if cli.cases.is_empty() {
+            case.is_growth == cli.growth || (cli.quick && case.is_smoke())
+        } else {
+            cli.cases.iter().any(|name| name == case.name)
+        }
+    };
+    Ok(all.into_iter().filter(is_chosen).collect())
 }
 
 /// A run that could not be finished is not correct; the others go on.
@@ -157,6 +177,8 @@ fn summary(run: &Run) -> String {
         figure(Figure::JobsPerSecond, "jobs/s"),
         figure(Figure::P50Ms, "ms p50"),
         figure(Figure::P99Ms, "ms p99"),
+        figure(Figure::PeakRssMib, "MiB"),
+        figure(Figure::IdlePercent, "% of a core"),
     ];
     let mut words: Vec<String> = figures.into_iter().flatten().collect();
     words.extend(run.faults.iter().map(|fault| format!("NOT CORRECT: {fault}")));
@@ -181,10 +203,19 @@ mod tests {
     fn the_command_line_is_sound_and_an_unknown_case_is_named() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let error = chosen(&names(&["base", "bsae"])).unwrap_err().to_string();
+        let chosen = |args: &[&str]| {
+            chosen(&Cli::try_parse_from(["bench"].iter().chain(args)).unwrap())
+                .map(|cases| cases.into_iter().map(|case| case.name).collect::<Vec<_>>())
+        };
+        let error = chosen(&["--case", "base", "--case", "bsae"]).unwrap_err().to_string();
         assert!(error.contains("--case: there is no \"bsae\""), "{error}");
-        assert_eq!(chosen(&names(&["drain", "base"])).unwrap().len(), 2);
-        assert_eq!(chosen(&[]).unwrap().len(), case::all().len());
+        assert_eq!(chosen(&["--case", "base", "--case", "drain"]).unwrap(), ["drain", "base"]);
+        let (usual, growth, quick) =
+            (chosen(&[]).unwrap(), chosen(&["--growth"]).unwrap(), chosen(&["--quick"]).unwrap());
+        assert_eq!(usual.len() + growth.len(), case::all().len());
+        assert!(usual.contains(&"base") && !usual.contains(&"growth-idle"), "{usual:?}");
+        assert!(growth.contains(&"growth-idle") && !growth.contains(&"base"), "{growth:?}");
+        assert!(usual.iter().all(|name| quick.contains(name)) && quick.contains(&"growth-idle"), "{quick:?}");
+        assert!(quick.len() < case::all().len(), "{quick:?}");
     }
 }

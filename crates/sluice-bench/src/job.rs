@@ -6,7 +6,8 @@ use sluice_testkit::peers::JobMessage;
 const ID_PREFIX: &str = "0192f0c1-6f0e-7c3a-b0de-";
 const NUMBER_DIGITS: usize = 12;
 
-const PARAGRAPH: &str = "Thank you for reading our news of this season. We have put together what our readers \
+/// A text free of what JSON would have to escape.
+pub(crate) const PARAGRAPH: &str = "Thank you for reading our news of this season. We have put together what our readers \
     asked for most often, with a few words of our own on each, and where to find out more about it. ";
 
 /// Who a job is for, and by which way.

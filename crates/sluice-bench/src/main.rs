@@ -22,6 +22,7 @@ mod runs;
 mod site;
 mod stage;
 mod stand_in;
+mod webhook_sender;
 
 use std::process::ExitCode;
 

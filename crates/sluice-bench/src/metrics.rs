@@ -1,4 +1,4 @@
-//! Batch sizes, out of a worker's `/metrics`.
+//! Batch sizes and counts, out of a worker's `/metrics`.
 
 /// Rows of a batched write, on average.
 pub(crate) fn mean_rows(pages: &[String], batch: &str) -> Option<f64> {
@@ -9,6 +9,11 @@ pub(crate) fn mean_rows(pages: &[String], batch: &str) -> Option<f64> {
     };
     let batches = sum("count");
     (batches > 0.0).then(|| sum("sum") / batches)
+}
+
+/// A count without labels.
+pub(crate) fn value(page: &str, name: &str) -> Option<usize> {
+    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 #[cfg(test)]
@@ -25,5 +30,12 @@ mod tests {
         assert_eq!(mean_rows(&[page(100, 4), page(20, 2)], "claim"), Some(20.0));
         assert_eq!(mean_rows(&[page(100, 4)], "record"), None);
         assert_eq!(mean_rows(&[], "claim"), None);
+    }
+
+    #[test]
+    fn a_count_is_found_by_its_whole_name() {
+        let page = "# TYPE a_total counter\na_total_more 3\na_total 7\n";
+        assert_eq!(value(page, "a_total"), Some(7));
+        assert_eq!(value(page, "a"), None);
     }
 }

@@ -39,6 +39,16 @@ pub(crate) enum Figure {
     LimitUsed,
     /// The most calls in any one second.
     BusiestSecond,
+    /// Messages that a bare publisher has confirmed per second, into the same lanes.
+    ConfirmsPerSecond,
+    /// Jobs per second over many more of them.
+    LongPerSecond,
+    /// CPU of a replica without work, in percent of one core.
+    IdlePercent,
+    /// Bytes that Postgres wrote to its log, per job.
+    LogBytes,
+    /// Bytes that a job takes in the tables and their indexes.
+    TableBytes,
 }
 
 impl Run {

@@ -106,16 +106,26 @@ impl Scene<'_> {
 
     /// What is still in the queues after a while, as a fault.
     pub(crate) fn queue_faults(&self) -> Vec<String> {
+        self.depth_faults(0)
+    }
+
+    /// What should not be in the queues after a while, if `ready` messages should be, and none lent.
+    pub(crate) fn depth_faults(&self, ready: usize) -> Vec<String> {
         let begin = Instant::now();
+        let wanted = u64::try_from(ready).unwrap_or(u64::MAX);
         loop {
             let depths = self.stage.broker.queue_depths(&self.amqp);
-            let full: Vec<String> = depths
-                .iter()
-                .filter(|(_, depth)| **depth != (0, 0))
-                .map(|(name, (ready, lent))| format!("{ready} ready and {lent} lent messages in {name}"))
-                .collect();
-            if full.is_empty() || begin.elapsed() > EMPTY_TIMEOUT {
-                return full;
+            let sum = |of: fn(&(u64, u64)) -> u64| depths.values().map(of).sum::<u64>();
+            if sum(|depth| depth.0) == wanted && sum(|depth| depth.1) == 0 {
+                return Vec::new();
+            }
+            if begin.elapsed() > EMPTY_TIMEOUT {
+                let full = depths.iter().filter(|(_, depth)| **depth != (0, 0));
+                let told = full.map(|(name, (ready, lent))| {
+                    format!("{ready} ready and {lent} lent messages in {name}, with {wanted} expected in all queues")
+                });
+                let told: Vec<String> = told.collect();
+                return if told.is_empty() { vec![format!("no messages, not {wanted}")] } else { told };
             }
         }
     }

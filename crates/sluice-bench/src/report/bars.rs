@@ -9,46 +9,133 @@ const THROUGHPUT_BAR: f64 = 0.95;
 const WAIT_BAR: f64 = 1.1;
 /// Two intervals between slots of the reserved share: a fifth of 50/s.
 const PRIORITY_BAR_MS: f64 = 200.0;
+/// The relay fills lanes this fast, or at this share of what confirms allow.
+const LANES_BAR_PER_SECOND: f64 = 20_000.0;
+const CONFIRMS_BAR: f64 = 0.8;
+/// Memory is constant when a file a hundred times as long takes no more than this factor: the largest batches of more
+/// lines are a little larger.
+const MEMORY_BAR: f64 = 1.1;
+/// What a long backlog leaves of the rate.
+const BACKLOG_BAR: f64 = 0.95;
+/// What 10,000 keys leave of it.
+const KEYS_BAR: f64 = 0.9;
+/// What four replicas on the same machine leave of it.
+const REPLICAS_BAR: f64 = 0.95;
+/// CPU of a replica that has nothing to do.
+const IDLE_BAR_PERCENT: f64 = 1.0;
 
 /// What may not suffer, and what it is compared with.
-const ISOLATION: [(&str, &str); 4] = [
+const ISOLATION: [(&str, &str); 6] = [
     ("isolation-group", "isolation-alone"),
     ("isolation-dead-esp", "isolation-alone"),
     ("isolation-domain", "isolation-alone"),
+    ("paced-group", "paced-alone"),
+    ("paced-dead-esp", "paced-alone"),
     ("paced-domain", "paced-alone"),
 ];
 
+/// Cases that keep a share of the rate of others.
+const SHARES: [(&str, &str, Figure, f64); 4] = [
+    ("growth-backlog-1000000", "growth-backlog-20000", Figure::JobsPerSecond, BACKLOG_BAR),
+    ("growth-backlog-1000000", "growth-backlog-300000", Figure::LongPerSecond, BACKLOG_BAR),
+    ("growth-replicas-4", "growth-replicas-1", Figure::JobsPerSecond, REPLICAS_BAR),
+    ("growth-keys-10000", "growth-keys-1", Figure::JobsPerSecond, KEYS_BAR),
+];
+
 /// One line for each bar whose cases were measured; empty without any.
-pub(super) fn bars(measured: &[Measured]) -> String {
-    let median = |name: &str, figure| {
-        let case = measured.iter().find(|case| case.name == name)?;
-        case.spread(figure).map(|spread| spread.median)
-    };
-    let verdict = |reached| if reached { "reached" } else { "MISSED" };
+pub(super) fn bars(measured: &[&Measured]) -> String {
+    let medians = Medians(measured);
     let mut lines = Vec::new();
     for (name, alone) in ISOLATION {
-        let pair = |figure| Some(median(name, figure)? / median(alone, figure)?);
-        if let Some(rate) = pair(Figure::JobsPerSecond) {
-            let reached = verdict(rate >= THROUGHPUT_BAR);
-            lines.push(format!(
-                "- {name}: {:.1} % of the throughput alone (bar: 95 %): {reached}",
-                rate * 100.0
-            ));
-        }
-        if let Some(wait) = pair(Figure::P99Ms) {
-            lines.push(format!(
-                "- {name}: {wait:.2} x the p99 alone (bar: 1.1 x): {}",
-                verdict(wait <= WAIT_BAR)
-            ));
-        }
+        lines.extend(medians.isolation(name, alone));
     }
-    if let Some(p99) = median("priority", Figure::P99Ms) {
-        let reached = verdict(p99 <= PRIORITY_BAR_MS);
-        lines.push(format!(
-            "- priority: p99 {p99:.0} ms (bar: two intervals of the reserved share, 200 ms): {reached}"
-        ));
-    }
+    lines.extend(medians.floor());
+    lines.extend(medians.priority());
+    lines.extend(medians.lanes());
+    lines.extend(medians.memory());
+    lines.extend(SHARES.into_iter().filter_map(|(name, other, figure, bar)| {
+        let share = medians.ratio(name, other, figure)?;
+        let long = if figure == Figure::LongPerSecond { " over 150,000 jobs" } else { "" };
+        let (percent, bar_percent, reached) = (share * 100.0, bar * 100.0, verdict(share >= bar));
+        Some(format!("- {name}: {percent:.1} % of {other}{long} (bar: {bar_percent:.0} %): {reached}"))
+    }));
+    lines.extend(medians.of("growth-idle", Figure::IdlePercent).map(|percent| {
+        let reached = verdict(percent < IDLE_BAR_PERCENT);
+        format!("- growth-idle: {percent:.2} % of one core (bar: under 1 %): {reached}")
+    }));
     if lines.is_empty() { String::new() } else { format!("Bars:\n\n{}\n", lines.join("\n")) }
+}
+
+fn verdict(reached: bool) -> &'static str {
+    if reached { "reached" } else { "MISSED" }
+}
+
+struct Medians<'a>(&'a [&'a Measured]);
+
+impl Medians<'_> {
+    fn of(&self, name: &str, figure: Figure) -> Option<f64> {
+        let case = self.0.iter().find(|case| case.name == name)?;
+        case.spread(figure).map(|spread| spread.median)
+    }
+
+    fn ratio(&self, name: &str, other: &str, figure: Figure) -> Option<f64> {
+        Some(self.of(name, figure)? / self.of(other, figure)?)
+    }
+
+    fn isolation(&self, name: &str, alone: &str) -> Vec<String> {
+        let rate = self.ratio(name, alone, Figure::JobsPerSecond).map(|rate| {
+            let (percent, reached) = (rate * 100.0, verdict(rate >= THROUGHPUT_BAR));
+            format!("- {name}: {percent:.1} % of the throughput alone (bar: 95 %): {reached}")
+        });
+        let wait = self.ratio(name, alone, Figure::P99Ms).map(|wait| {
+            format!("- {name}: {wait:.2} x the p99 alone (bar: 1.1 x): {}", verdict(wait <= WAIT_BAR))
+        });
+        rate.into_iter().chain(wait).collect()
+    }
+
+    /// Where the machine is the limit, the jobs that cannot go still have to be delivered, one for each that can: as if
+    /// that were all, and as cheap as in `drain`, the best that is possible is `1 / (1/alone + 1/drain)`.
+    fn floor(&self) -> Option<String> {
+        let name = "isolation-domain";
+        let rate = |name| self.of(name, Figure::JobsPerSecond);
+        let (domain, alone, drain) = (rate(name)?, rate("isolation-alone")?, rate("drain")?);
+        let best = 1.0 / (1.0 / alone + 1.0 / drain);
+        Some(format!(
+            "- {name}: best possible here {best:.0} jobs/s, {:.1} % of the throughput alone (one stuck job consumed and \
+             acked for each that goes: 1 / (1/{alone:.0} + 1/{drain:.0})); it has {:.1} % of that",
+            best / alone * 100.0,
+            domain / best * 100.0,
+        ))
+    }
+
+    fn priority(&self) -> Option<String> {
+        let p99 = self.of("priority", Figure::P99Ms)?;
+        let reached = verdict(p99 <= PRIORITY_BAR_MS);
+        Some(format!(
+            "- priority: p99 {p99:.0} ms (bar: two intervals of the reserved share, 200 ms): {reached}"
+        ))
+    }
+
+    fn lanes(&self) -> Option<String> {
+        let name = "fan-out-lanes";
+        let (rate, confirms) =
+            (self.of(name, Figure::JobsPerSecond)?, self.of(name, Figure::ConfirmsPerSecond)?);
+        let reached = verdict(rate >= LANES_BAR_PER_SECOND.min(CONFIRMS_BAR * confirms));
+        Some(format!(
+            "- {name}: {rate:.0} rows/s, {:.1} % of {confirms:.0}/s that a bare publisher has confirmed in the same run (bar: \
+             20,000/s or 80 %): {reached}",
+            rate / confirms * 100.0
+        ))
+    }
+
+    fn memory(&self) -> Option<String> {
+        let (name, short) = ("enqueue-1000000", "enqueue-10000");
+        let times = self.ratio(name, short, Figure::PeakRssMib)?;
+        let reached = verdict(times <= MEMORY_BAR);
+        Some(format!(
+            "- {name}: {times:.2} x the memory of {short} (bar: constant, {MEMORY_BAR} x): {reached}"
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -58,20 +145,79 @@ mod tests {
     use crate::run::Run;
     use crate::site::Limits;
 
+    fn case(name: &'static str, seconds: f64, figures: &[(Figure, f64)]) -> Measured {
+        let mut run = Run::new(1_000, seconds);
+        figures.iter().for_each(|(figure, value)| run.set(*figure, *value));
+        let kind = Kind::Isolation(Stuck::Nowhere, Limits::Idle);
+        Measured { name, about: "", kind, is_growth: false, runs: vec![run] }
+    }
+
+    fn check(measured: &[Measured], expected: &[&str]) {
+        let text = bars(&measured.iter().collect::<Vec<_>>());
+        for line in expected {
+            assert!(text.contains(line), "no {line:?} in:\n{text}");
+        }
+    }
+
     #[test]
     fn a_bar_is_judged_against_the_run_alone() {
-        let case = |name, seconds: f64, p99| {
-            let mut run = Run::new(1_000, seconds);
-            run.set(Figure::P99Ms, p99);
-            Measured { name, about: "", kind: Kind::Isolation(Stuck::Nowhere, Limits::Idle), runs: vec![run] }
-        };
-        let alone = case("isolation-alone", 1.0, 100.0);
-        let text = bars(&[alone, case("isolation-group", 2.0, 105.0)]);
-        assert!(
-            text.contains("isolation-group: 50.0 % of the throughput alone (bar: 95 %): MISSED"),
-            "{text}"
+        let wait = |ms| [(Figure::P99Ms, ms)];
+        check(
+            &[case("isolation-alone", 1.0, &wait(100.0)), case("isolation-group", 2.0, &wait(105.0))],
+            &[
+                "isolation-group: 50.0 % of the throughput alone (bar: 95 %): MISSED",
+                "isolation-group: 1.05 x the p99 alone (bar: 1.1 x): reached",
+            ],
         );
-        assert!(text.contains("isolation-group: 1.05 x the p99 alone (bar: 1.1 x): reached"), "{text}");
-        assert_eq!(bars(&[case("base", 1.0, 1.0)]), "");
+        check(
+            &[case("paced-alone", 1.0, &[]), case("paced-dead-esp", 1.0, &[])],
+            &["paced-dead-esp: 100.0 % of the throughput alone (bar: 95 %): reached"],
+        );
+        assert_eq!(bars(&[&case("base", 1.0, &[])]), "");
+    }
+
+    #[test]
+    fn what_is_possible_stands_beside_the_bar_when_drain_was_measured() {
+        // 1,000/s alone and 4,000/s drained: 1.25 s for 1,000 of each at best.
+        let cases = [("isolation-alone", 1.0), ("isolation-domain", 2.0), ("drain", 0.25)]
+            .map(|(name, s)| case(name, s, &[]));
+        check(
+            &cases,
+            &["best possible here 800 jobs/s, 80.0 % of the throughput alone", "it has 62.5 % of that"],
+        );
+        let text = bars(&cases[..2].iter().collect::<Vec<_>>());
+        assert!(!text.contains("best possible"), "{text}");
+    }
+
+    #[test]
+    fn lanes_are_filled_as_fast_as_the_bar_or_the_broker_has_it() {
+        let lanes =
+            |seconds, confirms| case("fan-out-lanes", seconds, &[(Figure::ConfirmsPerSecond, confirms)]);
+        check(&[lanes(0.05, 100_000.0)], &["20000 rows/s", "reached"]);
+        check(&[lanes(0.1, 12_500.0)], &["10000 rows/s, 80.0 %", "reached"]);
+        check(&[lanes(0.1, 13_000.0)], &["MISSED"]);
+    }
+
+    #[test]
+    fn growth_is_judged_against_the_first_of_its_kind() {
+        let long = |rate| [(Figure::LongPerSecond, rate)];
+        check(
+            &[
+                case("growth-backlog-20000", 1.0, &[]),
+                case("growth-backlog-300000", 1.0, &long(1_000.0)),
+                case("growth-backlog-1000000", 1.04, &long(900.0)),
+                case("growth-idle", 1.0, &[(Figure::IdlePercent, 1.0)]),
+            ],
+            &[
+                "growth-backlog-1000000: 96.2 % of growth-backlog-20000 (bar: 95 %): reached",
+                "growth-backlog-1000000: 90.0 % of growth-backlog-300000 over 150,000 jobs (bar: 95 %): MISSED",
+                "growth-idle: 1.00 % of one core (bar: under 1 %): MISSED",
+            ],
+        );
+        let memory = |name, mib| case(name, 1.0, &[(Figure::PeakRssMib, mib)]);
+        check(
+            &[memory("enqueue-10000", 20.0), memory("enqueue-1000000", 23.0)],
+            &["enqueue-1000000: 1.15 x the memory of enqueue-10000 (bar: constant, 1.1 x): MISSED"],
+        );
     }
 }

@@ -13,10 +13,13 @@ const ROW: f64 = 24.0;
 const TOP: f64 = 48.0;
 
 /// A bar for each case that is as fast as it can be, with the range of its runs; `None` without any.
-pub(super) fn chart(measured: &[Measured]) -> Option<String> {
+pub(super) fn chart(measured: &[&Measured]) -> Option<String> {
     let rows: Vec<_> = measured
         .iter()
-        .filter(|case| !matches!(case.kind, Kind::Priority | Kind::Isolation(..)))
+        .filter(|case| {
+            let kind = &case.kind;
+            !matches!(kind, Kind::Priority | Kind::Isolation(..) | Kind::Webhooks | Kind::Enqueue(_))
+        })
         .filter_map(|case| Some((case, case.spread(Figure::JobsPerSecond)?)))
         .collect();
     let most = rows.iter().map(|(_, spread)| spread.max).reduce(f64::max).filter(|most| *most > 0.0)?;
@@ -67,9 +70,10 @@ mod tests {
             name: "python",
             about: "",
             kind: Kind::Python(Duration::ZERO),
+            is_growth: false,
             runs: vec![Run::new(100, 1.0), Run::new(100, 2.0)],
         };
-        let svg = chart(&[case]).unwrap();
+        let svg = chart(&[&case]).unwrap();
         assert!(svg.contains(">python</text>") && svg.contains(">75</text>"), "{svg}");
         assert_eq!(chart(&[]), None);
     }

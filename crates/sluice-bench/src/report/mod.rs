@@ -3,6 +3,7 @@
 mod bars;
 mod chart;
 mod document;
+mod growth;
 mod machine;
 mod stats;
 mod table;
@@ -10,7 +11,7 @@ mod table;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::case::{Kind, NOT_YET};
+use crate::case::Kind;
 use crate::run::{Figure, Run};
 
 pub(crate) use document::update;
@@ -33,6 +34,8 @@ pub(crate) struct Measured {
     pub(crate) about: &'static str,
     #[serde(skip)]
     pub(crate) kind: Kind,
+    #[serde(skip)]
+    pub(crate) is_growth: bool,
     pub(crate) runs: Vec<Run>,
 }
 
@@ -51,18 +54,38 @@ impl Report {
 
     /// For people: Markdown.
     pub(crate) fn text(&self) -> String {
-        let mut text = format!("{}\n{}", self.machine, table::table(&self.measured));
-        let bars = bars::bars(&self.measured);
+        let parts: Vec<String> = [self.usual(), self.growth()].into_iter().flatten().collect();
+        parts.join("\n")
+    }
+
+    /// The table without growth; `None` without any such case.
+    fn usual(&self) -> Option<String> {
+        self.part(false, table::table)
+    }
+
+    /// The table of growth; `None` without any such case.
+    fn growth(&self) -> Option<String> {
+        self.part(true, growth::table)
+    }
+
+    fn part(&self, is_growth: bool, table: impl Fn(&[&Measured]) -> String) -> Option<String> {
+        let measured: Vec<&Measured> =
+            self.measured.iter().filter(|case| case.is_growth == is_growth).collect();
+        if measured.is_empty() {
+            return None;
+        }
+        let mut text = format!("{}\n{}", self.machine, table(&measured));
+        let bars = bars::bars(&measured);
         if !bars.is_empty() {
             text.push_str(&format!("\n{bars}"));
         }
-        for (name, fault) in self.faults() {
+        for (name, fault) in faults(measured.iter().copied()) {
             text.push_str(&format!("\nNOT CORRECT: {name}: {fault}"));
         }
         if self.quick {
             text.push_str("\nA quick run: it shows whether all is correct. Its figures mean nothing.\n");
         }
-        text
+        Some(text)
     }
 
     /// For machines.
@@ -85,12 +108,11 @@ impl Report {
             "quick": self.quick,
             "correct": self.is_correct(),
             "cases": cases.collect::<Vec<_>>(),
-            "not_yet": [NOT_YET],
         })
     }
+}
 
-    fn faults(&self) -> impl Iterator<Item = (&str, &str)> {
-        let runs = self.measured.iter().flat_map(|case| case.runs.iter().map(move |run| (case.name, run)));
-        runs.flat_map(|(name, run)| run.faults.iter().map(move |fault| (name, fault.as_str())))
-    }
+fn faults<'a>(measured: impl Iterator<Item = &'a Measured>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let runs = measured.flat_map(|case| case.runs.iter().map(move |run| (case.name, run)));
+    runs.flat_map(|(name, run)| run.faults.iter().map(move |fault| (name, fault.as_str())))
 }

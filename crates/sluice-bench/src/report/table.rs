@@ -2,7 +2,7 @@
 
 use super::Measured;
 use super::stats::Spread;
-use crate::case::{Kind, NOT_YET};
+use crate::case::Kind;
 use crate::run::Figure;
 
 const HEAD: [&str; 11] = [
@@ -19,17 +19,20 @@ const HEAD: [&str; 11] = [
     "limit used",
 ];
 
-/// Markdown, aligned so that it reads on a terminal too.
-pub(super) fn table(measured: &[Measured]) -> String {
+/// The table, and what its cases are.
+pub(super) fn table(measured: &[&Measured]) -> String {
     let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
     rows.extend(measured.iter().map(|case| cells(case, measured).to_vec()));
-    let mut not_yet = vec![NOT_YET.to_owned(), "not yet".to_owned()];
-    not_yet.resize(HEAD.len(), String::new());
-    rows.push(not_yet);
+    format!("{}\n{}", markdown(&rows), legend(measured))
+}
+
+/// Markdown, aligned so that it reads on a terminal too. The first of `rows` is the head.
+pub(super) fn markdown(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for (place, row) in rows.iter().enumerate() {
         text.push_str(&line(row, &widths));
@@ -39,11 +42,12 @@ pub(super) fn table(measured: &[Measured]) -> String {
             text.push_str(&format!("|{}|\n", rule.join("|")));
         }
     }
-    text.push('\n');
-    for case in measured {
-        text.push_str(&format!("- {}: {}\n", case.name, case.about));
-    }
     text
+}
+
+/// A line for each case that says what it is.
+pub(super) fn legend(measured: &[&Measured]) -> String {
+    measured.iter().map(|case| format!("- {}: {}\n", case.name, case.about)).collect()
 }
 
 fn line(row: &[String], widths: &[usize]) -> String {
@@ -58,18 +62,15 @@ fn rule(column: usize, width: usize) -> String {
     if column == 0 { format!(":{}", "-".repeat(width + 1)) } else { format!("{}:", "-".repeat(width + 1)) }
 }
 
-fn cells(case: &Measured, measured: &[Measured]) -> [String; 11] {
+fn cells(case: &Measured, measured: &[&Measured]) -> [String; 11] {
     let rate = case.spread(Figure::JobsPerSecond);
     let median = |figure| case.spread(figure).map(|spread| spread.median);
-    let whole = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.0}"));
-    let tenths = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
-    let percent = |value: Option<f64>| value.map_or(String::new(), |value| format!("{:.1} %", value * 100.0));
     [
         case.name.to_owned(),
         whole(rate.map(|it| it.median)),
-        rate.map_or(String::new(), |Spread { min, max, .. }| format!("{min:.0}..{max:.0}")),
+        range(rate),
         percent(rate.zip(baseline(case, measured)).map(|(rate, base)| rate.median / base)),
-        median(Figure::CpuPerThousand).map_or(String::new(), |value| format!("{value:.3}")),
+        thousandths(median(Figure::CpuPerThousand)),
         whole(median(Figure::PeakRssMib)),
         tenths(median(Figure::P50Ms)),
         tenths(median(Figure::P99Ms)),
@@ -79,13 +80,40 @@ fn cells(case: &Measured, measured: &[Measured]) -> [String; 11] {
     ]
 }
 
+pub(super) fn whole(value: Option<f64>) -> String {
+    value.map_or(String::new(), |value| format!("{value:.0}"))
+}
+
+pub(super) fn tenths(value: Option<f64>) -> String {
+    value.map_or(String::new(), |value| format!("{value:.1}"))
+}
+
+pub(super) fn thousandths(value: Option<f64>) -> String {
+    value.map_or(String::new(), |value| format!("{value:.3}"))
+}
+
+pub(super) fn percent(share: Option<f64>) -> String {
+    share.map_or(String::new(), |share| format!("{:.1} %", share * 100.0))
+}
+
+pub(super) fn range(spread: Option<Spread>) -> String {
+    spread.map_or(String::new(), |Spread { min, max, .. }| format!("{min:.0}..{max:.0}"))
+}
+
 /// What `ideal-claim` did with the same ESP; `None` where a comparison says nothing.
-fn baseline(case: &Measured, measured: &[Measured]) -> Option<f64> {
+fn baseline(case: &Measured, measured: &[&Measured]) -> Option<f64> {
     let latency = match &case.kind {
         Kind::Reference(_, latency) | Kind::Python(latency) => *latency,
         Kind::Worker(shape) if shape.limits != crate::site::Limits::Reached => shape.latency,
         Kind::Backlog | Kind::FanOut | Kind::Embedded => std::time::Duration::ZERO,
-        Kind::Worker(_) | Kind::Isolation(..) | Kind::Priority => return None,
+        Kind::Worker(_)
+        | Kind::Isolation(..)
+        | Kind::Priority
+        | Kind::FanOutLanes
+        | Kind::Webhooks
+        | Kind::Enqueue(_)
+        | Kind::Depth(_)
+        | Kind::Idle => return None,
     };
     let name = if latency.is_zero() { "ideal-claim" } else { "ideal-claim-20ms" };
     let base = measured.iter().find(|other| other.name == name)?;
@@ -106,16 +134,17 @@ mod tests {
             name,
             about: "a case",
             kind: Kind::Reference(kind, Duration::ZERO),
+            is_growth: false,
             runs: seconds.iter().map(|seconds| Run::new(1_000, *seconds)).collect(),
         };
         let measured = [
             case("ideal-claim", Reference::IdealClaim, &[1.0]),
             case("drain", Reference::Drain, &[0.5, 0.25, 2.0]),
         ];
-        let text = table(&measured);
+        let text = table(&measured.iter().collect::<Vec<_>>());
         let row = text.lines().find(|line| line.starts_with("| drain")).unwrap();
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         assert_eq!(cells[2..5], ["2000", "500..4000", "200.0 %"], "{text}");
-        assert!(text.contains("| webhooks"), "{text}");
+        assert!(text.ends_with("- ideal-claim: a case\n- drain: a case\n"), "{text}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Scale;
 use super::programs::Workers;
 use super::timing::timed;
-use super::workers::COMMITTED;
+use super::workers::committed;
 use crate::job::{Address, message};
 use crate::journal::Journal;
 use crate::latency;
@@ -35,7 +35,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let publishing = stage
         .runtime
         .spawn(async move { latency::publish_steadily(&amqp, &urgent, first, count, PER_SECOND).await });
-    let mut run = timed(&scene, &mut workers, &journal, all, COMMITTED)?;
+    let mut run = timed(&scene, &mut workers, &journal, all, &committed())?;
     if !run.faults.is_empty() {
         return Ok(run);
     }

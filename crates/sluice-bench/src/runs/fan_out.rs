@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::Scale;
 use super::programs::Workers;
 use super::timing::timed;
-use super::workers::COMMITTED;
+use super::workers::committed;
 use crate::job::{self, Address};
 use crate::journal::Journal;
 use crate::ledger;
@@ -20,8 +20,9 @@ use crate::stage::{Scene, Stage};
 const CHUNK: usize = 1_000;
 const INSERT: &str = "
 INSERT INTO sluice.pending (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, attempt, body)
-SELECT id, 'acme', 'spring-sale', 'default', 'bulk', $3, 'gmail', now(), 'scheduled', 1, convert_to(body, 'UTF8')
-FROM unnest($1::text[], $2::text[]) AS u (id, body)";
+SELECT id, 'acme', 'spring-sale', 'default', 'bulk', domain, group_name, now(), 'scheduled', 1,
+    convert_to(body, 'UTF8')
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS u (id, body, domain, group_name)";
 
 pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let scene = stage.scene()?;
@@ -30,9 +31,9 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let site =
         Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: String::new() };
     scene.prepare(&site.toml());
-    park(&scene, scale.jobs)?;
+    park(&scene, scale.jobs, |_| (ONE_DOMAIN.to_owned(), "gmail".to_owned()))?;
     let mut workers = Workers::start(&site.toml(), 1);
-    let mut run = timed(&scene, &mut workers, &journal, scale.jobs, COMMITTED)?;
+    let mut run = timed(&scene, &mut workers, &journal, scale.jobs, &committed())?;
     if !run.faults.is_empty() {
         return Ok(run);
     }
@@ -43,13 +44,19 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     Ok(run)
 }
 
-fn park(scene: &Scene<'_>, jobs: usize) -> anyhow::Result<()> {
-    let address = Address::bulk(ONE_DOMAIN);
+/// Puts the jobs `0..jobs` into `pending`, due now, each with the domain and group that `place` names.
+pub(super) fn park(
+    scene: &Scene<'_>,
+    jobs: usize,
+    place: impl Fn(usize) -> (String, String),
+) -> anyhow::Result<()> {
     for first in (0..jobs).step_by(CHUNK) {
         let numbers = first..jobs.min(first + CHUNK);
         let ids: Vec<String> = numbers.clone().map(job::id).collect();
-        let bodies: Vec<String> = numbers.map(|number| job::body(number, &address)).collect();
-        let insert = async { scene.sql.execute(INSERT, &[&ids, &bodies, &ONE_DOMAIN]).await };
+        let (domains, groups): (Vec<String>, Vec<String>) = numbers.clone().map(&place).unzip();
+        let bodies: Vec<String> =
+            numbers.zip(&domains).map(|(number, domain)| job::body(number, &Address::bulk(domain))).collect();
+        let insert = async { scene.sql.execute(INSERT, &[&ids, &bodies, &domains, &groups]).await };
         scene.stage.runtime.block_on(insert).context("cannot fill pending")?;
     }
     scene.run_sql("VACUUM ANALYZE sluice.pending")

@@ -1,14 +1,22 @@
 //! One run of each kind of case.
 
+mod aged;
 mod backlog;
+mod depth;
 mod embedded;
+mod enqueue;
 mod fan_out;
+mod fan_out_lanes;
+mod idle;
 mod isolation;
 mod priority;
 mod programs;
 mod references;
 mod timing;
+mod webhooks;
 mod workers;
+
+use std::time::Duration;
 
 use crate::case::Kind;
 use crate::run::Run;
@@ -29,6 +37,12 @@ pub(crate) struct Scale {
     pub(crate) priority_backlog: usize,
     /// Transactional jobs behind them.
     pub(crate) urgent: usize,
+    /// Files, tables and backlogs of the cases of growth are so many times smaller than their names say.
+    pub(crate) smaller: usize,
+    /// Workers that are started one after another on a backlog; its rate is the median of theirs.
+    pub(crate) samples: usize,
+    /// How long a replica is watched that has nothing to do.
+    pub(crate) idle: Duration,
 }
 
 impl Scale {
@@ -41,6 +55,9 @@ impl Scale {
             half: 10_000,
             priority_backlog: 100_000,
             urgent: 100,
+            smaller: 1,
+            samples: 5,
+            idle: Duration::from_secs(60),
         }
     }
 
@@ -53,6 +70,9 @@ impl Scale {
             half: jobs / 2,
             priority_backlog: jobs,
             urgent: 20,
+            smaller: 100,
+            samples: 2,
+            idle: Duration::from_secs(2),
         }
     }
 }
@@ -65,8 +85,13 @@ pub(crate) fn run(stage: &Stage, kind: &Kind, scale: &Scale) -> anyhow::Result<R
         Kind::Worker(shape) => workers::run(stage, shape, scale),
         Kind::Backlog => backlog::run(stage, scale),
         Kind::FanOut => fan_out::run(stage, scale),
+        Kind::FanOutLanes => fan_out_lanes::run(stage, scale),
+        Kind::Webhooks => webhooks::run(stage, scale),
+        Kind::Enqueue(lines) => enqueue::run(stage, lines / scale.smaller, scale),
         Kind::Embedded => embedded::run(stage, scale),
         Kind::Isolation(stuck, limits) => isolation::run(stage, *stuck, *limits, scale),
         Kind::Priority => priority::run(stage, scale),
+        Kind::Depth(backlog) => depth::run(stage, backlog / scale.smaller, scale),
+        Kind::Idle => idle::run(stage, scale),
     }
 }
