@@ -253,6 +253,7 @@ fn status(connection: &Connection) -> rusqlite::Result<StatusView> {
         suppressions: connection
             .prepare_cached("select count(*) from suppression")?
             .query_row([], |row| convert::count(row, 0))?,
+        estimated: false,
     })
 }
 

@@ -59,6 +59,9 @@ pub struct PostgresSettings {
     pub writers: usize,
     /// Connections for operators' questions and housekeeping.
     pub pool_size: usize,
+    /// Tables longer than so many bytes are counted by a sample of that size when an operator asks how many rows there
+    /// are of each kind: a whole scan would be slow, and tear at the disk each time.
+    pub count_max_bytes: u64,
     /// Longest wait for a new connection.
     pub connect_timeout: Duration,
     /// Longest statement on the way of a job; the server gives up then, and we a little later.
@@ -66,7 +69,8 @@ pub struct PostgresSettings {
 }
 
 impl PostgresSettings {
-    /// Settings with the defaults: 4 writers, 4 connections for questions, 5 s to connect, 10 s for a statement.
+    /// Settings with the defaults: 4 writers, 4 connections for questions, counts of 1 GiB, 5 s to connect, 10 s for
+    /// a statement.
     #[must_use]
     pub fn new(url: SecretString, worker: impl Into<String>) -> Self {
         Self {
@@ -76,6 +80,7 @@ impl PostgresSettings {
             worker: worker.into(),
             writers: 4,
             pool_size: 4,
+            count_max_bytes: 1 << 30,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
         }
@@ -86,6 +91,8 @@ impl PostgresSettings {
 #[derive(Clone, Debug)]
 pub struct Postgres {
     pub(crate) worker: Arc<str>,
+    /// Longest table that is counted as a whole.
+    pub(crate) count_max_bytes: f64,
     /// Claims, records, parking and refusals.
     pub(crate) writers: Line,
     /// Slot leases and pings.
@@ -121,6 +128,7 @@ impl Postgres {
         };
         Ok(Self {
             worker: Arc::from(settings.worker.as_str()),
+            count_max_bytes: settings.count_max_bytes.max(1) as f64,
             writers: line(settings.writers, settings.statement_timeout, WRITER_PLANS)?,
             control: line(CONTROL_CONNECTIONS, settings.statement_timeout, WRITER_PLANS)?,
             fleet: line(FLEET_CONNECTIONS, settings.statement_timeout, &ending_idle(FLEET_IDLE_MAX))?,

@@ -182,6 +182,8 @@ pub struct StatusView {
     pub dead: BTreeMap<String, u64>,
     /// Suppressed recipients.
     pub suppressions: u64,
+    /// A table is so long that counts were made up from a sample of it.
+    pub estimated: bool,
 }
 
 /// A dead letter without its body, for people.

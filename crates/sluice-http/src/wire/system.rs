@@ -59,6 +59,8 @@ mirror! {
         dead: BTreeMap<String, u64>,
         /// Suppressed recipients.
         suppressions: u64,
+        /// A table is so long that counts were made up from a sample of it.
+        estimated: bool,
     }
 }
 

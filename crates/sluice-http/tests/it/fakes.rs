@@ -137,6 +137,7 @@ impl Console for FakeConsole {
             pending: BTreeMap::from([("limit".to_owned(), 2)]),
             dead: BTreeMap::new(),
             suppressions: 1,
+            estimated: false,
         })
     }
 

@@ -91,7 +91,8 @@ async fn system_status_has_the_process_and_the_counts() {
     "counts":{"jobs":{"accepted":3},
     "pending":{"limit":2},
     "dead":{},
-    "suppressions":1},
+    "suppressions":1,
+    "estimated":false},
     "fleet":{"replicas":[],
     "configs_agree":true,
     "campaigns":[]}}

@@ -1,7 +1,9 @@
 //! The console's answers.
 
 use bytes::Bytes;
+use secrecy::SecretString;
 use sluice_engine::{Console, DeadLetter, Due, KnownJob, Ledger, PendingView, SuppressionEntry};
+use sluice_postgres::{Postgres, PostgresSettings};
 use sluice_types::{Refusal, RefusalReason, Tenant, WaitReason};
 
 use crate::fixture::{Fixture, NOON, claim, claim_one, id, parked, record_one, retried, sent};
@@ -106,4 +108,27 @@ async fn status_counts_everything() {
     assert_eq!(status.jobs, jobs.map(|(state, n)| (state.to_owned(), n)).into());
     assert_eq!(status.pending, [("retry".to_owned(), 1)].into());
     assert_eq!((status.dead.len(), status.suppressions), (0, 0));
+}
+
+#[tokio::test]
+async fn long_tables_are_counted_by_a_sample_and_say_so() {
+    let fixture = Fixture::new().await;
+    let fill = "insert into sluice.job (id, tenant, class, pool, recipient, state, attempts)
+        select 'j' || n, 'acme', 'bulk', 'default', 'ada@gmail.com', case when n % 4 = 0 then 'rejected' else 'accepted' end, 1
+        from generate_series(1, 40000) n";
+    fixture.sql().await.batch_execute(fill).await.unwrap();
+    let exact = fixture.worker("a").status().await.unwrap();
+    assert_eq!((exact.jobs["accepted"], exact.jobs["rejected"], exact.estimated), (30_000, 10_000, false));
+
+    let settings = PostgresSettings {
+        count_max_bytes: 2 << 20,
+        ..PostgresSettings::new(SecretString::from(fixture.url.as_str()), "b")
+    };
+    let sampled = Postgres::connect(settings).unwrap().status().await.unwrap();
+    assert!(sampled.estimated);
+    // 256 of some 1,500 pages: the standard error is about 6 %.
+    for (state, count) in exact.jobs {
+        let estimate = sampled.jobs[&state];
+        assert!((count / 2..count * 2).contains(&estimate), "{state}: {estimate} of {count}");
+    }
 }

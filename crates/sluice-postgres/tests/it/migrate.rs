@@ -105,7 +105,8 @@ async fn a_connection_that_ends_amid_the_migrations_is_worth_another_try() {
 #[tokio::test]
 async fn long_bodies_are_packed_by_lz4_where_the_server_has_it() {
     let fixture = Fixture::new().await;
-    let known = "select ('lz4' = any (enumvals))::text from pg_settings where name = 'default_toast_compression'";
+    let known =
+        "select ('lz4' = any (enumvals))::text from pg_settings where name = 'default_toast_compression'";
     let wanted = if fixture.text(known).await == "true" { "l" } else { "" };
     let packed = "select attcompression::text from pg_attribute
         where attrelid = 'sluice.pending'::regclass and attname = 'body'";

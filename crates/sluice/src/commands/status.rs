@@ -108,6 +108,9 @@ fn print(status: &Status) -> anyhow::Result<()> {
     if status.store.suppressions > 0 {
         blocks.push(format!("{} suppressed recipients\n", status.store.suppressions));
     }
+    if status.store.estimated {
+        blocks.push("(counts of long tables are estimates, from a sample of each)\n".to_owned());
+    }
     blocks.push(replicas(&status.fleet));
     output::raw(blocks.join("\n").as_bytes())?;
     if !status.fleet.configs_agree {
