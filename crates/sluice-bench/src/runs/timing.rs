@@ -44,6 +44,6 @@ pub(super) fn timed(
 
 /// How long `jobs` may take.
 pub(super) fn work_timeout(jobs: usize) -> Duration {
-    Duration::from_secs(60)
+    Duration::from_secs(240)
         + Duration::from_secs(1) * u32::try_from(jobs).unwrap_or(u32::MAX) / LEAST_PER_SECOND
 }
