@@ -10,6 +10,7 @@ use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::line::Line;
+use crate::slots::AnswerTimes;
 use crate::{ConnectError, tls};
 
 /// How much longer than the server we wait, so that its own word on a timeout arrives first.
@@ -62,6 +63,9 @@ pub struct PostgresSettings {
     /// Tables longer than so many bytes are counted by a sample of that size when an operator asks how many rows there
     /// are of each kind: a whole scan would be slow, and tear at the disk each time.
     pub count_max_bytes: u64,
+    /// By how much later than at once a lease of slots begins at most, where the store's answers take so long that slots of
+    /// this instant would have closed when they arrive.
+    pub lease_lead_max: Duration,
     /// Longest wait for a new connection.
     pub connect_timeout: Duration,
     /// Longest statement on the way of a job; the server gives up then, and we a little later.
@@ -81,6 +85,7 @@ impl PostgresSettings {
             writers: 4,
             pool_size: 4,
             count_max_bytes: 1 << 30,
+            lease_lead_max: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
         }
@@ -97,6 +102,8 @@ pub struct Postgres {
     pub(crate) writers: Line,
     /// Slot leases and pings.
     pub(crate) control: Line,
+    /// How long the leases took lately.
+    pub(crate) lease_answers: Arc<AnswerTimes>,
     /// What the replicas tell each other.
     pub(crate) fleet: Line,
     /// Due jobs and lines.
@@ -130,6 +137,7 @@ impl Postgres {
             worker: Arc::from(settings.worker.as_str()),
             count_max_bytes: settings.count_max_bytes.max(1) as f64,
             writers: line(settings.writers, settings.statement_timeout, WRITER_PLANS)?,
+            lease_answers: Arc::new(AnswerTimes::new(settings.lease_lead_max)),
             control: line(CONTROL_CONNECTIONS, settings.statement_timeout, WRITER_PLANS)?,
             fleet: line(FLEET_CONNECTIONS, settings.statement_timeout, &ending_idle(FLEET_IDLE_MAX))?,
             relay: line(RELAY_CONNECTIONS, settings.statement_timeout, &ending_idle(RELAY_IDLE_MAX))?,

@@ -1,5 +1,6 @@
 //! Slot leases: one statement for all wants of a tick.
 
+mod lead;
 mod look;
 mod unused;
 mod wants;
@@ -10,24 +11,34 @@ use async_trait::async_trait;
 use sluice_engine::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
 use sluice_policy::SlotRun;
 use sluice_types::Limit;
+use tokio::time::Instant;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::convert::column;
 use crate::{Postgres, StoreError};
+pub(crate) use lead::AnswerTimes;
+use lead::count_from_asking;
 use wants::WantColumns;
 
 const STEP: &str = "lease slots";
 
+/// `$16` is by how much later than at once the lease begins; 0 leaves the instant to the function, behind its locks.
 const LEASE: &str = r#"
 SELECT "position", opens_in_ns, spacing_ns, "count", grace_ns, parts_ns, next_in_ns, next_urgent_in_ns, held_by, marks,
     leased_at_ns
-FROM sluice.lease_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+FROM sluice.lease_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+    CASE WHEN $16::bigint > 0 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 + $16 ELSE $15 END)
 "#;
 
 #[async_trait]
 impl SlotSource for Postgres {
     async fn lease(&self, wants: &[Want]) -> Result<Vec<Leased>, SlotError> {
-        Ok(self.lease_at(wants, None).await?)
+        let (lead, asked) = (self.lease_answers.lead(wants), Instant::now());
+        let mut leased = self.lease_from(wants, None, lead).await?;
+        self.lease_answers.learn(asked.elapsed());
+        leased.iter_mut().for_each(|it| count_from_asking(it, lead));
+        Ok(leased)
     }
 
     async fn give_back(&self, unused: &[Unused]) -> Result<(), SlotError> {
@@ -49,12 +60,24 @@ impl Postgres {
     /// When the store could not be asked.
     #[doc(hidden)]
     pub async fn lease_at(&self, wants: &[Want], at_ns: Option<i64>) -> Result<Vec<Leased>, StoreError> {
+        self.lease_from(wants, at_ns, Duration::ZERO).await
+    }
+
+    async fn lease_from(
+        &self,
+        wants: &[Want],
+        at_ns: Option<i64>,
+        lead: Duration,
+    ) -> Result<Vec<Leased>, StoreError> {
         let columns = WantColumns::of(wants);
         let mut leased = vec![Leased::default(); wants.len()];
         if columns.is_empty() {
             return Ok(leased);
         }
-        for row in self.control.query(STEP, LEASE, &columns.params(&at_ns)).await? {
+        let lead_ns = i64::try_from(lead.as_nanos()).unwrap_or(i64::MAX);
+        let mut params: Vec<&(dyn ToSql + Sync)> = columns.params(&at_ns).to_vec();
+        params.push(&lead_ns);
+        for row in self.control.query(STEP, LEASE, &params).await? {
             let position: i64 = column(&row, STEP, "position")?;
             if let Some(slot) = columns.place(position).and_then(|place| leased.get_mut(place)) {
                 *slot = leased_of_row(&row)?;

@@ -1,14 +1,17 @@
 //! Slot leases: the same as the model, and never too many.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use secrecy::SecretString;
 use sluice_engine::{Leased, LimitLook, SlotSource, Unused, Want};
 use sluice_policy::{LimitStates, Terms};
-use sluice_postgres::Postgres;
+use sluice_postgres::{Postgres, PostgresSettings};
+use sluice_testkit::services::{TcpProxy, shared_postgres};
 use sluice_types::{EspId, Limit, LimitScope};
 use tokio_postgres::Client;
 
@@ -454,4 +457,67 @@ async fn old_replicas_lease_from_the_same_state() {
     assert!(look[0].next_in > Duration::from_secs(35), "{look:?}");
     assert_eq!(look[1].used, 9);
     assert_eq!(slots(&store.lease(&[bucket]).await.unwrap()[0]), 0);
+}
+
+/// A lessee behind a proxy that can delay it.
+fn far_away(fixture: &Fixture) -> (TcpProxy, Postgres) {
+    let port = shared_postgres().port();
+    let proxy = TcpProxy::start(SocketAddr::from(([127, 0, 0, 1], port)));
+    let url = fixture.url.replace(&format!("127.0.0.1:{port}"), &proxy.addr().to_string());
+    let far = Postgres::connect(PostgresSettings::new(SecretString::from(url), "far")).unwrap();
+    (proxy, far)
+}
+
+#[tokio::test]
+async fn lessees_near_and_far_share_a_limit_without_exceeding_it() {
+    let fixture = Fixture::new().await;
+    let (proxy, far) = far_away(&fixture);
+    let near = fixture.worker("near");
+    proxy.delay(Duration::from_millis(15));
+    let wish = want("main", "200/s", 3);
+    let lease = async |lessee: &Postgres, pause_ms: u64| {
+        let mut openings_ns = Vec::new();
+        for _ in 0..40 {
+            for leased in lessee.lease(std::slice::from_ref(&wish)).await.unwrap() {
+                openings_ns.extend(openings(&wish, &leased, 0));
+            }
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        }
+        openings_ns
+    };
+    let (of_far, of_near) = tokio::join!(lease(&far, 1), lease(&near, 29));
+    assert!(of_far.len() >= 100 && of_near.len() >= 100, "{} and {}", of_far.len(), of_near.len());
+    let mut all = [of_far, of_near].concat();
+    all.sort_unstable();
+    let spacing_ns = sluice_policy::spacing_ns(&limit("main", "200/s"), 1000).unwrap();
+    for pair in all.windows(2) {
+        assert!(pair[1] - pair[0] >= spacing_ns, "{pair:?}");
+    }
+}
+
+#[tokio::test]
+async fn slots_from_a_store_far_away_are_open_when_they_arrive() {
+    let fixture = Fixture::new().await;
+    let (proxy, far) = far_away(&fixture);
+    let sql = fixture.sql().await;
+    // Each way: by the time that a slot of this instant arrives it has been closed for a while.
+    proxy.delay(Duration::from_millis(40));
+    for _ in 0..5 {
+        far.lease(&[want("warm", "1000/s", 1)]).await.unwrap();
+    }
+    let mut in_time = 0;
+    for _ in 0..10 {
+        let [leased] = &far.lease(&[want("main", "1000/s", 1)]).await.unwrap()[..] else {
+            panic!("one answer")
+        };
+        let [run] = &leased.runs[..] else { panic!("one run: {leased:?}") };
+        let now = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint * 1000";
+        let now_ns: i64 = sql.query_one(now, &[]).await.unwrap().get(0);
+        let opens_ns = leased.at_ns + i64::try_from(run.opens_in.as_nanos()).unwrap();
+        let closes_ns = opens_ns + i64::try_from(run.grace.as_nanos()).unwrap();
+        assert_eq!(leased.parts, [opens_ns]);
+        assert!(leased.at_ns < now_ns, "the store's instant has passed");
+        in_time += u32::from(now_ns < closes_ns);
+    }
+    assert!(in_time >= 5, "{in_time} of 10");
 }
