@@ -12,10 +12,15 @@ use clap::Parser;
 use fastrand::Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sluice_chaos::{ALL_FAULTS, Fault, Report, Scenario, Servers, backlog, backlog_table, named, table};
+use sluice_chaos::{
+    ALL_FAULTS, Fault, LONG_FAULTS, MIXED, Report, Scenario, Servers, backlog, backlog_table, fault_of,
+    named, table,
+};
 
-/// Each so manieth run has all faults at once.
-const MIXED_EVERY: u64 = 3;
+/// From so many minutes on, the faults of ten minutes have a run each too, before the others.
+const LONG_FROM_MINUTES: u64 = 30;
+/// How long the load of a run with a fault of ten minutes lasts.
+const LONG_LOAD_S: f64 = 650.0;
 /// How long a replica is watched before a backlog.
 const WATCHED: Duration = Duration::from_secs(60);
 
@@ -28,7 +33,8 @@ struct Options {
     /// How long to begin new runs.
     #[arg(long, default_value_t = 1)]
     minutes: u64,
-    /// Only these faults, each in runs of its own; `mixed` for runs of all. By default all of them in turns.
+    /// Only these faults, each in runs of its own; `mixed` for runs of all. By default all of them in turns, and from half an hour
+    /// on those of ten minutes first.
     #[arg(long)]
     fault: Vec<String>,
     /// Messages of each run.
@@ -95,8 +101,13 @@ async fn play(options: &Options) -> anyhow::Result<usize> {
     }
     let begin = Instant::now();
     let (mut runs, mut failed) = (0_u64, 0);
+    let mut long = longs(options).into_iter();
+    let mut seeds = first..;
     while runs == 0 || begin.elapsed() < Duration::from_secs(options.minutes * 60) {
-        let scenario = scenario(options, first + runs)?;
+        let scenario = match long.next() {
+            Some(fault) => long_scenario(options, first, fault),
+            None => scenario(options, seeds.next().unwrap_or(first))?,
+        };
         runs += 1;
         println!("seed {}: {}, {} replicas", scenario.seed, scenario.name, scenario.replicas);
         let report = scenario.run(&servers).await;
@@ -111,15 +122,11 @@ async fn play(options: &Options) -> anyhow::Result<usize> {
 fn scenario(options: &Options, seed: u64) -> anyhow::Result<Scenario> {
     let mut rng = Rng::with_seed(seed);
     let name = match options.fault.as_slice() {
-        [] if seed.is_multiple_of(MIXED_EVERY) => "mixed".to_owned(),
-        [] => {
-            let place = usize::try_from(seed - seed / MIXED_EVERY).unwrap_or(0) % ALL_FAULTS.len();
-            ALL_FAULTS.get(place).map_or("mixed", |fault| fault.name).to_owned()
-        }
+        [] => fault_of(seed).to_owned(),
         names => rng.choice(names).cloned().unwrap_or_default(),
     };
     let faults: Vec<Fault> = match name.as_str() {
-        "mixed" => ALL_FAULTS.to_vec(),
+        MIXED => ALL_FAULTS.to_vec(),
         "none" => Vec::new(),
         name => vec![named(name).with_context(|| format!("no fault is called {name}"))?],
     };
@@ -134,6 +141,28 @@ fn scenario(options: &Options, seed: u64) -> anyhow::Result<Scenario> {
         strikes_max: options.strikes,
         settle_max: Duration::from_secs(240),
     })
+}
+
+/// The long faults that have a run each before the turns of the others begin.
+fn longs(options: &Options) -> Vec<Fault> {
+    let is_long = options.fault.is_empty() && options.minutes >= LONG_FROM_MINUTES;
+    if is_long { LONG_FAULTS.to_vec() } else { Vec::new() }
+}
+
+/// One strike of a long fault, and as many messages as in other runs, spread over all of it.
+fn long_scenario(options: &Options, seed: u64, fault: Fault) -> Scenario {
+    let messages = u32::try_from(options.messages).unwrap_or(u32::MAX);
+    Scenario {
+        seed,
+        name: fault.name.to_owned(),
+        faults: vec![fault],
+        replicas: options.replicas.unwrap_or(2),
+        messages: options.messages,
+        rate: options.rate.min(f64::from(messages) / LONG_LOAD_S),
+        malformed_permille: options.malformed,
+        strikes_max: 1,
+        settle_max: Duration::from_secs(240),
+    }
 }
 
 /// Ten malformed messages for each job, and no faults.
@@ -160,7 +189,7 @@ fn say(report: &Report) {
     let verdict = &report.verdict;
     println!(
         "  {} jobs and {} malformed in {:.0} s + {:.0} s ({:.0} s in all), {} strikes: lost {}, unflagged duplicates {}, \
-         flagged unknowns {}, flagged duplicates {}, overshoot {:?}, states {:?}",
+         flagged unknowns {}, flagged duplicates {}, untold {}, overshoot {:?}, states {:?}",
         verdict.jobs,
         verdict.malformed,
         report.load_s,
@@ -171,6 +200,7 @@ fn say(report: &Report) {
         verdict.unflagged_duplicates,
         verdict.flagged_unknowns,
         verdict.flagged_duplicates,
+        verdict.untold + verdict.told_wrongly,
         verdict.overshoot,
         verdict.states,
     );

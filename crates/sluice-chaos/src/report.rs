@@ -52,6 +52,7 @@ struct Sum {
     unflagged: usize,
     flagged_duplicates: usize,
     unknowns: usize,
+    untold: usize,
     overshoot: usize,
     peak_mib: u64,
     recovered_ms: Vec<u128>,
@@ -68,6 +69,7 @@ impl Sum {
         self.unflagged += verdict.unflagged_duplicates;
         self.flagged_duplicates += verdict.flagged_duplicates;
         self.unknowns += verdict.flagged_unknowns;
+        self.untold += verdict.untold + verdict.told_wrongly;
         self.overshoot += verdict.overshoot.values().sum::<usize>();
         self.peak_mib = self.peak_mib.max(report.peak_mib);
         self.recovered_ms.extend(report.strikes.iter().filter_map(|it| it.recovered_ms));
@@ -89,6 +91,7 @@ impl Sum {
             unflagged,
             flagged_duplicates,
             unknowns,
+            untold,
             overshoot,
             peak_mib,
             failed,
@@ -96,7 +99,7 @@ impl Sum {
         } = self;
         format!(
             "| {name} | {runs} | {strikes} | {jobs} | {lost} | {unflagged} | {unknowns} | {flagged_duplicates} | \
-             {overshoot} | {median} / {longest} | {peak_mib} | {failed} |"
+             {untold} | {overshoot} | {median} / {longest} | {peak_mib} | {failed} |"
         )
     }
 }
@@ -112,8 +115,8 @@ pub fn table(reports: &[Report]) -> String {
     }
     let mut text = String::from(
         "| fault | runs | strikes | jobs | lost | unflagged duplicates | flagged unknowns | flagged duplicates | \
-         overshoot | recovery s, median / longest | replica's peak MiB | failed runs |\n\
-         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+         untold | overshoot | recovery s, median / longest | replica's peak MiB | failed runs |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for (name, sum) in &mut sums {
         // Writing to a string does not fail.
@@ -152,8 +155,8 @@ mod tests {
         };
         let text = table(&[report("a", 10, 0, 1_250), report("a", 5, 2, 300), report("b", 1, 0, 40)]);
         let lines: Vec<&str> = text.lines().skip(2).collect();
-        assert_eq!(lines[0], "| a | 2 | 2 | 15 | 2 | 0 | 0 | 0 | 0 | 1.2 / 1.2 | 30 | 1 |");
-        assert_eq!(lines[1], "| b | 1 | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0.0 / 0.0 | 30 | 0 |");
-        assert_eq!(lines[2], "| **all** | 3 | 3 | 16 | 2 | 0 | 0 | 0 | 0 | 0.3 / 1.2 | 30 | 1 |");
+        assert_eq!(lines[0], "| a | 2 | 2 | 15 | 2 | 0 | 0 | 0 | 0 | 0 | 1.2 / 1.2 | 30 | 1 |");
+        assert_eq!(lines[1], "| b | 1 | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 0.0 / 0.0 | 30 | 0 |");
+        assert_eq!(lines[2], "| **all** | 3 | 3 | 16 | 2 | 0 | 0 | 0 | 0 | 0 | 0.3 / 1.2 | 30 | 1 |");
     }
 }

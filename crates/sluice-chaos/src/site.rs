@@ -64,6 +64,8 @@ impl Site {
         let through = |url: &str, from: u16, to: &TcpProxy| {
             url.replace(&format!(":{from}/"), &format!(":{}/", to.addr().port()))
         };
+        let handle = tokio::runtime::Handle::current();
+        handle.block_on(crate::heard::listen(&amqp_url)).expect("a fresh vhost takes a queue for results");
         let config = config(
             &through(&amqp_url, servers.broker.port(), &to_broker),
             &through(&db_url, servers.database.port(), &to_database),
@@ -127,6 +129,7 @@ fn config(amqp: &str, db: &str, esp: SocketAddr, key: &str) -> String {
         url = "{amqp}"
         heartbeat = "3s"
         delivery_limit = 1000
+        results = true
 
         [store]
         kind = "postgres"
