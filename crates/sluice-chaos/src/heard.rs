@@ -19,6 +19,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// By job, the states that were told of it.
 pub(crate) type Heard = HashMap<String, HashSet<String>>;
 
+/// What of the telling was not as it must be, in words.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amiss {
+    /// Jobs in a final state that nobody was told of.
+    pub(crate) untold: Vec<String>,
+    /// Jobs told of in a state that they are not in.
+    pub(crate) wrong: Vec<String>,
+}
+
+/// Compares the jobs' `states`, by id, with what was told. Each final state must be told at least once; a job in doubt is left to
+/// its operator.
+pub(crate) fn amiss(states: &HashMap<&str, &str>, heard: &Heard) -> Amiss {
+    let mut amiss = Amiss::default();
+    for (id, state) in states {
+        let is_told = heard.get(*id).is_some_and(|told| told.contains(*state));
+        if !is_told && !matches!(*state, "sending" | "deferred" | "unknown") {
+            amiss.untold.push(format!("{id} is {state}, and nobody was told"));
+        }
+    }
+    for (id, told) in heard {
+        let state = states.get(id.as_str()).copied().unwrap_or("not there");
+        if let Some(other) = told.iter().find(|it| *it != state) {
+            amiss.wrong.push(format!("{id} is {state}, and was told of as {other}"));
+        }
+    }
+    amiss
+}
+
 /// Binds a queue to everything that is told from now on.
 pub(crate) async fn listen(url: &str) -> anyhow::Result<()> {
     let (connection, channel) = open(url).await?;
@@ -60,4 +88,26 @@ async fn open(url: &str) -> anyhow::Result<(Connection, Channel)> {
     let connection = tokio::time::timeout(PATIENCE, connecting).await.context("no connection in time")??;
     let channel = connection.create_channel().await?;
     Ok((connection, channel))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_state_that_nobody_heard_of_is_seen() {
+        let states =
+            HashMap::from([("a", "accepted"), ("b", "rejected"), ("c", "unknown"), ("d", "deferred")]);
+        let told = |pairs: &[(&str, &str)]| {
+            let mut heard = Heard::new();
+            for (id, state) in pairs {
+                heard.entry((*id).to_owned()).or_default().insert((*state).to_owned());
+            }
+            heard
+        };
+        assert_eq!(amiss(&states, &told(&[("a", "accepted"), ("b", "rejected")])), Amiss::default());
+        let seen = amiss(&states, &told(&[("a", "accepted"), ("c", "accepted"), ("e", "accepted")]));
+        assert_eq!(seen.untold, ["b is rejected, and nobody was told"]);
+        assert_eq!(seen.wrong.len(), 2, "{:?}", seen.wrong);
+    }
 }

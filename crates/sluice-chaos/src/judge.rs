@@ -8,7 +8,7 @@ use sluice_testkit::peers::SendGridCall;
 use tokio_postgres::{Client, NoTls};
 
 use crate::fleet::Endings;
-use crate::heard::{Heard, heard};
+use crate::heard::{amiss, heard};
 use crate::limits::{Begun, overshoot};
 use crate::load::{Load, number_in};
 use crate::publisher::Told;
@@ -219,7 +219,12 @@ pub(crate) async fn judge(
         }
     }
     match &told_of {
-        Ok(heard) => judge_telling(&mut verdict, &mut wrong, &rows, heard),
+        Ok(heard) => {
+            let states = rows.iter().map(|(id, row)| (id.as_str(), row.state.as_str())).collect();
+            let amiss = amiss(&states, heard);
+            (verdict.untold, verdict.told_wrongly) = (amiss.untold.len(), amiss.wrong.len());
+            amiss.untold.into_iter().chain(amiss.wrong).for_each(|text| wrong.say("told", text));
+        }
         Err(error) => wrong.say("told", format!("what was told could not be read: {error:#}")),
     }
     for (id, seen) in &calls {
@@ -251,25 +256,6 @@ pub(crate) async fn judge(
     }
     verdict.complaints = wrong.into_words();
     verdict
-}
-
-/// Every final state was told of at least once, and no other. A job in doubt is left to its operator.
-fn judge_telling(verdict: &mut Verdict, wrong: &mut Complaints, rows: &HashMap<String, Row>, heard: &Heard) {
-    for (id, row) in rows {
-        let state = row.state.as_str();
-        let is_told = heard.get(id).is_some_and(|states| states.contains(state));
-        if !is_told && !matches!(state, "sending" | "deferred" | "unknown") {
-            verdict.untold += 1;
-            wrong.say("told", format!("{id} is {state}, and nobody was told"));
-        }
-    }
-    for (id, states) in heard {
-        let state = rows.get(id).map_or("not there", |row| row.state.as_str());
-        if let Some(other) = states.iter().find(|it| *it != state) {
-            verdict.told_wrongly += 1;
-            wrong.say("told", format!("{id} is {state}, and was told of as {other}"));
-        }
-    }
 }
 
 /// What the journal says of one job.

@@ -22,6 +22,7 @@ mod report;
 mod rota;
 mod scenario;
 mod site;
+mod upgrade;
 
 pub use backlog::{Backlog, backlog, backlog_table};
 pub use driver::Strike;

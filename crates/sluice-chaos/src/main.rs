@@ -19,6 +19,8 @@ use sluice_chaos::{
 
 /// From so many minutes on, the faults of ten minutes have a run each too, before the others.
 const LONG_FROM_MINUTES: u64 = 30;
+/// The name of a run without faults.
+const NO_FAULTS: &str = "none";
 /// How long the load of a run with a fault of ten minutes lasts.
 const LONG_LOAD_S: f64 = 650.0;
 /// How long a replica is watched before a backlog.
@@ -46,6 +48,10 @@ struct Options {
     /// Replicas; by default 1 to 4, by the seed.
     #[arg(long)]
     replicas: Option<usize>,
+    /// Begins each run with replicas of this older binary, and replaces them one by one by this build's. Without --fault there
+    /// are no faults beside that.
+    #[arg(long)]
+    upgrade_from: Option<PathBuf>,
     /// Where the JSON lines are appended.
     #[arg(long, default_value = "target/chaos/runs.jsonl")]
     out: PathBuf,
@@ -122,18 +128,24 @@ async fn play(options: &Options) -> anyhow::Result<usize> {
 fn scenario(options: &Options, seed: u64) -> anyhow::Result<Scenario> {
     let mut rng = Rng::with_seed(seed);
     let name = match options.fault.as_slice() {
+        [] if options.upgrade_from.is_some() => NO_FAULTS.to_owned(),
         [] => fault_of(seed).to_owned(),
         names => rng.choice(names).cloned().unwrap_or_default(),
     };
     let faults: Vec<Fault> = match name.as_str() {
         MIXED => ALL_FAULTS.to_vec(),
-        "none" => Vec::new(),
+        NO_FAULTS => Vec::new(),
         name => vec![named(name).with_context(|| format!("no fault is called {name}"))?],
     };
     Ok(Scenario {
         seed,
-        name,
+        name: match &options.upgrade_from {
+            None => name,
+            Some(_) if name == NO_FAULTS => "upgrade".to_owned(),
+            Some(_) => format!("upgrade + {name}"),
+        },
         faults,
+        upgrade_from: options.upgrade_from.clone(),
         replicas: options.replicas.unwrap_or_else(|| rng.usize(1..5)),
         messages: options.messages,
         rate: options.rate,
@@ -145,7 +157,8 @@ fn scenario(options: &Options, seed: u64) -> anyhow::Result<Scenario> {
 
 /// The long faults that have a run each before the turns of the others begin.
 fn longs(options: &Options) -> Vec<Fault> {
-    let is_long = options.fault.is_empty() && options.minutes >= LONG_FROM_MINUTES;
+    let is_long =
+        options.fault.is_empty() && options.upgrade_from.is_none() && options.minutes >= LONG_FROM_MINUTES;
     if is_long { LONG_FAULTS.to_vec() } else { Vec::new() }
 }
 
@@ -156,6 +169,7 @@ fn long_scenario(options: &Options, seed: u64, fault: Fault) -> Scenario {
         seed,
         name: fault.name.to_owned(),
         faults: vec![fault],
+        upgrade_from: None,
         replicas: options.replicas.unwrap_or(2),
         messages: options.messages,
         rate: options.rate.min(f64::from(messages) / LONG_LOAD_S),
@@ -171,6 +185,7 @@ fn flood(options: &Options, seed: u64, malformed: usize) -> Scenario {
         seed,
         name: "malformed_flood".to_owned(),
         faults: Vec::new(),
+        upgrade_from: None,
         replicas: options.replicas.unwrap_or(1),
         messages: malformed + malformed / 10,
         rate: options.rate,

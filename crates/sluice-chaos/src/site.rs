@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,8 +48,9 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A fresh vhost, database and stand-in, each behind a proxy.
-    pub(crate) fn new(servers: &Arc<Servers>) -> Self {
+    /// A fresh vhost, database and stand-in, each behind a proxy. With the binary of an older version replicas are of that one at
+    /// first.
+    pub(crate) fn new(servers: &Arc<Servers>, old: Option<PathBuf>) -> Self {
         let (amqp_url, db_url) = (servers.broker.create_vhost(), servers.database.create_database());
         let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let to_broker = TcpProxy::start(local(servers.broker.port()));
@@ -72,7 +74,7 @@ impl Site {
             to_esp.addr(),
             esp.api_key(),
         );
-        let fleet = Arc::new(Fleet::new(config));
+        let fleet = Arc::new(Fleet::new(config, old));
         Self { servers: Arc::clone(servers), amqp_url, db_url, to_broker, to_database, to_esp, esp, fleet }
     }
 
