@@ -9,6 +9,8 @@ use sluice_testkit::services::SluiceProcess;
 
 /// The longest drain of the configuration, and a little more.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(40);
+/// No replica takes longer to be ready.
+pub(crate) const READY_MAX: Duration = Duration::from_secs(180);
 /// No migration takes longer.
 const MIGRATE_MAX: Duration = Duration::from_secs(120);
 
@@ -90,7 +92,7 @@ impl Fleet {
     pub(crate) fn start_ready(&self, count: usize) {
         let started: Vec<_> = (0..count).map(|_| self.start()).collect();
         for replica in started {
-            replica.wait_ready(Duration::from_secs(60));
+            replica.wait_ready(READY_MAX);
         }
     }
 
@@ -109,19 +111,25 @@ impl Fleet {
         self.running().iter().map(|(_, it)| peak_mib_of(it.pid())).max().unwrap_or(0)
     }
 
-    /// Kills one, and forgets it.
+    /// Kills one, and forgets it; nothing when somebody else ends it already.
     pub(crate) fn kill(&self, replica: &Arc<SluiceProcess>) {
+        if !self.forget(replica) {
+            return;
+        }
         replica.kill9();
-        self.forget(replica);
+        self.look(replica);
         self.endings().killed += 1;
     }
 
-    /// Tells one to stop, and waits until it has.
+    /// Tells one to stop, and waits until it has; nothing when somebody else ends it already.
     pub(crate) fn drain(&self, replica: &Arc<SluiceProcess>) {
-        self.forget(replica);
+        if !self.forget(replica) {
+            return;
+        }
         wait_listening(replica);
         replica.sigterm();
         let status = replica.wait(DRAIN_TIMEOUT);
+        self.look(replica);
         let mut endings = self.endings();
         if status.success() {
             endings.drained += 1;
@@ -155,9 +163,12 @@ impl Fleet {
         self.endings().clone()
     }
 
-    fn forget(&self, replica: &Arc<SluiceProcess>) {
-        self.look(replica);
-        self.running().retain(|(_, it)| !Arc::ptr_eq(it, replica));
+    /// Takes one out of those that run; whether it was there.
+    fn forget(&self, replica: &Arc<SluiceProcess>) -> bool {
+        let mut running = self.running();
+        let before = running.len();
+        running.retain(|(_, it)| !Arc::ptr_eq(it, replica));
+        running.len() < before
     }
 
     /// Keeps what a log tells of panics.

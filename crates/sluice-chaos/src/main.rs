@@ -92,7 +92,7 @@ fn main() -> anyhow::Result<()> {
 async fn play(options: &Options) -> anyhow::Result<usize> {
     let first = options.seed.unwrap_or_else(|| fastrand::u64(1..1_000_000));
     println!("seed {first}");
-    let servers = Arc::new(tokio::task::spawn_blocking(Servers::start).await?);
+    let mut servers = Arc::new(tokio::task::spawn_blocking(Servers::start).await?);
     if let Some(count) = options.backlog {
         let seen = backlog(&servers, count, WATCHED).await;
         println!("{}", serde_json::to_string(&seen)?);
@@ -116,7 +116,17 @@ async fn play(options: &Options) -> anyhow::Result<usize> {
         };
         runs += 1;
         println!("seed {}: {}, {} replicas", scenario.seed, scenario.name, scenario.replicas);
-        let report = scenario.run(&servers).await;
+        let (its, played) = (Arc::clone(&servers), scenario.seed);
+        let report = match tokio::spawn(async move { scenario.run(&its).await }).await {
+            Ok(report) => report,
+            // Not a verdict: a server that did not come up again in time, say. The next run has fresh ones.
+            Err(error) => {
+                println!("  NO VERDICT, the harness itself broke at seed {played}: {error}");
+                failed += 1;
+                servers = Arc::new(tokio::task::spawn_blocking(Servers::start).await?);
+                continue;
+            }
+        };
         failed += usize::from(!report.verdict.holds());
         say(&report);
         append(&options.out, &report)?;

@@ -63,6 +63,7 @@ impl Scenario {
         };
         let strikes_max = self.strikes_max;
         let over = Arc::new(AtomicBool::new(false));
+        let ends = EndsStrikes(Arc::clone(&over));
         let mut strikers: Vec<_> = self
             .teams()
             .into_iter()
@@ -87,7 +88,7 @@ impl Scenario {
         let loaded_from = Instant::now();
         let told = publisher.run().await;
         let load_s = loaded_from.elapsed().as_secs_f64();
-        over.store(true, Ordering::SeqCst);
+        drop(ends);
         let mut strikes: Vec<Strike> = Vec::new();
         for striker in strikers {
             strikes.extend(striker.await.expect("a fault does its work"));
@@ -128,6 +129,15 @@ impl Scenario {
 
     fn messages_seconds(&self) -> f64 {
         f64::from(u32::try_from(self.messages).unwrap_or(u32::MAX)) / self.rate.max(1.0)
+    }
+}
+
+/// When it is dropped no fault strikes any more, also when the run itself breaks.
+struct EndsStrikes(Arc<AtomicBool>);
+
+impl Drop for EndsStrikes {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -10,13 +10,11 @@ use fastrand::Rng;
 use sluice_testkit::services::SluiceProcess;
 
 use crate::driver::{Strike, timed};
-use crate::fleet::{Fleet, Version};
+use crate::fleet::{Fleet, READY_MAX, Version};
 use crate::site::Site;
 
 /// Both versions work side by side for so long between two steps, milliseconds.
 const BESIDE_MS: std::ops::Range<u64> = 1_500..4_000;
-/// No replica takes longer to be ready, migrations included.
-const READY_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Takes all steps, also when the load is over before; each is a strike.
