@@ -28,7 +28,7 @@ pub use backlog::{Backlog, backlog, backlog_table};
 pub use driver::Strike;
 pub use faults::{ALL as ALL_FAULTS, Family, Fault, LONG as LONG_FAULTS, named};
 pub use judge::Verdict;
-pub use report::{Report, table};
+pub use report::{Report, strikes_table, table};
 pub use rota::{MIXED, ROUND, fault_of};
 pub use scenario::Scenario;
 pub use site::Servers;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sluice_chaos::{
     ALL_FAULTS, Fault, LONG_FAULTS, MIXED, Report, Scenario, Servers, backlog, backlog_table, fault_of,
-    named, table,
+    named, strikes_table, table,
 };
 
 /// From so many minutes on, the faults of ten minutes have a run each too, before the others.
@@ -75,7 +75,8 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     if options.table {
-        print!("{}", table(&read::<Report>(&options.out)?));
+        let reports = read::<Report>(&options.out)?;
+        print!("{}\n{}", table(&reports), strikes_table(&reports));
         let backlogs = backlogs(&options.out);
         if backlogs.exists() {
             print!("\n{}", backlog_table(&read(&backlogs)?));
@@ -245,4 +246,41 @@ fn append(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
 fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     text.lines().map(|line| serde_json::from_str(line).context("a line is no report")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn options(line: &str) -> Options {
+        Options::try_parse_from(line.split(' ')).unwrap()
+    }
+
+    #[test]
+    fn the_options_do_not_contradict_one_another() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn an_upgrade_has_only_the_faults_that_are_named() {
+        let alone = scenario(&options("chaos --upgrade-from /bin/sluice-of-before"), 6).unwrap();
+        assert_eq!((alone.name.as_str(), alone.faults.len()), ("upgrade", 0));
+        assert_eq!(alone.upgrade_from, Some(PathBuf::from("/bin/sluice-of-before")));
+        let mixed = scenario(&options("chaos --upgrade-from old --fault mixed"), 7).unwrap();
+        assert_eq!((mixed.name.as_str(), mixed.faults.len()), ("upgrade + mixed", ALL_FAULTS.len()));
+        assert!(scenario(&options("chaos --fault nonesuch"), 7).is_err());
+    }
+
+    #[test]
+    fn only_a_long_play_of_everything_begins_with_the_long_faults() {
+        let longs = |line: &str| longs(&options(line)).len();
+        assert_eq!(longs("chaos --minutes 60"), LONG_FAULTS.len());
+        assert_eq!(longs("chaos --minutes 29"), 0);
+        assert_eq!(longs("chaos --minutes 60 --fault line_cut"), 0);
+        assert_eq!(longs("chaos --minutes 60 --upgrade-from old"), 0);
+        let first = long_scenario(&options("chaos --messages 22000 --rate 700"), 1, LONG_FAULTS[0]);
+        assert!((33.0..34.0).contains(&first.rate) && first.strikes_max == 1, "{first:?}");
+    }
 }
