@@ -2,6 +2,7 @@
 //!
 //! - [`Scenario`]: a seed, some [`Fault`]s and a load; [`Scenario::run`] plays it on [`Servers`] and answers a [`Report`].
 //! - `faults/`: one file a fault.
+//! - `upgrade`: replicas of an older binary, replaced by this build's under load.
 //! - [`judge`](Verdict): the ESP's own journal against `job`, `attempt`, `pending`, `dead_letter`, the queues and
 //!   what was told over `sluice.results`.
 //! - [`table`]: the Markdown of docs/reliability.md, made from reports.
