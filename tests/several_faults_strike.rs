@@ -1,5 +1,6 @@
-//! The harness of `sluice-chaos` on a fixed short set: two runs of many faults each, from seeds that stay. `scripts/chaos`
-//! plays longer ones.
+//! The harness of `sluice-chaos` on a fixed short set: runs of several faults each, from seeds that stay. Results are told in
+//! all of them, and the judge misses none, also where the broker and the replica that tells are killed. `scripts/chaos` plays
+//! longer ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +8,10 @@ use std::time::Duration;
 use sluice_chaos::{Fault, Scenario, Servers, named};
 
 /// What strikes in which run. Together they touch replicas, broker, database, ESP and lines.
-const RUNS: [(u64, &[&str]); 2] = [
+const RUNS: [(u64, &[&str]); 3] = [
     (11, &["replica_killed", "commit_answers_lost", "esp_resets_after", "line_cut"]),
     (12, &["replica_hangs_briefly", "postgres_backends_terminated", "esp_500", "consumers_cancelled"]),
+    (13, &["broker_killed", "replicas_killed_together"]),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -21,6 +23,7 @@ async fn nothing_is_lost_and_no_duplicate_is_unflagged() {
             seed,
             name: "fixed".to_owned(),
             faults,
+            upgrade_from: None,
             replicas: 3,
             messages: 1_500,
             rate: 200.0,

@@ -43,12 +43,17 @@ pub(crate) fn strike_until(
             return strikes;
         }
         let Some(fault) = rng.choice(faults.iter()) else { return strikes };
-        let begin = Instant::now();
-        (fault.strike)(site, &mut rng);
-        let lasted_ms = begin.elapsed().as_millis();
-        let recovered_ms = recovery(site, over).map(|it| it.as_millis());
-        strikes.push(Strike { fault: fault.name.to_owned(), lasted_ms, recovered_ms });
+        strikes.push(timed(site, fault.name, over, || (fault.strike)(site, &mut rng)));
     }
+}
+
+/// Does something, and measures how long it takes and how long the ESP then waits for another call.
+pub(crate) fn timed(site: &Site, name: &str, over: &AtomicBool, work: impl FnOnce()) -> Strike {
+    let begin = Instant::now();
+    work();
+    let lasted_ms = begin.elapsed().as_millis();
+    let recovered_ms = recovery(site, over).map(|it| it.as_millis());
+    Strike { fault: name.to_owned(), lasted_ms, recovered_ms }
 }
 
 /// How long until the ESP sees another call; `None` if the load ends first.

@@ -1,5 +1,7 @@
 //! The replicas of a run: started, killed, paused and told to stop; and how each of them ended.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,19 @@ use sluice_testkit::services::SluiceProcess;
 
 /// The longest drain of the configuration, and a little more.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(40);
+/// No replica takes longer to be ready.
+pub(crate) const READY_MAX: Duration = Duration::from_secs(180);
+/// No migration takes longer.
+const MIGRATE_MAX: Duration = Duration::from_secs(120);
+
+/// Which binary a replica is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// The one that a run with an upgrade begins with.
+    Old,
+    /// This build's.
+    New,
+}
 
 /// How the replicas ended.
 #[derive(Clone, Debug, Default)]
@@ -25,54 +40,96 @@ pub(crate) struct Endings {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     config: String,
-    running: Mutex<Vec<Arc<SluiceProcess>>>,
+    /// The binary of [`Version::Old`].
+    old: Option<PathBuf>,
+    /// Which version a replica is of that a fault starts.
+    starts_old: AtomicBool,
+    running: Mutex<Vec<(Version, Arc<SluiceProcess>)>>,
     endings: Mutex<Endings>,
 }
 
 impl Fleet {
-    /// None yet.
-    pub(crate) fn new(config: String) -> Self {
-        Self { config, running: Mutex::default(), endings: Mutex::default() }
+    /// None yet. With the binary of an older version replicas are of that one at first.
+    pub(crate) fn new(config: String, old: Option<PathBuf>) -> Self {
+        let starts_old = AtomicBool::new(old.is_some());
+        Self { config, old, starts_old, running: Mutex::default(), endings: Mutex::default() }
     }
 
     /// Starts one more; does not wait until it is ready.
     pub(crate) fn start(&self) -> Arc<SluiceProcess> {
-        let replica = Arc::new(SluiceProcess::start(&self.config));
-        self.running().push(Arc::clone(&replica));
+        let is_old = self.starts_old.load(Ordering::SeqCst);
+        self.start_of(if is_old { Version::Old } else { Version::New })
+    }
+
+    /// As [`start`](Self::start), of that version.
+    pub(crate) fn start_of(&self, version: Version) -> Arc<SluiceProcess> {
+        let command = SluiceProcess::command(&self.config);
+        let command = match (&self.old, version) {
+            (Some(old), Version::Old) => command.binary(old),
+            (None, Version::Old) | (_, Version::New) => command,
+        };
+        let replica = Arc::new(command.start());
+        self.running().push((version, Arc::clone(&replica)));
         replica
+    }
+
+    /// From now on replicas are of this version.
+    pub(crate) fn starts_now(&self, version: Version) {
+        self.starts_old.store(version == Version::Old, Ordering::SeqCst);
+    }
+
+    /// Runs `sluice migrate` of this build.
+    pub(crate) fn migrate(&self) {
+        let migration = SluiceProcess::command(&self.config).args(["migrate"]).start();
+        let status = migration.wait(MIGRATE_MAX);
+        if !status.success() {
+            let text = format!("sluice migrate ended with {status}: {}", tail(&migration.log()));
+            self.endings().unclean.push(text);
+        }
     }
 
     /// Starts `count` and waits until each is ready.
     pub(crate) fn start_ready(&self, count: usize) {
         let started: Vec<_> = (0..count).map(|_| self.start()).collect();
         for replica in started {
-            replica.wait_ready(Duration::from_secs(60));
+            replica.wait_ready(READY_MAX);
         }
     }
 
     /// One that runs.
     pub(crate) fn any(&self, rng: &mut fastrand::Rng) -> Option<Arc<SluiceProcess>> {
-        rng.choice(self.running().iter()).cloned()
+        rng.choice(self.running().iter()).map(|(_, replica)| Arc::clone(replica))
+    }
+
+    /// The first of that version that runs.
+    pub(crate) fn one_of(&self, version: Version) -> Option<Arc<SluiceProcess>> {
+        self.running().iter().find(|(its, _)| *its == version).map(|(_, replica)| Arc::clone(replica))
     }
 
     /// The most memory that any of those that run has ever had resident, in MiB.
     pub(crate) fn peak_mib(&self) -> u64 {
-        self.running().iter().map(|it| peak_mib_of(it.pid())).max().unwrap_or(0)
+        self.running().iter().map(|(_, it)| peak_mib_of(it.pid())).max().unwrap_or(0)
     }
 
-    /// Kills one, and forgets it.
+    /// Kills one, and forgets it; nothing when somebody else ends it already.
     pub(crate) fn kill(&self, replica: &Arc<SluiceProcess>) {
+        if !self.forget(replica) {
+            return;
+        }
         replica.kill9();
-        self.forget(replica);
+        self.look(replica);
         self.endings().killed += 1;
     }
 
-    /// Tells one to stop, and waits until it has.
+    /// Tells one to stop, and waits until it has; nothing when somebody else ends it already.
     pub(crate) fn drain(&self, replica: &Arc<SluiceProcess>) {
-        self.forget(replica);
+        if !self.forget(replica) {
+            return;
+        }
         wait_listening(replica);
         replica.sigterm();
         let status = replica.wait(DRAIN_TIMEOUT);
+        self.look(replica);
         let mut endings = self.endings();
         if status.success() {
             endings.drained += 1;
@@ -84,7 +141,7 @@ impl Fleet {
     /// Tells all that are left to stop at once, waits, and says how all of this run ended.
     pub(crate) fn end(&self) -> Endings {
         let left = std::mem::take(&mut *self.running());
-        for replica in &left {
+        for (_, replica) in &left {
             if let Some(status) = replica.status() {
                 self.look(replica);
                 self.endings().unclean.push(format!("ended by itself, {status}: {}", tail(&replica.log())));
@@ -92,7 +149,9 @@ impl Fleet {
             wait_listening(replica);
             replica.sigterm();
         }
-        for replica in left.iter().filter(|it| it.status().is_none_or(|status| status.success())) {
+        for replica in
+            left.iter().map(|(_, it)| it).filter(|it| it.status().is_none_or(|status| status.success()))
+        {
             let status = replica.wait(DRAIN_TIMEOUT);
             self.look(replica);
             if status.success() {
@@ -104,9 +163,12 @@ impl Fleet {
         self.endings().clone()
     }
 
-    fn forget(&self, replica: &Arc<SluiceProcess>) {
-        self.look(replica);
-        self.running().retain(|it| !Arc::ptr_eq(it, replica));
+    /// Takes one out of those that run; whether it was there.
+    fn forget(&self, replica: &Arc<SluiceProcess>) -> bool {
+        let mut running = self.running();
+        let before = running.len();
+        running.retain(|(_, it)| !Arc::ptr_eq(it, replica));
+        running.len() < before
     }
 
     /// Keeps what a log tells of panics.
@@ -116,7 +178,7 @@ impl Fleet {
         self.endings().panics.extend(panics);
     }
 
-    fn running(&self) -> MutexGuard<'_, Vec<Arc<SluiceProcess>>> {
+    fn running(&self) -> MutexGuard<'_, Vec<(Version, Arc<SluiceProcess>)>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -8,6 +8,7 @@ use sluice_testkit::peers::SendGridCall;
 use tokio_postgres::{Client, NoTls};
 
 use crate::fleet::Endings;
+use crate::heard::{amiss, heard};
 use crate::limits::{Begun, overshoot};
 use crate::load::{Load, number_in};
 use crate::publisher::Told;
@@ -40,6 +41,12 @@ pub struct Verdict {
     pub malformed: usize,
     /// Malformed messages without their dead letter.
     pub malformed_lost: usize,
+    /// In a final state that nobody was told of over `sluice.results`.
+    #[serde(default)]
+    pub untold: usize,
+    /// Told of in a state that they are not in.
+    #[serde(default)]
+    pub told_wrongly: usize,
     /// By limit: calls beyond what the busiest second allows.
     pub overshoot: BTreeMap<String, usize>,
     /// Deliveries that replicas hold when all is settled.
@@ -75,8 +82,8 @@ pub(crate) async fn connect(url: &str) -> Option<Client> {
     Some(client)
 }
 
-/// Waits until every acknowledged job has a final state, `pending` holds only what waits for an operator, and no lane
-/// has a message. What is left unacknowledged by then, or `None` when it did not come within `timeout`.
+/// Waits until every acknowledged job has a final state, `pending` holds only what waits for an operator, all is told that is to
+/// be told, and no lane has a message. What is left unacknowledged by then, or `None` when it did not come within `timeout`.
 pub(crate) async fn settle(site: &Site, load: &Load, told: &Told, timeout: Duration) -> Option<u64> {
     let wanted =
         (0..load.count).filter(|it| told.acknowledged.get(*it) == Some(&true) && load.is_job(*it)).count();
@@ -94,9 +101,9 @@ pub(crate) async fn settle(site: &Site, load: &Load, told: &Told, timeout: Durat
         };
         match counts {
             None => client = None,
-            Some((done, parked)) => {
-                last = format!("{done} of {wanted} done, {parked} parked");
-                if done >= wanted && parked == 0 {
+            Some((done, parked, untold)) => {
+                last = format!("{done} of {wanted} done, {parked} parked, {untold} untold");
+                if done >= wanted && parked == 0 && untold == 0 {
                     let (ready, lent) = in_lanes(site);
                     last = format!("{last}, {ready} ready and {lent} lent");
                     if ready + lent == 0 {
@@ -111,10 +118,11 @@ pub(crate) async fn settle(site: &Site, load: &Load, told: &Told, timeout: Durat
     None
 }
 
-async fn counts(client: &Client) -> Option<(i64, i64)> {
+async fn counts(client: &Client) -> Option<(i64, i64, i64)> {
     let sql = "select (select count(*) from sluice.job where state not in ('sending', 'deferred')),
-                      (select count(*) from sluice.pending where due_at is not null or limit_key is not null)";
-    client.query_one(sql, &[]).await.ok().map(|row| (row.get(0), row.get(1)))
+                      (select count(*) from sluice.pending where due_at is not null or limit_key is not null),
+                      (select count(*) from sluice.result)";
+    client.query_one(sql, &[]).await.ok().map(|row| (row.get(0), row.get(1), row.get(2)))
 }
 
 /// Messages in all lanes: ready, and lent to replicas.
@@ -151,6 +159,7 @@ pub(crate) async fn judge(
     let parked = ids(&client, "select job_id from sluice.pending").await;
     let buried = ids(&client, "select job_id from sluice.dead_letter where job_id is not null").await;
     let (ready, lent) = in_lanes(site);
+    let told_of = heard(&site.amqp_url).await;
 
     let journal = site.esp.journal();
     let calls = calls_by_job(&journal);
@@ -208,6 +217,15 @@ pub(crate) async fn judge(
         if number_in(id).is_none_or(|number| number >= load.count) {
             wrong.say("row", format!("{id} was never published"));
         }
+    }
+    match &told_of {
+        Ok(heard) => {
+            let states = rows.iter().map(|(id, row)| (id.as_str(), row.state.as_str())).collect();
+            let amiss = amiss(&states, heard);
+            (verdict.untold, verdict.told_wrongly) = (amiss.untold.len(), amiss.wrong.len());
+            amiss.untold.into_iter().chain(amiss.wrong).for_each(|text| wrong.say("told", text));
+        }
+        Err(error) => wrong.say("told", format!("what was told could not be read: {error:#}")),
     }
     for (id, seen) in &calls {
         if seen.accepted > 1 {

@@ -52,6 +52,7 @@ struct Sum {
     unflagged: usize,
     flagged_duplicates: usize,
     unknowns: usize,
+    untold: usize,
     overshoot: usize,
     peak_mib: u64,
     recovered_ms: Vec<u128>,
@@ -68,6 +69,7 @@ impl Sum {
         self.unflagged += verdict.unflagged_duplicates;
         self.flagged_duplicates += verdict.flagged_duplicates;
         self.unknowns += verdict.flagged_unknowns;
+        self.untold += verdict.untold + verdict.told_wrongly;
         self.overshoot += verdict.overshoot.values().sum::<usize>();
         self.peak_mib = self.peak_mib.max(report.peak_mib);
         self.recovered_ms.extend(report.strikes.iter().filter_map(|it| it.recovered_ms));
@@ -75,12 +77,7 @@ impl Sum {
     }
 
     fn line(&mut self, name: &str) -> String {
-        self.recovered_ms.sort_unstable();
-        let seconds = |ms: Option<&u128>| {
-            ms.map_or_else(|| "-".to_owned(), |ms| format!("{}.{}", ms / 1000, ms % 1000 / 100))
-        };
-        let median = seconds(self.recovered_ms.get(self.recovered_ms.len() / 2));
-        let longest = seconds(self.recovered_ms.last());
+        let recovery = median_and_longest(&mut self.recovered_ms);
         let Self {
             runs,
             strikes,
@@ -89,6 +86,7 @@ impl Sum {
             unflagged,
             flagged_duplicates,
             unknowns,
+            untold,
             overshoot,
             peak_mib,
             failed,
@@ -96,9 +94,54 @@ impl Sum {
         } = self;
         format!(
             "| {name} | {runs} | {strikes} | {jobs} | {lost} | {unflagged} | {unknowns} | {flagged_duplicates} | \
-             {overshoot} | {median} / {longest} | {peak_mib} | {failed} |"
+             {untold} | {overshoot} | {recovery} | {peak_mib} | {failed} |"
         )
     }
+}
+
+/// In seconds, of some milliseconds.
+fn median_and_longest(ms: &mut [u128]) -> String {
+    ms.sort_unstable();
+    let seconds = |ms: Option<&u128>| {
+        ms.map_or_else(|| "-".to_owned(), |ms| format!("{}.{}", ms / 1000, ms % 1000 / 100))
+    };
+    format!("{} / {}", seconds(ms.get(ms.len() / 2)), seconds(ms.last()))
+}
+
+/// A Markdown table of what struck in `reports`, one row a fault, in runs of its own and in others.
+#[must_use]
+pub fn strikes_table(reports: &[Report]) -> String {
+    #[derive(Default)]
+    struct Struck {
+        alone: usize,
+        beside_others: usize,
+        lasted_ms: Vec<u128>,
+        recovered_ms: Vec<u128>,
+    }
+    let mut by_fault: BTreeMap<&str, Struck> = BTreeMap::new();
+    for report in reports {
+        for strike in &report.strikes {
+            let struck = by_fault.entry(&strike.fault).or_default();
+            if report.name == strike.fault {
+                struck.alone += 1;
+            } else {
+                struck.beside_others += 1;
+            }
+            struck.lasted_ms.push(strike.lasted_ms);
+            struck.recovered_ms.extend(strike.recovered_ms);
+        }
+    }
+    let mut text = String::from(
+        "| fault | strikes in runs of its own | beside other faults | lasted s, median / longest | recovery s, median / longest |\n\
+         |---|--:|--:|--:|--:|\n",
+    );
+    for (fault, struck) in &mut by_fault {
+        let Struck { alone, beside_others, lasted_ms, recovered_ms } = struck;
+        let (lasted, recovery) = (median_and_longest(lasted_ms), median_and_longest(recovered_ms));
+        // Writing to a string does not fail.
+        writeln!(text, "| {fault} | {alone} | {beside_others} | {lasted} | {recovery} |").ok();
+    }
+    text
 }
 
 /// A Markdown table of `reports`, one row a fault and the sum at the end.
@@ -112,8 +155,8 @@ pub fn table(reports: &[Report]) -> String {
     }
     let mut text = String::from(
         "| fault | runs | strikes | jobs | lost | unflagged duplicates | flagged unknowns | flagged duplicates | \
-         overshoot | recovery s, median / longest | replica's peak MiB | failed runs |\n\
-         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+         untold | overshoot | recovery s, median / longest | replica's peak MiB | failed runs |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for (name, sum) in &mut sums {
         // Writing to a string does not fail.
@@ -127,9 +170,8 @@ pub fn table(reports: &[Report]) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn runs_of_one_fault_are_added_up() {
-        let report = |name: &str, jobs: usize, lost: usize, recovered_ms: u128| Report {
+    fn report(name: &str, jobs: usize, lost: usize, recovered_ms: u128) -> Report {
+        Report {
             seed: 1,
             name: name.to_owned(),
             replicas: 3,
@@ -149,11 +191,23 @@ mod tests {
                 complaints: (0..lost).map(|it| format!("lost {it}")).collect(),
                 ..Verdict::default()
             },
-        };
+        }
+    }
+
+    #[test]
+    fn strikes_are_counted_where_they_struck() {
+        let mut mixed = report("mixed", 1, 0, 40);
+        mixed.strikes = vec![Strike { fault: "a".to_owned(), lasted_ms: 2_000, recovered_ms: None }];
+        let text = strikes_table(&[report("a", 1, 0, 1_250), report("a", 1, 0, 300), mixed]);
+        assert_eq!(text.lines().skip(2).collect::<Vec<_>>(), ["| a | 2 | 1 | 0.0 / 2.0 | 1.2 / 1.2 |"]);
+    }
+
+    #[test]
+    fn runs_of_one_fault_are_added_up() {
         let text = table(&[report("a", 10, 0, 1_250), report("a", 5, 2, 300), report("b", 1, 0, 40)]);
         let lines: Vec<&str> = text.lines().skip(2).collect();
-        assert_eq!(lines[0], "| a | 2 | 2 | 15 | 2 | 0 | 0 | 0 | 0 | 1.2 / 1.2 | 30 | 1 |");
-        assert_eq!(lines[1], "| b | 1 | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0.0 / 0.0 | 30 | 0 |");
-        assert_eq!(lines[2], "| **all** | 3 | 3 | 16 | 2 | 0 | 0 | 0 | 0 | 0.3 / 1.2 | 30 | 1 |");
+        assert_eq!(lines[0], "| a | 2 | 2 | 15 | 2 | 0 | 0 | 0 | 0 | 0 | 1.2 / 1.2 | 30 | 1 |");
+        assert_eq!(lines[1], "| b | 1 | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 0.0 / 0.0 | 30 | 0 |");
+        assert_eq!(lines[2], "| **all** | 3 | 3 | 16 | 2 | 0 | 0 | 0 | 0 | 0 | 0.3 / 1.2 | 30 | 1 |");
     }
 }

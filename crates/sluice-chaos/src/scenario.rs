@@ -1,5 +1,6 @@
 //! A scenario: seed, faults and load in; report out.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use crate::load::Load;
 use crate::publisher::Publisher;
 use crate::report::Report;
 use crate::site::{Servers, Site};
+use crate::upgrade::upgrade;
 
 /// What to play. The seed decides jobs, faults and their times; the machine's own timing is not decided by it.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub struct Scenario {
     pub name: String,
     /// What may strike; with several families those of broker and database strike beside the others.
     pub faults: Vec<Fault>,
+    /// The binary of an older version that replicas are of at first, to be replaced by this build's under load.
+    pub upgrade_from: Option<PathBuf>,
     /// Replicas at the start.
     pub replicas: usize,
     /// Messages to publish.
@@ -44,9 +48,9 @@ impl Scenario {
     /// If servers or replicas cannot be started.
     pub async fn run(self, servers: &Arc<Servers>) -> Report {
         let begin = Instant::now();
-        let (its, wanted) = (Arc::clone(servers), self.replicas);
+        let (its, wanted, old) = (Arc::clone(servers), self.replicas, self.upgrade_from.clone());
         let site = blocking(move || {
-            let site = Arc::new(Site::new(&its));
+            let site = Arc::new(Site::new(&its, old));
             site.fleet.start_ready(wanted);
             site
         })
@@ -59,7 +63,8 @@ impl Scenario {
         };
         let strikes_max = self.strikes_max;
         let over = Arc::new(AtomicBool::new(false));
-        let strikers: Vec<_> = self
+        let ends = EndsStrikes(Arc::clone(&over));
+        let mut strikers: Vec<_> = self
             .teams()
             .into_iter()
             .enumerate()
@@ -69,6 +74,10 @@ impl Scenario {
                 tokio::task::spawn_blocking(move || strike_until(&site, &faults, strikes_max, rng, &over))
             })
             .collect();
+        if self.upgrade_from.is_some() {
+            let (site, over, rng) = (Arc::clone(&site), Arc::clone(&over), Rng::with_seed(self.seed));
+            strikers.push(tokio::task::spawn_blocking(move || upgrade(&site, rng, &over)));
+        }
         let publisher = Publisher {
             url: site.amqp_url.clone(),
             load: load.clone(),
@@ -79,7 +88,7 @@ impl Scenario {
         let loaded_from = Instant::now();
         let told = publisher.run().await;
         let load_s = loaded_from.elapsed().as_secs_f64();
-        over.store(true, Ordering::SeqCst);
+        drop(ends);
         let mut strikes: Vec<Strike> = Vec::new();
         for striker in strikers {
             strikes.extend(striker.await.expect("a fault does its work"));
@@ -120,6 +129,15 @@ impl Scenario {
 
     fn messages_seconds(&self) -> f64 {
         f64::from(u32::try_from(self.messages).unwrap_or(u32::MAX)) / self.rate.max(1.0)
+    }
+}
+
+/// When it is dropped no fault strikes any more, also when the run itself breaks.
+struct EndsStrikes(Arc<AtomicBool>);
+
+impl Drop for EndsStrikes {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,8 +48,9 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A fresh vhost, database and stand-in, each behind a proxy.
-    pub(crate) fn new(servers: &Arc<Servers>) -> Self {
+    /// A fresh vhost, database and stand-in, each behind a proxy. With the binary of an older version replicas are of that one at
+    /// first.
+    pub(crate) fn new(servers: &Arc<Servers>, old: Option<PathBuf>) -> Self {
         let (amqp_url, db_url) = (servers.broker.create_vhost(), servers.database.create_database());
         let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let to_broker = TcpProxy::start(local(servers.broker.port()));
@@ -64,13 +66,15 @@ impl Site {
         let through = |url: &str, from: u16, to: &TcpProxy| {
             url.replace(&format!(":{from}/"), &format!(":{}/", to.addr().port()))
         };
+        let handle = tokio::runtime::Handle::current();
+        handle.block_on(crate::heard::listen(&amqp_url)).expect("a fresh vhost takes a queue for results");
         let config = config(
             &through(&amqp_url, servers.broker.port(), &to_broker),
             &through(&db_url, servers.database.port(), &to_database),
             to_esp.addr(),
             esp.api_key(),
         );
-        let fleet = Arc::new(Fleet::new(config));
+        let fleet = Arc::new(Fleet::new(config, old));
         Self { servers: Arc::clone(servers), amqp_url, db_url, to_broker, to_database, to_esp, esp, fleet }
     }
 
@@ -127,6 +131,7 @@ fn config(amqp: &str, db: &str, esp: SocketAddr, key: &str) -> String {
         url = "{amqp}"
         heartbeat = "3s"
         delivery_limit = 1000
+        results = true
 
         [store]
         kind = "postgres"

@@ -109,8 +109,8 @@ pub const ALL: &[Fault] = &[
     Fault { name: "line_black_hole", family: Family::Network, strike: line_black_hole::strike },
 ];
 
-/// Faults that last too long for the others' runs.
-const LONG: &[Fault] =
+/// Faults of ten minutes, too long for the others' runs.
+pub const LONG: &[Fault] =
     &[Fault { name: "postgres_away", family: Family::Database, strike: postgres_away::strike }];
 
 /// The fault of that name.

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// `rabbitmqctl` itself gives up after this many seconds, so a paused broker fails a test instead of hanging it.
-const CALL_TIMEOUT_SECONDS: &str = "60";
-const LEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+const CALL_TIMEOUT_SECONDS: &str = "180";
+const LEADERS_TIMEOUT: Duration = Duration::from_secs(120);
 /// The leader of a quorum queue enters its counts into this table.
 const QUEUES_WITHOUT_COUNTS: &str = "[amqqueue:get_name(Q) || Q <- rabbit_amqqueue:list(), \
     amqqueue:get_type(Q) =:= rabbit_quorum_queue, \
     not ets:member(queue_coarse_metrics, amqqueue:get_name(Q))].";
 /// A quorum queue has no counts while it elects its leader.
-const COUNTS_TIMEOUT: Duration = Duration::from_secs(10);
+const COUNTS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The way to call `rabbitmqctl`: same HOME, cookie and port mapper as the broker.
 #[derive(Debug)]
