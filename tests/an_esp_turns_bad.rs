@@ -44,9 +44,11 @@ async fn traffic_moves_on_and_comes_back() {
         // A steady stream: what goes in the first second of silence has no other way.
         for _ in 0..30 {
             jobs.extend(publish(10));
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            if moved.is_none() && rig.smtp.accepted_by_job().len() > taken + 5 {
-                moved = Some(turned.elapsed());
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                if moved.is_none() && rig.smtp.accepted_by_job().len() > taken + 5 {
+                    moved = Some(turned.elapsed());
+                }
             }
         }
         until("traffic has moved", Duration::from_secs(30), async || {
