@@ -38,29 +38,26 @@ impl Client {
     /// [`CallError`] when no head of an answer came.
     pub(crate) async fn call(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
         let mut request = request;
-        // A peer may close an idle line at any time; as long as the request was not begun, another one will do.
-        while let Some(line) = self.idle.take() {
-            match line.ask(request).await {
-                Ok((reply, line)) => return Ok(self.answer(reply, line)),
-                Err(mut failed) => match failed.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(CallError::Lost(failed.into_error())),
-                },
+        loop {
+            let (line, is_new) = match self.idle.take() {
+                Some(line) => (line, false),
+                None => (self.open().await.map_err(CallError::Unsent)?, true),
+            };
+            let mut failed = match line.ask(request).await {
+                Ok((reply, line)) => return Ok(Answer { reply, line, idle: Arc::clone(&self.idle) }),
+                Err(failed) => failed,
+            };
+            // A peer may close an idle line at any time; as long as the request was not begun, another one will do.
+            match failed.take_message() {
+                Some(unsent) if !is_new => request = unsent,
+                Some(_) => return Err(CallError::Unsent(failed.into_error().into())),
+                None => return Err(CallError::Lost(failed.into_error())),
             }
-        }
-        let stream = self.connector.connect(&self.endpoint).await.map_err(CallError::Unsent)?;
-        let line = Line::open(stream).await.map_err(|error| CallError::Unsent(error.into()))?;
-        match line.ask(request).await {
-            Ok((reply, line)) => Ok(self.answer(reply, line)),
-            Err(mut failed) => match failed.take_message() {
-                Some(_) => Err(CallError::Unsent(failed.into_error().into())),
-                None => Err(CallError::Lost(failed.into_error())),
-            },
         }
     }
 
-    fn answer(&self, reply: Reply, line: Line) -> Answer {
-        Answer { reply, line, idle: Arc::clone(&self.idle) }
+    async fn open(&self) -> Result<Line, BoxError> {
+        Ok(Line::open(self.connector.connect(&self.endpoint).await?).await?)
     }
 }
 
