@@ -32,10 +32,10 @@ WITH input AS MATERIALIZED (
                 SELECT FROM sluice.suppression s
                 WHERE s.recipient = lower(i.recipient COLLATE \"C\") AND s.tenant IN ('', i.tenant))
              THEN 'suppressed' ELSE i.wish END AS state
-    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[],
-                $10::boolean[], $11::bigint[], $12::text[], $13::text[], $14::text[], $15::bigint[])
-        AS i (id, tenant, campaign, class, pool, recipient, fingerprint, attempt,
-              resend, token, wish, category, esp, ttl_us)
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[],
+                $10::text[], $11::bigint[], $12::int[], $13::boolean[], $14::text[], $15::text[])
+        AS i (id, tenant, campaign, class, pool, recipient, fingerprint, token, esp, ttl_us,
+              attempt, resend, wish, category)
 ), put AS (
     INSERT INTO sluice.job AS j
         (id, tenant, campaign, class, pool, recipient, state, attempts,
@@ -138,25 +138,11 @@ impl Postgres {
     }
 
     async fn claim_once<'a>(&self, claims: impl Iterator<Item = &'a Claim>) -> Result<Vec<Row>, StoreError> {
-        let c = ClaimColumns::of(claims);
+        let columns = ClaimColumns::of(claims);
         let worker: &str = &self.worker;
-        let params: [&(dyn ToSql + Sync); 15] = [
-            &worker,
-            &c.ids,
-            &c.tenants,
-            &c.campaigns,
-            &c.classes,
-            &c.pools,
-            &c.recipients,
-            &c.fingerprints,
-            &c.attempts,
-            &c.resends,
-            &c.tokens,
-            &c.wishes,
-            &c.categories,
-            &c.esps,
-            &c.ttls_us,
-        ];
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
+        params.extend(columns.of_first());
+        params.extend(columns.of_others());
         self.writers.query(STEP, CLAIM, &params).await
     }
 }
@@ -171,13 +157,13 @@ struct ClaimColumns<'a> {
     pools: Vec<&'a str>,
     recipients: Vec<&'a str>,
     fingerprints: Vec<i64>,
-    attempts: Vec<i32>,
-    resends: Vec<bool>,
     tokens: Vec<i64>,
-    wishes: Vec<&'static str>,
-    categories: Vec<Option<&'static str>>,
     esps: Vec<Option<&'a str>>,
     ttls_us: Vec<Option<i64>>,
+    attempts: Vec<i32>,
+    resends: Vec<bool>,
+    wishes: Vec<&'static str>,
+    categories: Vec<Option<&'static str>>,
 }
 
 impl<'a> ClaimColumns<'a> {
@@ -187,6 +173,27 @@ impl<'a> ClaimColumns<'a> {
             columns.push(claim);
         }
         columns
+    }
+
+    /// What a first claim needs to tell.
+    fn of_first(&self) -> [&(dyn ToSql + Sync); 10] {
+        [
+            &self.ids,
+            &self.tenants,
+            &self.campaigns,
+            &self.classes,
+            &self.pools,
+            &self.recipients,
+            &self.fingerprints,
+            &self.tokens,
+            &self.esps,
+            &self.ttls_us,
+        ]
+    }
+
+    /// What any other has to tell on top.
+    fn of_others(&self) -> [&(dyn ToSql + Sync); 4] {
+        [&self.attempts, &self.resends, &self.wishes, &self.categories]
     }
 
     fn push(&mut self, claim: &'a Claim) {

@@ -1,12 +1,11 @@
 //! Parking: jobs put aside with their bodies.
 
-mod first;
-
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::SystemTime;
 
 use sluice_engine::{Due, ParkVerdict, Parked};
+use sluice_types::WaitReason;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -18,6 +17,43 @@ const STEP: &str = "park jobs";
 /// Bodies that go into one statement, in bytes; a message of the protocol holds 1 GiB.
 const STATEMENT_BODY_BYTES: usize = 32 * 1024 * 1024;
 
+/// Parks the rows of the parameters; `$before` and `$after` stand around the insert.
+macro_rules! park {
+    ($before:literal, $after:literal) => {
+        concat!(
+            "
+WITH p AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+            $8::timestamptz[], $9::bigint[], $10::text[], $11::text[], $12::int[], $13::boolean[],
+            $14::timestamptz[], $15::text[], $16::text[], $17::bytea[])
+        AS u (job_id, tenant, campaign, pool, class, domain, group_name, due_at, due_in_us, reason, limit_key,
+              attempt, resend, first_seen, faulted, traceparent, body)
+)",
+            $before,
+            "
+INSERT INTO sluice.pending
+    (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
+     attempt, resend, first_seen, faulted, traceparent, body)
+SELECT p.job_id, p.tenant, p.campaign, p.pool, p.class, p.domain, p.group_name,
+    coalesce(p.due_at, clock_timestamp() + p.due_in_us * interval '1 microsecond'), p.reason, p.limit_key,
+    p.attempt, p.resend, p.first_seen, string_to_array(p.faulted, ','), p.traceparent, p.body
+FROM p",
+            $after
+        )
+    };
+}
+
+/// Jobs that are not parked yet, nearly all there are: a plain insert, as first claims are. Answers those that it has parked. A
+/// row that a relay holds is a row: its job is not among them.
+const PARK_FIRST: &str = park!(
+    "",
+    "
+WHERE NOT EXISTS (SELECT FROM sluice.pending q WHERE q.job_id = p.job_id OFFSET 0)
+ORDER BY p.job_id COLLATE \"C\"
+RETURNING job_id
+"
+);
+
 /// A job that is parked already keeps its row, unless the copy is further along: a row that an older copy left (it waited
 /// for a claim elsewhere, and its parking was slow) would come back as a number that is past, and the job be lost.
 /// `DO UPDATE` also waits where a relay holds the row, even if it changes nothing then: `DO NOTHING` would let us ack a
@@ -26,21 +62,9 @@ const STATEMENT_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// A copy that waits for another worker's claim is not parked when that worker has finished meanwhile.
 ///
 /// Answers the jobs that were parked before with another body.
-const PARK: &str = "
-WITH p AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-            $8::timestamptz[], $9::bigint[], $10::text[], $11::text[], $12::int[], $13::boolean[],
-            $14::timestamptz[], $15::text[], $16::text[], $17::bytea[])
-        AS u (job_id, tenant, campaign, pool, class, domain, group_name, due_at, due_in_us, reason, limit_key,
-              attempt, resend, first_seen, faulted, traceparent, body)
-), put AS (
-INSERT INTO sluice.pending
-    (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
-     attempt, resend, first_seen, faulted, traceparent, body)
-SELECT p.job_id, p.tenant, p.campaign, p.pool, p.class, p.domain, p.group_name,
-    coalesce(p.due_at, clock_timestamp() + p.due_in_us * interval '1 microsecond'), p.reason, p.limit_key,
-    p.attempt, p.resend, p.first_seen, string_to_array(p.faulted, ','), p.traceparent, p.body
-FROM p
+const PARK: &str = park!(
+    ", put AS (",
+    "
 WHERE p.reason <> 'in_flight_elsewhere' OR NOT EXISTS (
     SELECT FROM sluice.job j
     WHERE j.id = p.job_id AND j.state NOT IN ('sending', 'deferred', 'unknown'))
@@ -55,16 +79,16 @@ ON CONFLICT (job_id) DO UPDATE SET
       AND (sluice.pending.attempt, sluice.pending.resend) < (excluded.attempt, excluded.resend)
 )
 SELECT q.job_id FROM p JOIN sluice.pending q ON q.job_id = p.job_id WHERE q.body <> p.body
-";
+"
+);
 
 impl Postgres {
     /// Parks a batch, in several statements when the bodies are large.
     pub(crate) async fn park_jobs(&self, jobs: &[Parked]) -> Result<Vec<ParkVerdict>, StoreError> {
         let mut seen = HashSet::with_capacity(jobs.len());
-        let mut sorted: Vec<&Parked> = jobs.iter().filter(|job| seen.insert(job.id.as_str())).collect();
-        sorted.sort_by(|a, b| a.id.cmp(&b.id));
+        let first: Vec<&Parked> = jobs.iter().filter(|job| seen.insert(job.id.as_str())).collect();
         let mut conflicts = HashSet::new();
-        for chunk in chunks(&sorted, |job| job.body.len()) {
+        for chunk in chunks(&first, |job| job.body.len()) {
             let parked = self.park_first(chunk).await?;
             let rest: Vec<&Parked> =
                 chunk.iter().copied().filter(|job| !parked.contains(job.id.as_str())).collect();
@@ -75,6 +99,21 @@ impl Postgres {
         let conflicts = |job: &Parked| conflicts.contains(job.id.as_str());
         let verdict = |job| if conflicts(job) { ParkVerdict::Conflict } else { ParkVerdict::Parked };
         Ok(jobs.iter().map(verdict).collect())
+    }
+
+    /// Parks those that have no row yet, and answers their ids.
+    async fn park_first(&self, jobs: &[&Parked]) -> Result<HashSet<String>, StoreError> {
+        // Whether a copy of a claimed job is parked depends on that job.
+        let mut first = jobs.to_vec();
+        first.retain(|job| job.reason != WaitReason::InFlightElsewhere);
+        if first.is_empty() {
+            return Ok(HashSet::new());
+        }
+        match self.ask_to_park(PARK_FIRST, &first).await {
+            Ok(rows) => rows.iter().map(|row| column(row, STEP, "job_id")).collect(),
+            Err(error) if error.is_repetition() => Ok(HashSet::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Parks jobs that may have rows; answers the ids that are parked with another body.

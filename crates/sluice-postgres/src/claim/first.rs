@@ -29,7 +29,7 @@ RETURNING id, true AS put, state, attempts
 ";
 
 /// Whether a claim may be a job's first.
-pub(super) fn is_first(claim: &Claim) -> bool {
+fn is_first(claim: &Claim) -> bool {
     claim.attempt == 1 && !claim.resend && matches!(claim.intent, Intent::Send { .. })
 }
 
@@ -39,24 +39,13 @@ impl Postgres {
         &self,
         claims: impl Iterator<Item = &'a Claim>,
     ) -> Result<Vec<Row>, StoreError> {
-        let c = ClaimColumns::of(claims.filter(|claim| is_first(claim)));
-        if c.ids.is_empty() {
+        let columns = ClaimColumns::of(claims.filter(|claim| is_first(claim)));
+        if columns.ids.is_empty() {
             return Ok(Vec::new());
         }
         let worker: &str = &self.worker;
-        let params: [&(dyn ToSql + Sync); 11] = [
-            &worker,
-            &c.ids,
-            &c.tenants,
-            &c.campaigns,
-            &c.classes,
-            &c.pools,
-            &c.recipients,
-            &c.fingerprints,
-            &c.tokens,
-            &c.esps,
-            &c.ttls_us,
-        ];
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
+        params.extend(columns.of_first());
         match self.writers.query(STEP, FIRST, &params).await {
             Err(error) if error.is_repetition() => Ok(Vec::new()),
             answered => answered,

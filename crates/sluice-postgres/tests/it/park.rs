@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice_engine::{Due, Ledger, NextStep, Parked, Passport};
+use sluice_engine::{Due, Ledger, NextStep, ParkVerdict, Parked, Passport};
 use sluice_types::{Campaign, EspId, WaitReason};
 use tokio::time::timeout;
 
@@ -119,4 +119,23 @@ async fn a_record_puts_a_job_in_line() {
     record_one(&a, record("j", 1, None, NextStep::Unsent(in_line))).await;
     let batch = a.release(&[("k".to_owned(), 1)], &[]).await.unwrap().unwrap();
     assert_eq!((batch.jobs()[0].id.clone(), batch.jobs()[0].group.as_str()), (id("j"), "gmail"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn copies_of_the_same_jobs_may_be_parked_at_once() {
+    let fixture = Fixture::new().await;
+    let tasks = (0..4).map(|n| {
+        let worker = fixture.worker(&format!("w{n}"));
+        tokio::spawn(async move {
+            let mut batch: Vec<_> =
+                (0..200).map(|job| parked(&format!("j{job}"), 1, Due::Held, WaitReason::Unknown)).collect();
+            let turn = batch.len() / 4 * n;
+            batch.rotate_left(turn);
+            worker.park(&batch).await.unwrap()
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        assert!(task.await.unwrap().iter().all(|verdict| *verdict == ParkVerdict::Parked));
+    }
+    assert_eq!(fixture.text("select count(*)::text from sluice.pending").await, "200");
 }
