@@ -27,14 +27,10 @@ struct Lines {
 }
 
 impl Idle {
-    /// The line that was used last, if it is still open.
+    /// The line that was used last. It may have been closed meanwhile: it looks for that before it writes a request.
     pub(super) fn take(&self) -> Option<Line> {
-        loop {
-            let (mut line, since) = self.lines().idle.pop_back()?;
-            if since.elapsed() < IDLE_TIMEOUT && line.is_free() {
-                return Some(line);
-            }
-        }
+        let (line, since) = self.lines().idle.pop_back()?;
+        (since.elapsed() < IDLE_TIMEOUT).then_some(line)
     }
 
     /// Keeps a line that is free, and closes any other.
