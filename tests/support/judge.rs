@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::rig::{Rig, until};
+use super::rig::Rig;
 
 /// What came of a batch.
 #[derive(Debug, Default)]
@@ -83,8 +83,8 @@ impl Rig {
     /// Until every job has its row in a final state (or flagged), and queues and `pending` are empty.
     async fn wait_settled(&self, jobs: usize, timeout: Duration) {
         let wanted = i64::try_from(jobs).unwrap();
-        let mut last = String::new();
-        let settled = async || {
+        let begin = std::time::Instant::now();
+        loop {
             let done = self
                 .count("select count(*) from sluice.job where state not in ('sending', 'deferred')")
                 .await;
@@ -94,18 +94,19 @@ impl Rig {
                 )
                 .await;
             let queued = if done == wanted && parked == 0 { self.in_lanes() } else { u64::MAX };
-            last = format!("{done} of {wanted} jobs final, {parked} parked, {queued} queued");
-            done == wanted && parked == 0 && queued == 0
-        };
-        let mut settled = settled;
-        let start = std::time::Instant::now();
-        until("all jobs settled", timeout, async || {
-            let ok = settled().await;
-            if !ok && start.elapsed() + Duration::from_secs(1) > timeout {
-                eprintln!("not settled yet");
+            if done == wanted && parked == 0 && queued == 0 {
+                return;
             }
-            ok
-        })
-        .await;
+            if begin.elapsed() > timeout {
+                let rows = self.count("select count(*) from sluice.job").await;
+                let dead = self.count("select count(*) from sluice.dead_letter").await;
+                let lanes: Vec<_> = self.lanes().collect();
+                panic!(
+                    "not settled within {timeout:?}: {done} of {wanted} jobs final, {rows} have a row, {parked} parked, \
+                     {dead} dead letters; ready and lent in the lanes: {lanes:?}"
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 }

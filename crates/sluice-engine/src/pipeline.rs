@@ -29,23 +29,24 @@ pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
     if redelivered {
         worker.metrics.redelivery();
     }
-    let renews = match taste(worker, &body, returns, &passport).await {
+    let worn = match taste(worker, &body, returns, &passport).await {
         Tasted::Deadly { job_id } => {
             return ack(receipt, refuse_as(worker, lane, &body, Refusal::delivery_limit(), job_id).await);
         }
-        Tasted::Fine => false,
-        Tasted::Worn => true,
+        Tasted::Fine => None,
+        Tasted::Worn(worn) => Some(worn),
     };
     let id = || Job::peek_id(&body);
     let decoded = decode(&worker.plan(), &body);
     at(Failpoint::Decoded, id);
     let walked = match decoded {
-        Ok(job) if renews && renew(worker, lane, &job.id, &body, &passport).await => Ok(()),
+        Ok(job) if worn.is_some() && renew(worker, lane, &job.id, &body, &passport).await => Ok(()),
         Ok(job) => walk(worker, lane, job, &body, &passport).await,
         Err(refusal) => refuse(worker, lane, &body, refusal).await,
     };
     at(Failpoint::BeforeAck, id);
     ack(receipt, walked);
+    drop(worn);
     at(Failpoint::Acked, id);
 }
 

@@ -4,12 +4,17 @@
 //! fault. So who has come back a few times is tasted: whatever kills its taster again and again becomes a dead letter, and all
 //! else goes its way. A message that came back so often that the broker would soon give up on it, and is harmless, is
 //! replaced by a fresh copy, whose count starts anew.
+//!
+//! A job may bring its worker down later than in decoding, and cannot be told from its neighbours then. So while suspects
+//! are about, nothing goes on before those that are close to the limit have been replaced: else each such death could
+//! count against what waits for its taster, until the broker gives up on it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_types::{Job, JobId, Lane, Tick};
+use tokio::sync::watch;
 
 use crate::health::chain;
 use crate::ports::{Passport, Publication, Taste};
@@ -29,17 +34,46 @@ const AFTER_SUSPECT: Duration = Duration::from_secs(10);
 /// And so long after a taster has died.
 const AFTER_DEATH: Duration = Duration::from_secs(300);
 
-/// Until when this process tastes whatever it gets.
+/// So long at most a message waits for those that are replaced: a broker that confirms nothing must not stop all else.
+const REPLACED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What this process knows of its danger.
 #[derive(Debug, Default)]
-pub(crate) struct Caution(AtomicU64);
+pub(crate) struct Caution {
+    /// Until when it tastes whatever it gets, as [`Tick::as_nanos`].
+    until: AtomicU64,
+    /// Messages in its hands that came back too often and are not replaced yet.
+    worn: watch::Sender<usize>,
+}
 
 impl Caution {
     fn until(&self, until: Tick) {
-        self.0.fetch_max(until.as_nanos(), Ordering::Relaxed);
+        self.until.fetch_max(until.as_nanos(), Ordering::Relaxed);
     }
 
     fn holds(&self, now: Tick) -> bool {
-        now.as_nanos() < self.0.load(Ordering::Relaxed)
+        now.as_nanos() < self.until.load(Ordering::Relaxed)
+    }
+
+    fn hold_worn(&self) -> Worn<'_> {
+        self.worn.send_modify(|count| *count += 1);
+        Worn(self)
+    }
+
+    /// Returns when none of them is left, or after [`REPLACED_WITHIN`].
+    async fn none_is_worn(&self) {
+        let mut worn = self.worn.subscribe();
+        drop(tokio::time::timeout(REPLACED_WITHIN, worn.wait_for(|count| *count == 0)).await);
+    }
+}
+
+/// Holds up what was found harmless, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Worn<'a>(&'a Caution);
+
+impl Drop for Worn<'_> {
+    fn drop(&mut self) {
+        self.0.worn.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
@@ -66,12 +100,12 @@ impl Terms {
 }
 
 /// What is known of a message before it is decoded here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Tasted {
+#[derive(Debug)]
+pub(crate) enum Tasted<'a> {
     /// Nothing speaks against it.
     Fine,
-    /// It is harmless, and the broker would soon give up on it.
-    Worn,
+    /// It is harmless, and the broker would soon give up on it: to be kept until it is acked.
+    Worn(Worn<'a>),
     /// It kills whoever decodes it.
     Deadly {
         /// Its job's id, if that can be read.
@@ -80,7 +114,12 @@ pub(crate) enum Tasted {
 }
 
 /// Has a message tasted that has come back `returns` times, if that is suspicious or the times are.
-pub(crate) async fn taste(worker: &Worker, body: &Bytes, returns: u32, passport: &Passport) -> Tasted {
+pub(crate) async fn taste<'a>(
+    worker: &'a Worker,
+    body: &Bytes,
+    returns: u32,
+    passport: &Passport,
+) -> Tasted<'a> {
     let (Some(taster), Some(limit)) = (&worker.taster, worker.inbox.delivery_limit()) else {
         return Tasted::Fine;
     };
@@ -91,13 +130,16 @@ pub(crate) async fn taste(worker: &Worker, body: &Bytes, returns: u32, passport:
     } else if !worker.caution.holds(now) {
         return Tasted::Fine;
     }
+    let is_worn = returns >= terms.worn_from && passport.renewals < RENEWALS_MAX;
+    let mut worn = is_worn.then(|| worker.caution.hold_worn());
     let mut own_deaths = 0_u32;
     loop {
         match taster.taste(body).await {
-            Taste::Harmless if returns >= terms.worn_from && passport.renewals < RENEWALS_MAX => {
-                return Tasted::Worn;
+            Taste::Harmless => break,
+            Taste::Unknown => {
+                worn = None;
+                break;
             }
-            Taste::Harmless | Taste::Unknown => return Tasted::Fine,
             Taste::Deadly { job_id } => {
                 own_deaths += 1;
                 worker.caution.until(worker.clock.tick() + AFTER_DEATH);
@@ -108,6 +150,11 @@ pub(crate) async fn taste(worker: &Worker, body: &Bytes, returns: u32, passport:
             }
         }
     }
+    if let Some(worn) = worn {
+        return Tasted::Worn(worn);
+    }
+    worker.caution.none_is_worn().await;
+    Tasted::Fine
 }
 
 /// Puts a fresh copy of a harmless message at the end of its lane; true once the broker has it, so that the message can be
@@ -163,5 +210,24 @@ mod tests {
         caution.until(at(300));
         caution.until(at(10));
         assert!(caution.holds(at(299)) && !caution.holds(at(300)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_harmless_waits_for_what_is_worn_but_not_for_ever() {
+        let caution = Caution::default();
+        let begin = tokio::time::Instant::now();
+        caution.none_is_worn().await;
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        let (first, second) = (caution.hold_worn(), caution.hold_worn());
+        drop(first);
+        let acked = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            drop(second);
+        };
+        tokio::join!(caution.none_is_worn(), acked);
+        assert_eq!(begin.elapsed(), Duration::from_secs(2));
+        let _stays = caution.hold_worn();
+        caution.none_is_worn().await;
+        assert_eq!(begin.elapsed(), Duration::from_secs(2) + REPLACED_WITHIN);
     }
 }

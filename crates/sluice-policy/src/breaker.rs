@@ -39,7 +39,8 @@ pub struct BreakerTerms {
     pub slow_rate: f64,
     /// A call that took longer than this is slow.
     pub slow_after: Duration,
-    /// Calls in the window below which the shares mean nothing.
+    /// Calls in the window below which the shares mean nothing. So many failures without one other call between them open
+    /// it too, whatever the shares: an ESP that falls silent should not have to outweigh a minute of good calls.
     pub min_calls: u32,
     /// First open time, before jitter of 20 % either way; it doubles each time the breaker opens without a healthy
     /// window in between.
@@ -136,6 +137,8 @@ pub struct Breaker {
     terms: BreakerTerms,
     phase: Phase,
     window: Window,
+    /// Failures since the last call that was none.
+    failures_in_row: u32,
     /// Times it has opened without a healthy window in between.
     trips: u32,
     /// When each probe under way was handed out, oldest first.
@@ -175,6 +178,7 @@ impl Breaker {
             terms,
             phase: Phase::Closed { since: None },
             window: Window::new(terms.window),
+            failures_in_row: 0,
             trips: 0,
             probes_out: VecDeque::new(),
             granted: None,
@@ -382,9 +386,11 @@ impl Breaker {
         rng: &mut fastrand::Rng,
     ) -> Option<State> {
         let counts = self.window.add(now, call);
+        self.failures_in_row = if call == Call::Failure { self.failures_in_row.saturating_add(1) } else { 0 };
         let reaches = |part: u32, rate: f64| part > 0 && f64::from(part) >= rate * f64::from(counts.calls);
         let sick = counts.calls >= self.terms.min_calls
             && (reaches(counts.failures, self.terms.failure_rate)
+                || self.failures_in_row >= self.terms.min_calls
                 || reaches(counts.slow, self.terms.slow_rate));
         if !sick && call != Call::AccountFault {
             return None;
@@ -424,6 +430,7 @@ impl Breaker {
 
     fn close(&mut self, since: Option<Tick>) {
         self.window.clear();
+        self.failures_in_row = 0;
         self.phase = Phase::Closed { since };
     }
 

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 /// `rabbitmqctl` itself gives up after this many seconds, so a paused broker fails a test instead of hanging it.
 const CALL_TIMEOUT_SECONDS: &str = "180";
+/// And `timeout` ends it where it does not keep that: it has hung for good once, before it had a connection.
+const DEADLINE: [&str; 2] = ["--kill-after=10", "200"];
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(120);
 /// The leader of a quorum queue enters its counts into this table.
 const QUEUES_WITHOUT_COUNTS: &str = "[amqqueue:get_name(Q) || Q <- rabbit_amqqueue:list(), \
@@ -79,7 +81,9 @@ impl RabbitMqControl {
     /// # Panics
     /// If it fails.
     pub(crate) fn run(&self, args: &[&str]) -> String {
-        let output = Command::new(&self.rabbitmqctl)
+        let output = Command::new("timeout")
+            .args(DEADLINE)
+            .arg(&self.rabbitmqctl)
             .args(["--node", &self.node, "--timeout", CALL_TIMEOUT_SECONDS])
             .args(args)
             .env_clear()
