@@ -31,7 +31,7 @@ async fn traffic_moves_on_and_comes_back() {
             .map(|i| job(&format!("b-{}", number + i), "both", &format!("u{}@gmail.com", number + i)))
             .collect();
         number += count;
-        rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
+        rig.publish_backlog(&jobs.iter().map(line).collect::<Vec<_>>());
         jobs
     };
     let mut jobs = publish(50);
