@@ -38,5 +38,6 @@ mod the_broker_is_away_from_commands;
 mod the_configuration_is_read_again;
 mod the_embedded_default_is_killed;
 mod the_layers_hold;
+mod the_mutants_fit_the_code;
 mod the_schema_is_changed_under_load;
 mod transactional_jobs_meet_a_backlog;
