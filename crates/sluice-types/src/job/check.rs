@@ -99,17 +99,27 @@ pub(super) fn check(document: JobDocument, fingerprint: i64) -> Result<Job, Refu
 /// # Errors
 /// A [`Refusal`] for the field `subject`.
 pub fn check_subject(subject: &str) -> Result<(), Refusal> {
-    check_line("subject", subject)
+    check_line(subject, || "subject".to_owned())
 }
 
-fn check_line(field: &str, line: &str) -> Result<(), Refusal> {
+/// The names of fields are put together only for a refusal: good jobs, nearly all, are checked without an allocation.
+fn check_line(line: &str, field: impl FnOnce() -> String) -> Result<(), Refusal> {
     if line.len() > LINE_MAX_BYTES {
-        return Err(invalid(field, &format!("is longer than {LINE_MAX_BYTES} bytes")));
+        return Err(invalid(&field(), &format!("is longer than {LINE_MAX_BYTES} bytes")));
     }
-    if line.chars().any(|c| c.is_control() || c == '\u{2028}' || c == '\u{2029}') {
-        return Err(invalid(field, "has a line break or another control character"));
+    if has_control(line) || line.contains(['\u{2028}', '\u{2029}']) {
+        return Err(invalid(&field(), "has a line break or another control character"));
     }
     Ok(())
+}
+
+fn has_control(text: &str) -> bool {
+    // Bytes are ten times faster to look at than characters, and most texts are ASCII.
+    if text.is_ascii() {
+        text.bytes().any(|b| b.is_ascii_control())
+    } else {
+        text.chars().any(char::is_control)
+    }
 }
 
 fn missing(field: &str) -> Refusal {
@@ -133,11 +143,11 @@ fn optional_name<T>(
 }
 
 fn mailbox(field: &str, document: MailboxDocument) -> Result<Mailbox, Refusal> {
-    let email_field = format!("{field}.email");
-    let email = document.email.ok_or_else(|| missing(&email_field))?;
-    let email = Address::parse(&email).map_err(|error| invalid(&email_field, &error.to_string()))?;
+    let email_field = || format!("{field}.email");
+    let email = document.email.ok_or_else(|| missing(&email_field()))?;
+    let email = Address::parse(&email).map_err(|error| invalid(&email_field(), &error.to_string()))?;
     if let Some(name) = &document.name {
-        check_line(&format!("{field}.name"), name)?;
+        check_line(name, || format!("{field}.name"))?;
     }
     Ok(Mailbox { email, name: document.name.filter(|name| !name.trim().is_empty()) })
 }
@@ -146,28 +156,31 @@ fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Refusal> {
     if headers.len() > HEADERS_MAX {
         return Err(invalid("headers", &format!("has more than {HEADERS_MAX} entries")));
     }
-    let mut seen: Vec<String> = Vec::with_capacity(headers.len());
+    let mut seen: Vec<&str> = Vec::with_capacity(headers.len());
     for (name, value) in headers {
-        let printable: String =
-            name.chars().filter(char::is_ascii_graphic).take(HEADER_NAME_MAX_BYTES).collect();
-        let field = format!("headers.{printable}");
+        let field = || {
+            let printable: String =
+                name.chars().filter(char::is_ascii_graphic).take(HEADER_NAME_MAX_BYTES).collect();
+            format!("headers.{printable}")
+        };
         // The `ftext` of RFC 5322 section 3.6.8: printable ASCII but the colon.
         let well_formed = (1..=HEADER_NAME_MAX_BYTES).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
         if !well_formed {
-            return Err(invalid(&field, "is not a header name"));
+            return Err(invalid(&field(), "is not a header name"));
         }
-        let lower = name.to_ascii_lowercase();
-        if RESERVED_HEADERS.contains(&lower.as_str())
-            || RESERVED_PREFIXES.iter().any(|p| lower.starts_with(p))
+        let starts_with =
+            |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        if RESERVED_HEADERS.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
+            || RESERVED_PREFIXES.iter().any(starts_with)
         {
-            return Err(invalid(&field, "is a reserved header name"));
+            return Err(invalid(&field(), "is a reserved header name"));
         }
-        if seen.contains(&lower) {
-            return Err(invalid(&field, "is given twice in different case"));
+        if seen.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+            return Err(invalid(&field(), "is given twice in different case"));
         }
-        seen.push(lower);
-        check_line(&field, value)?;
+        seen.push(name);
+        check_line(value, field)?;
     }
     Ok(())
 }
@@ -196,14 +209,19 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Refusal> {
         return Err(invalid("metadata", &format!("is longer than {METADATA_MAX_BYTES} bytes")));
     }
     for (key, value) in metadata {
-        let shown: String = key.chars().filter(char::is_ascii_graphic).take(64).collect();
-        let field = format!("metadata.{shown}");
+        let field = || {
+            let shown: String = key.chars().filter(char::is_ascii_graphic).take(64).collect();
+            format!("metadata.{shown}")
+        };
         let label = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
         if !label || key == "job_id" {
-            return Err(invalid(&field, "is not a key of letters, digits, `_`, `-` and `.`, or is reserved"));
+            return Err(invalid(
+                &field(),
+                "is not a key of letters, digits, `_`, `-` and `.`, or is reserved",
+            ));
         }
-        if value.chars().any(char::is_control) {
-            return Err(invalid(&field, "has a control character"));
+        if has_control(value) {
+            return Err(invalid(&field(), "has a control character"));
         }
     }
     Ok(())
