@@ -20,7 +20,7 @@ async fn traffic_moves_on_and_comes_back() {
         [breaker]
         min_calls = 5
         window = "10s"
-        open = "4s"
+        open = "2s"
         probes = 2
     "#;
     let rig = Rig::new(Options { more: more.to_owned(), timeout: "1s", alone: true, ..Options::default() });
@@ -63,7 +63,7 @@ async fn traffic_moves_on_and_comes_back() {
         let on_the_way = if answer == SendGridAnswer::Hang { 250 } else { REPLICAS * 10 };
         let most = REPLICAS * MIN_CALLS + 2 * 10 + on_the_way;
         assert!(spent <= most, "{spent} calls on an ESP that is away");
-        // While it is open, probes are granted over the fleet: two at a time, once in 4 s and then less often.
+        // While it is open, probes are granted over the fleet: two at a time, once in 2 s and then less often.
         let quiet = rig.sendgrid.calls();
         jobs.extend(publish(100));
         tokio::time::sleep(Duration::from_secs(3)).await;
