@@ -100,10 +100,10 @@ impl Rig {
             if begin.elapsed() > timeout {
                 let rows = self.count("select count(*) from sluice.job").await;
                 let dead = self.count("select count(*) from sluice.dead_letter").await;
-                let lanes: Vec<_> = self.lanes().collect();
+                let queued = self.in_lanes();
                 panic!(
                     "not settled within {timeout:?}: {done} of {wanted} jobs final, {rows} have a row, {parked} parked, \
-                     {dead} dead letters; ready and lent in the lanes: {lanes:?}"
+                     {dead} dead letters, {queued} in the lanes"
                 );
             }
             tokio::time::sleep(Duration::from_millis(200)).await;

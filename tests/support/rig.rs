@@ -301,7 +301,7 @@ impl Rig {
         self.lanes().map(|(_, lent)| lent).sum()
     }
 
-    pub(super) fn lanes(&self) -> impl Iterator<Item = (u64, u64)> {
+    fn lanes(&self) -> impl Iterator<Item = (u64, u64)> {
         let depths = self.broker().queue_depths(self.vhost());
         depths.into_iter().filter(|(name, _)| name.starts_with("sluice.lane.")).map(|(_, counts)| counts)
     }
