@@ -34,8 +34,7 @@ async fn together_they_get_no_more_than_the_provider_allows() {
     let meanwhile = sent("icloud.com") + sent("hosted.example");
     let verdict = rig.judge(&jobs, false, Duration::from_secs(90)).await;
     assert_eq!(verdict.states.get("accepted"), Some(&jobs.len()));
-    let mut provider = rig.written_at("grid", "icloud.com").await;
-    provider.extend(rig.written_at("grid", "hosted.example").await);
+    let provider = rig.written_at("grid", &["icloud.com", "hosted.example"]).await;
     let busiest = busiest_window(provider, Duration::from_secs(1));
     eprintln!(
         "busiest second of the provider: {busiest}; {meanwhile} of its jobs went before the last of the others"

@@ -51,7 +51,7 @@ async fn four_steady_replicas_use_their_limits_well() {
         let share =
             f64::from(u32::try_from(sent).unwrap()) / (f64::from(u32::try_from(limit).unwrap()) * span);
         let arrived = busiest_window(times.clone(), Duration::from_millis(950));
-        let written = busiest_window(rig.written_at("slow", domain).await, Duration::from_secs(1));
+        let written = busiest_window(rig.written_at("slow", &[domain]).await, Duration::from_secs(1));
         eprintln!(
             "{name}: {:.1} % of {limit}/s over {span:.0} s; busiest second {written} written, {arrived} arrived",
             share * 100.0

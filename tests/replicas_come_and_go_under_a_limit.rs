@@ -66,7 +66,7 @@ async fn no_window_holds_more_than_the_limits() {
         ("ESP", "%", rig.sendgrid.accepted_at(|_| true), &[(SECOND, 50), (LONG, 450)][..]),
         ("group", "icloud.com", rig.sendgrid.accepted_at(|it| it.ends_with("@icloud.com")), &[(SECOND, 20)]),
     ] {
-        let written = rig.written_at("slow", domain).await;
+        let written = rig.written_at("slow", &[domain]).await;
         let sent = accepted.iter().filter(|at| **at >= begun).count();
         for (window, limit) in limits {
             let busiest = busiest_window(written.clone(), *window);

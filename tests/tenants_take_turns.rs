@@ -21,7 +21,7 @@ async fn a_short_campaign_passes_a_long_one() {
     let rig = Rig::new(Options { more: more.to_owned(), ..Options::default() });
     let replicas = rig.start(2);
     let now = rig.count("select extract(epoch from now())::bigint").await.unsigned_abs();
-    let due = rfc3339(now + 25);
+    let due = rfc3339(now + 3600);
     let campaign = |tenant: &str, count: usize| -> Vec<Value> {
         let one = |i: usize| {
             let mut job = job(&format!("{tenant}-{i}"), "default", &format!("{tenant}{i}@icloud.com"));
@@ -34,6 +34,13 @@ async fn a_short_campaign_passes_a_long_one() {
     };
     let (long, short) = (campaign("long", LONG), campaign("short", SHORT));
     rig.publish(&long.iter().chain(&short).map(line).collect::<Vec<_>>());
+    until("all are parked", Duration::from_secs(120), async || {
+        let parked = rig.count("select count(*) from sluice.pending").await;
+        usize::try_from(parked).is_ok_and(|parked| parked == LONG + SHORT)
+    })
+    .await;
+    // The hour is over, for all in the same moment.
+    rig.sql().await.execute("update sluice.pending set due_at = clock_timestamp()", &[]).await.unwrap();
     let sent =
         |tenant: &str| rig.sendgrid.accepted_by_job().keys().filter(|id| id.starts_with(tenant)).count();
     until("the short one has gone", Duration::from_secs(120), async || sent("short") == SHORT).await;

@@ -177,10 +177,10 @@ impl Rig {
             claim_ttl = self.options.claim_ttl,
             lane_hold_max = self.options.lane_hold_max,
             timeout = self.options.timeout,
-            mx = self
-                .options
-                .name_server
-                .map_or_else(|| "enabled = false".to_owned(), |server| format!("servers = [\"{server}\"]"),),
+            mx = self.options.name_server.map_or_else(
+                || "enabled = false".to_owned(),
+                |server| format!("servers = [\"{server}\"]\ntimeout = \"10s\""),
+            ),
             more = self.more(),
         )
     }
@@ -222,12 +222,13 @@ impl Rig {
     }
 
     /// When replicas wrote the requests that an ESP accepted, by their own clocks but for whole hours: all run on one
-    /// machine, and so on one clock. Times count from the hour in which the first was written.
-    pub(crate) async fn written_at(&self, esp: &str, domain: &str) -> Vec<Instant> {
+    /// machine, and so on one clock. Times count from the hour in which the first was written, and those of one call from the
+    /// same instant: times of two calls cannot be compared.
+    pub(crate) async fn written_at(&self, esp: &str, domains: &[&str]) -> Vec<Instant> {
         let query = "select (extract(epoch from a.started_at) * 1000000)::bigint
             from sluice.attempt a join sluice.job j on j.id = a.job_id
-            where a.esp = $1 and split_part(j.recipient, '@', 2) like $2";
-        let rows = self.sql().await.query(query, &[&esp, &domain]).await.unwrap();
+            where a.esp = $1 and split_part(j.recipient, '@', 2) like any ($2::text[])";
+        let rows = self.sql().await.query(query, &[&esp, &domains]).await.unwrap();
         const HOUR: i64 = 3_600_000_000;
         let micros: Vec<i64> = rows.iter().map(|row| row.get::<_, i64>(0)).collect();
         // Should the hour end meanwhile, times behind its end are small: they belong to the next one.
