@@ -6,7 +6,7 @@
 //! replaced by a fresh copy, whose count starts anew.
 //!
 //! A job may bring its worker down later than in decoding, and cannot be told from its neighbours then. So while suspects
-//! are about, nothing goes on before those that are close to the limit have been replaced: else each such death could
+//! are about, what is tasted waits until those that are close to the limit have been replaced: else each such death could
 //! count against what waits for its taster, until the broker gives up on it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use sluice_types::{Job, JobId, Lane, Tick};
 use tokio::sync::watch;
 
 use crate::health::chain;
-use crate::ports::{Passport, Publication, Taste};
+use crate::ports::{Clock, Passport, Publication, Taste, Taster};
 use crate::worker::Worker;
 
 /// One death may be anything, a second one is suspicious; of that many returns there is no more doubt.
@@ -131,7 +131,20 @@ pub(crate) async fn taste<'a>(
         return Tasted::Fine;
     }
     let is_worn = returns >= terms.worn_from && passport.renewals < RENEWALS_MAX;
-    let mut worn = is_worn.then(|| worker.caution.hold_worn());
+    let worn = is_worn.then(|| worker.caution.hold_worn());
+    taste_suspect(&worker.caution, taster.as_ref(), worker.clock.as_ref(), body, returns, terms, worn).await
+}
+
+/// Finds out what a suspicious message is; one that may go on as it is, and is not `worn`, waits for those that are.
+async fn taste_suspect<'a>(
+    caution: &'a Caution,
+    taster: &dyn Taster,
+    clock: &dyn Clock,
+    body: &Bytes,
+    returns: u32,
+    terms: Terms,
+    mut worn: Option<Worn<'a>>,
+) -> Tasted<'a> {
     let mut own_deaths = 0_u32;
     loop {
         match taster.taste(body).await {
@@ -142,7 +155,7 @@ pub(crate) async fn taste<'a>(
             }
             Taste::Deadly { job_id } => {
                 own_deaths += 1;
-                worker.caution.until(worker.clock.tick() + AFTER_DEATH);
+                caution.until(clock.tick() + AFTER_DEATH);
                 tracing::warn!(job = job_id, returns, deaths = own_deaths, "a message killed its taster");
                 if own_deaths >= OWN_DEATHS_MIN && returns.saturating_add(own_deaths) > terms.deaths_max {
                     return Tasted::Deadly { job_id };
@@ -153,7 +166,7 @@ pub(crate) async fn taste<'a>(
     if let Some(worn) = worn {
         return Tasted::Worn(worn);
     }
-    worker.caution.none_is_worn().await;
+    caution.none_is_worn().await;
     Tasted::Fine
 }
 
@@ -190,7 +203,26 @@ pub(crate) async fn safe_id(worker: &Worker, body: &Bytes) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+
     use super::*;
+    use crate::ports::SystemClock;
+
+    /// Finds everything the same.
+    #[derive(Debug)]
+    struct Always(Taste);
+
+    #[async_trait]
+    impl Taster for Always {
+        async fn taste(&self, _body: &Bytes) -> Taste {
+            self.0.clone()
+        }
+    }
+
+    async fn tasted<'a>(caution: &'a Caution, taste: Taste, worn: Option<Worn<'a>>) -> Tasted<'a> {
+        let (body, clock) = (Bytes::from_static(b"{}"), SystemClock::new());
+        taste_suspect(caution, &Always(taste), &clock, &body, 18, Terms::of(20), worn).await
+    }
 
     #[test]
     fn whatever_the_limit_a_message_is_looked_at_before_the_broker_gives_up_on_it() {
@@ -216,18 +248,34 @@ mod tests {
     async fn what_is_harmless_waits_for_what_is_worn_but_not_for_ever() {
         let caution = Caution::default();
         let begin = tokio::time::Instant::now();
-        caution.none_is_worn().await;
+        assert!(matches!(tasted(&caution, Taste::Harmless, None).await, Tasted::Fine));
         assert_eq!(begin.elapsed(), Duration::ZERO);
-        let (first, second) = (caution.hold_worn(), caution.hold_worn());
+        let first = tasted(&caution, Taste::Harmless, Some(caution.hold_worn())).await;
+        let second = tasted(&caution, Taste::Harmless, Some(caution.hold_worn())).await;
+        assert!(matches!((&first, &second), (Tasted::Worn(_), Tasted::Worn(_))), "none waits for another");
+        assert_eq!(begin.elapsed(), Duration::ZERO);
         drop(first);
         let acked = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             drop(second);
         };
-        tokio::join!(caution.none_is_worn(), acked);
+        let (fine, ()) = tokio::join!(tasted(&caution, Taste::Harmless, None), acked);
+        assert!(matches!(fine, Tasted::Fine));
         assert_eq!(begin.elapsed(), Duration::from_secs(2));
         let _stays = caution.hold_worn();
-        caution.none_is_worn().await;
+        assert!(matches!(tasted(&caution, Taste::Harmless, None).await, Tasted::Fine));
         assert_eq!(begin.elapsed(), Duration::from_secs(2) + REPLACED_WITHIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_tasted_or_is_deadly_holds_nobody_up() {
+        let caution = Caution::default();
+        let begin = tokio::time::Instant::now();
+        let unknown = tasted(&caution, Taste::Unknown, Some(caution.hold_worn())).await;
+        assert!(matches!(unknown, Tasted::Fine), "{unknown:?}");
+        let deadly = tasted(&caution, Taste::Deadly { job_id: None }, Some(caution.hold_worn())).await;
+        assert!(matches!(deadly, Tasted::Deadly { job_id: None }), "{deadly:?}");
+        assert!(matches!(tasted(&caution, Taste::Harmless, None).await, Tasted::Fine));
+        assert_eq!(begin.elapsed(), Duration::ZERO);
     }
 }
