@@ -137,7 +137,7 @@ pub struct Breaker {
     terms: BreakerTerms,
     phase: Phase,
     window: Window,
-    /// Failures since the last call that was none.
+    /// Failures since the last call that was none. Counts no further back than the window: so many calls must be in it too.
     failures_in_row: u32,
     /// Times it has opened without a healthy window in between.
     trips: u32,
@@ -430,7 +430,6 @@ impl Breaker {
 
     fn close(&mut self, since: Option<Tick>) {
         self.window.clear();
-        self.failures_in_row = 0;
         self.phase = Phase::Closed { since };
     }
 

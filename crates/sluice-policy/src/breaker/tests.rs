@@ -94,16 +94,6 @@ fn a_row_of_failures_longer_than_the_window_does_not_open_it() {
 }
 
 #[test]
-fn a_row_begins_anew_once_it_has_closed() {
-    let mut rig = Rig::new();
-    assert_eq!(rig.calls(20, Call::Failure), Some(State::Open));
-    rig.wait_half_open();
-    assert_eq!([Call::Success; 3].map(|call| rig.probe(call)), [None, None, Some(State::Closed)]);
-    assert_eq!(rig.calls(1_000, Call::Success), None);
-    assert_eq!(rig.calls(19, Call::Failure), None);
-}
-
-#[test]
 fn slow_calls_open_it_at_their_own_rate() {
     let mut rig = Rig::new();
     assert_eq!(rig.calls(5, Call::Success), None);
