@@ -107,19 +107,10 @@ fn check_line(line: &str, field: impl FnOnce() -> String) -> Result<(), Refusal>
     if line.len() > LINE_MAX_BYTES {
         return Err(invalid(&field(), &format!("is longer than {LINE_MAX_BYTES} bytes")));
     }
-    if has_control(line) || line.contains(['\u{2028}', '\u{2029}']) {
+    if line.chars().any(|c| c.is_control() || c == '\u{2028}' || c == '\u{2029}') {
         return Err(invalid(&field(), "has a line break or another control character"));
     }
     Ok(())
-}
-
-fn has_control(text: &str) -> bool {
-    // Bytes are ten times faster to look at than characters, and most texts are ASCII.
-    if text.is_ascii() {
-        text.bytes().any(|b| b.is_ascii_control())
-    } else {
-        text.chars().any(char::is_control)
-    }
 }
 
 fn missing(field: &str) -> Refusal {
@@ -220,7 +211,7 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Refusal> {
                 "is not a key of letters, digits, `_`, `-` and `.`, or is reserved",
             ));
         }
-        if has_control(value) {
+        if value.chars().any(char::is_control) {
             return Err(invalid(&field(), "has a control character"));
         }
     }
