@@ -93,8 +93,7 @@ impl Rig {
                     "select count(*) from sluice.pending where due_at is not null or limit_key is not null",
                 )
                 .await;
-            let queued = if done == wanted && parked == 0 { self.in_lanes() } else { u64::MAX };
-            if done == wanted && parked == 0 && queued == 0 {
+            if done == wanted && parked == 0 && self.in_lanes() == 0 {
                 return;
             }
             if begin.elapsed() > timeout {

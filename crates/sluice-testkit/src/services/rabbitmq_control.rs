@@ -89,7 +89,7 @@ impl RabbitMqControl {
             .env_clear()
             .envs(self.env.iter().cloned())
             .output()
-            .unwrap_or_else(|error| panic!("cannot run {}: {error}", self.rabbitmqctl.display()));
+            .unwrap_or_else(|error| panic!("cannot run timeout {}: {error}", self.rabbitmqctl.display()));
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "rabbitmqctl {args:?}: {}\n{printed}{complaint}", output.status);
