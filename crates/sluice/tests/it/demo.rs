@@ -43,6 +43,15 @@ fn a_demo_accounts_for_every_message_and_shows_a_breaker_open_and_close() {
 }
 
 #[test]
+fn in_a_larger_demo_too_the_failing_esp_comes_back() {
+    let facts = Rig::new().json(&["demo", "--jobs", "1000"]);
+    assert_eq!((count(&facts, "jobs"), count(&facts, "lost")), (1000, 0), "{facts}");
+    let flaky = &facts["per_esp"]["flaky"];
+    assert!(count(flaky, "breaker_opened") > 0 && count(flaky, "breaker_closed") > 0, "{facts}");
+    assert_eq!(flaky["breaker"], "closed", "{facts}");
+}
+
+#[test]
 fn fewer_jobs_than_the_scenario_needs_are_a_usage_error() {
     let said = Rig::new().run(&["demo", "--jobs", "99"]);
     assert_eq!(said.code, 2, "{said:?}");

@@ -15,6 +15,8 @@ const GMAIL_SECONDS: u32 = 6;
 const GMAIL_MAX_PER_SECOND: u32 = 1000;
 /// From so many jobs on the failing ESP gets a longer run-up.
 const LARGE: u32 = 1000;
+/// Failures in a row that open a breaker, and calls without which a share of them means nothing.
+const MIN_CALLS: u32 = 10;
 /// Calls that fail after those which open the breaker: some were under way by then, others are its first probes.
 const FAILS_LONGER: u32 = 2;
 
@@ -49,7 +51,7 @@ give_up_after = "10min"
 
 [breaker]
 window = "10s"
-min_calls = 10
+min_calls = @min_calls@
 open = "1s"
 open_max = "1s"
 probes = 3
@@ -176,8 +178,9 @@ fn text(files: &Files, jobs: u32) -> anyhow::Result<String> {
         .replace("@flaky@", &quoted(&files.journal("flaky"))?)
         .replace("@slow@", &quoted(&files.journal("slow"))?)
         .replace("@fail_from@", &(fails_after + 1).to_string())
-        // As many failures as there were good calls: half of the window, which opens the breaker.
-        .replace("@fail_count@", &(fails_after + FAILS_LONGER).to_string())
+        .replace("@min_calls@", &MIN_CALLS.to_string())
+        // As many failures as there were good calls are half of the window, which opens the breaker; a row of them does too.
+        .replace("@fail_count@", &(fails_after.min(MIN_CALLS) + FAILS_LONGER).to_string())
         .replace("@gmail_rate@", &gmail_rate.to_string()))
 }
 
