@@ -39,6 +39,8 @@ pub struct Breakers {
 #[derive(Debug)]
 struct Kept {
     breaker: Breaker,
+    /// The ESP has answered since the breaker was last open.
+    has_answered: bool,
     wished_at: Tick,
     granted_at: Tick,
 }
@@ -137,6 +139,11 @@ impl Breakers {
         Ok(Leave { breakers: Arc::clone(self), esp: esp.clone(), probe, settled: false })
     }
 
+    /// Whether `esp` has answered a call of this process since its breaker was last open.
+    pub(crate) fn has_answered(&self, esp: &EspId) -> bool {
+        self.of(esp).is_some_and(|kept| kept.has_answered)
+    }
+
     /// Asks the fleet for a probe.
     fn wish(&self, esp: &EspId) {
         let needed = self.terms().probes.max(1);
@@ -155,6 +162,7 @@ impl Breakers {
             let known = view.breakers.get(esp.as_str()).cloned().unwrap_or_default();
             let unused = kept.adopt(&known, now);
             let after = kept.breaker.state(now);
+            kept.has_answered &= after == State::Closed;
             drop(kept);
             for _ in 0..unused {
                 self.news.turned(esp, Turn::ProbeReturned);
@@ -214,7 +222,7 @@ impl Breakers {
 impl Kept {
     fn new(terms: BreakerTerms) -> Self {
         let breaker = Breaker::new(terms).with_leased_probes();
-        Self { breaker, wished_at: Tick::ZERO, granted_at: Tick::ZERO }
+        Self { breaker, has_answered: false, wished_at: Tick::ZERO, granted_at: Tick::ZERO }
     }
 
     /// Brings the breaker in line with the fleet; answers how many granted probes it gives back unused.
@@ -291,6 +299,11 @@ impl Leave {
             }),
             (_, None) if self.probe => Some(Turn::ProbeReturned),
             _ => None,
+        };
+        kept.has_answered = match (kept.breaker.state(now), call) {
+            (State::Closed, Some(Call::Success | Call::Slow)) => true,
+            (State::Closed, _) => kept.has_answered,
+            (State::Open | State::HalfOpen, _) => false,
         };
         drop(kept);
         if let Some(turn) = turn {

@@ -79,7 +79,7 @@ enum Ended {
     StoreAway,
     /// No ESP of the pool takes jobs of this lane.
     NowhereToSend,
-    /// The limits have changed, and with them how much is borrowed from the broker.
+    /// The limits have changed, or an ESP has answered, and with that how much is borrowed from the broker.
     Resized,
 }
 
@@ -93,7 +93,7 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
             () = shared.stop.cancelled() => return,
             () = until_worth_pulling(worker, &this.lane) => {}
         }
-        let prefetch = worker.plan().prefetch(&this.lane);
+        let prefetch = worker.prefetch(&this.lane);
         let mut feed = match worker.inbox.open(&this.lane, prefetch).await {
             Ok(feed) => feed,
             Err(error) => {
@@ -148,7 +148,7 @@ async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed, prefet
             if !worker.lane_can_send(&this.lane) {
                 return Ended::NowhereToSend;
             }
-            if plan.prefetch(&this.lane) != prefetch {
+            if worker.prefetch(&this.lane) != prefetch {
                 return Ended::Resized;
             }
             looked = Some((plan, now));

@@ -23,6 +23,9 @@ use crate::ports::{
 use crate::slots::Slots;
 use crate::taste::Caution;
 
+/// Most deliveries that a lane borrows before an ESP of its pool has answered: more than a breaker needs to judge.
+const PREFETCH_UNTRIED: u16 = 50;
+
 /// One ESP account with its share of this process.
 #[derive(Debug)]
 pub(crate) struct EspHandle {
@@ -151,6 +154,16 @@ impl Worker {
                 Some(_) | None => Standing::Up { weight },
             },
         }
+    }
+
+    /// How many deliveries of `lane` to borrow: few until an ESP of its pool has answered, since each that was borrowed
+    /// for one that turns out to be dead has to be read and parked.
+    pub(crate) fn prefetch(&self, lane: &Lane) -> u16 {
+        let plan = self.plan();
+        let prefetch = plan.prefetch(lane);
+        let has_answered =
+            plan.pool(&lane.pool).is_some_and(|pool| pool.esps().any(|esp| self.breakers.has_answered(esp)));
+        if has_answered { prefetch } else { prefetch.min(PREFETCH_UNTRIED) }
     }
 
     /// Whether any ESP of the pool takes jobs of the lane now.
