@@ -56,7 +56,7 @@ impl<'a> Goal<'a> {
                 (JobState::Deferred, category, record.attempt.saturating_sub(1), Some(parked))
             }
         };
-        Self { state, category, attempts, parked }
+        Self { state, category, attempts, parked: parked.map(Box::as_ref) }
     }
 }
 

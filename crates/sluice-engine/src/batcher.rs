@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sluice_telemetry::{Batch, Dependency, Metrics};
 use sluice_types::Tick;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -17,13 +18,21 @@ use crate::ports::{Clock, LedgerError};
 
 /// Most rows of one batch.
 const BATCH_MAX_ROWS: usize = 500;
-/// How long a batch is gathered beside one that is being written: a statement costs as much as dozens of its rows, so
-/// few large ones leave the machine to the jobs. More: larger batches, and longer waits where a commit is slow.
-const GATHER: Duration = Duration::from_millis(3);
 /// Requests that may wait for a writer; further callers wait for a place.
 const QUEUE_MAX: usize = 8192;
 /// First and longest pause before a failed batch is tried again.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How long a batch is gathered: a statement costs as much as dozens of its rows, so few large ones leave the machine to
+/// the jobs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Gather {
+    /// Beside a batch that is being written; not at all when none is, so that a lone job waits for nobody. More: larger
+    /// batches, and longer waits where a commit is slow.
+    Beside(Duration),
+    /// Whatever else goes on: nobody waits for these rows.
+    Always(Duration),
+}
 
 /// A batched write of the ledger.
 #[async_trait]
@@ -82,13 +91,20 @@ pub(crate) struct Surroundings {
 impl<W: Write> Batcher<W> {
     /// Starts `writers` tasks that write batches. Rows that cannot be written for `give_up` are answered
     /// `Unavailable`; `None` tries until the store is back or the last entrance is dropped.
-    pub(crate) fn start(write: W, writers: usize, give_up: Option<Duration>, around: &Surroundings) -> Self {
+    pub(crate) fn start(
+        write: W,
+        writers: usize,
+        gather: Gather,
+        give_up: Option<Duration>,
+        around: &Surroundings,
+    ) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let shared = Arc::new(Shared {
             write,
             requests: Mutex::new(requests),
             writing: AtomicUsize::new(0),
             all_written: Notify::new(),
+            gather,
             give_up,
             around: around.clone(),
         });
@@ -100,10 +116,24 @@ impl<W: Write> Batcher<W> {
     }
 
     /// Writes one row as part of some batch.
-    pub(crate) async fn submit(&self, row: W::Row) -> Result<Written<W::Answer>, BatchError> {
+    ///
+    /// The row goes into the queue before the future is polled, so that no job carries copies of it while it waits.
+    pub(crate) fn submit(
+        &self,
+        row: W::Row,
+    ) -> impl Future<Output = Result<Written<W::Answer>, BatchError>> + Send + use<'_, W> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Request { row, reply }).await.map_err(|_| BatchError::Unavailable)?;
-        answer.await.map_err(|_| BatchError::Unavailable)?
+        // What finds no place waits for one; a closed queue drops the reply with the row.
+        let crowded_out = match self.queue.try_send(Request { row, reply }) {
+            Err(TrySendError::Full(request)) => Some(Box::pin(self.queue.send(request))),
+            Ok(()) | Err(TrySendError::Closed(_)) => None,
+        };
+        async move {
+            if let Some(place) = crowded_out {
+                place.await.map_err(|_| BatchError::Unavailable)?;
+            }
+            answer.await.map_err(|_| BatchError::Unavailable)?
+        }
     }
 }
 
@@ -114,6 +144,7 @@ struct Shared<W: Write> {
     writing: AtomicUsize,
     /// The last of them has come back.
     all_written: Notify,
+    gather: Gather,
     give_up: Option<Duration>,
     around: Surroundings,
 }
@@ -136,7 +167,7 @@ impl<W: Write> Shared<W> {
         }
     }
 
-    /// Waits for a request, and for more while another batch is being written. `false` when all entrances are gone.
+    /// Waits for a request, and for more of them as [`Gather`] says. `false` when all entrances are gone.
     async fn gather(&self, batch: &mut Vec<Request<W>>) -> bool {
         let mut requests = self.requests.lock().await;
         if requests.recv_many(batch, BATCH_MAX_ROWS).await == 0 {
@@ -144,15 +175,19 @@ impl<W: Write> Shared<W> {
         }
         // Made before the look, so that no end is missed in between.
         let all_written = self.all_written.notified();
-        if batch.len() < BATCH_MAX_ROWS && self.writing.load(Ordering::Relaxed) > 0 {
-            tokio::select! {
+        let is_lone = self.writing.load(Ordering::Relaxed) == 0;
+        match self.gather {
+            _ if batch.len() >= BATCH_MAX_ROWS => return true,
+            Gather::Beside(_) if is_lone => return true,
+            Gather::Beside(time) => tokio::select! {
                 () = all_written => {}
-                () = tokio::time::sleep(GATHER) => {}
-            }
-            while batch.len() < BATCH_MAX_ROWS {
-                let Ok(request) = requests.try_recv() else { break };
-                batch.push(request);
-            }
+                () = tokio::time::sleep(time) => {}
+            },
+            Gather::Always(time) => tokio::time::sleep(time).await,
+        }
+        while batch.len() < BATCH_MAX_ROWS {
+            let Ok(request) = requests.try_recv() else { break };
+            batch.push(request);
         }
         true
     }

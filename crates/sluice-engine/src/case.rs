@@ -3,14 +3,13 @@
 use bytes::Bytes;
 use sluice_types::{GroupName, Job, Lane, Limit, LimitScope, Tick, Timestamp, WaitReason};
 
-use crate::groups::group_of;
 use crate::ports::{Due, Parked, Passport};
 use crate::worker::Worker;
 
 /// A decoded job with its delivery's body and passport.
 #[derive(Debug)]
 pub(crate) struct Case<'a> {
-    pub(crate) job: Job,
+    pub(crate) job: Box<Job>,
     pub(crate) body: &'a Bytes,
     pub(crate) passport: &'a Passport,
     pub(crate) lane: &'a Lane,
@@ -23,14 +22,14 @@ pub(crate) struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    pub(crate) async fn new(
+    pub(crate) fn new(
         worker: &Worker,
         lane: &'a Lane,
-        job: Job,
+        job: Box<Job>,
+        group: GroupName,
         body: &'a Bytes,
         passport: &'a Passport,
     ) -> Self {
-        let group = group_of(worker, job.to.email.domain()).await;
         let first_seen = passport.first_seen.unwrap_or_else(|| worker.clock.now());
         Self { job, body, passport, lane, group, arrived: worker.clock.tick(), first_seen }
     }

@@ -10,8 +10,8 @@ use crate::render::render;
 ///
 /// # Errors
 /// The refusal; the message then goes to the dead letters.
-pub(crate) fn decode(plan: &Plan, body: &[u8]) -> Result<Job, Refusal> {
-    let mut job = parse(body)?;
+pub(crate) fn decode(plan: &Plan, body: &[u8]) -> Result<Box<Job>, Refusal> {
+    let mut job = Box::new(parse(body)?);
     if !plan.has_pool(&job.pool) {
         return Err(Refusal::new(RefusalReason::UnknownPool, "pool", "no such pool is configured"));
     }

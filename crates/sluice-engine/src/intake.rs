@@ -60,7 +60,7 @@ impl Intake {
     /// Takes jobs; one answer per body, in order.
     pub async fn submit(&self, bodies: Vec<Bytes>) -> Vec<IntakeAnswer> {
         let plan = self.plan.get();
-        let decoded: Vec<Result<Job, Refusal>> = bodies.iter().map(|body| decode(&plan, body)).collect();
+        let decoded: Vec<Result<Box<Job>, Refusal>> = bodies.iter().map(|body| decode(&plan, body)).collect();
         let ids: Vec<JobId> = decoded.iter().flatten().map(|job| job.id.clone()).collect();
         let known = match self.console.known(&ids).await {
             Ok(known) => ids.iter().cloned().zip(known).filter_map(|(id, it)| Some((id, it?))).collect(),
@@ -76,7 +76,7 @@ impl Intake {
     async fn publish(
         &self,
         bodies: Vec<Bytes>,
-        decoded: Vec<Result<Job, Refusal>>,
+        decoded: Vec<Result<Box<Job>, Refusal>>,
         known: &HashMap<JobId, KnownJob>,
     ) -> Vec<IntakeAnswer> {
         let mut answers = Vec::with_capacity(bodies.len());

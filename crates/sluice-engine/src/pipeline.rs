@@ -9,6 +9,7 @@ use crate::case::Case;
 use crate::claim::{Claimed, claim, close};
 use crate::decode::decode;
 use crate::failpoint::{Failpoint, at};
+use crate::groups::group_of;
 use crate::ports::{Delivery, Due, Parked, Passport};
 use crate::record::record;
 use crate::refuse::{refuse, refuse_as};
@@ -54,11 +55,12 @@ pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
 async fn walk(
     worker: &Worker,
     lane: &Lane,
-    job: Job,
+    job: Box<Job>,
     body: &Bytes,
     passport: &Passport,
 ) -> Result<(), NotStored> {
-    let case = Case::new(worker, lane, job, body, passport).await;
+    let group = group_of(worker, job.to.email.domain()).await;
+    let case = Case::new(worker, lane, job, group, body, passport);
     let id = || Some(case.job.id.to_string());
     match worker.link.order(&case) {
         Some(Order::Cancelled) => {
@@ -141,4 +143,21 @@ fn not_yet(worker: &Worker, case: &Case<'_>) -> Option<Timestamp> {
 
 fn has_expired(worker: &Worker, case: &Case<'_>) -> bool {
     case.job.expires_at.is_some_and(|at| at <= worker.clock.now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of the future that `call` makes.
+    fn size<A, B, C, F>(_call: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each job in work has one, which is moved, allocated and read again: 4.4 KB of it were a tenth of a worker's time.
+    #[test]
+    fn the_way_of_a_job_takes_little_memory() {
+        let bytes = size::<&'static Worker, &'static Lane, Delivery, _>(run_job);
+        assert!(bytes <= 2048, "{bytes} bytes: box what few jobs come to");
+    }
 }

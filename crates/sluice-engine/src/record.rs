@@ -27,7 +27,7 @@ pub(crate) async fn record(
 ) -> Result<(), NotStored> {
     let mut record = match sent {
         Sent::Called(call) => called(worker, case, call),
-        Sent::Unsent { esp, parked } => unsent(worker, case, esp, *parked),
+        Sent::Unsent { esp, parked } => unsent(worker, case, esp, parked),
     };
     record.token = Some(token);
     let (state, due_now) = match &record.next {
@@ -67,7 +67,7 @@ fn called(worker: &Worker, case: &Case<'_>, call: Call) -> Record {
     }
 }
 
-fn unsent(worker: &Worker, case: &Case<'_>, esp: EspId, parked: Parked) -> Record {
+fn unsent(worker: &Worker, case: &Case<'_>, esp: EspId, parked: Box<Parked>) -> Record {
     let now = worker.clock.now();
     Record {
         id: case.job.id.clone(),
@@ -89,7 +89,7 @@ fn next_step(worker: &Worker, case: &Case<'_>, call: &Call) -> NextStep {
         Outcome::Rejected { category, .. } => {
             NextStep::Final { state: JobState::Rejected, category: Some(*category) }
         }
-        Outcome::Unknown { .. } => NextStep::Unknown(unknown(worker, case, case.passport.attempt)),
+        Outcome::Unknown { .. } => NextStep::Unknown(Box::new(unknown(worker, case, case.passport.attempt))),
         Outcome::Deferred { retry_after, scope, .. } => {
             // What concerns this recipient would be no better elsewhere.
             let held = match scope {
@@ -147,7 +147,7 @@ fn retry(
     parked.passport.attempt = attempt.saturating_add(1);
     parked.passport.resend = false;
     parked.passport.faulted = faulted_now;
-    NextStep::Retry(parked)
+    NextStep::Retry(Box::new(parked))
 }
 
 fn report_fault(case: &Case<'_>, esp: &EspId, category: Category) {

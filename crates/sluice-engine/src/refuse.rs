@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sluice_types::{Job, Lane, Refusal};
 
-use crate::ack::NotStored;
+use crate::ack::{NotStored, Stored};
 use crate::failpoint::{Failpoint, at};
 use crate::ports::{Burial, DeadLetter};
 use crate::worker::Worker;
@@ -12,42 +12,39 @@ use crate::worker::Worker;
 ///
 /// # Errors
 /// When either does not take it: the delivery must be given back.
-pub(crate) async fn refuse(
-    worker: &Worker,
-    lane: &Lane,
-    body: &Bytes,
-    refusal: Refusal,
-) -> Result<(), NotStored> {
-    refuse_as(worker, lane, body, refusal, Job::peek_id(body)).await
+pub(crate) fn refuse<'a>(worker: &'a Worker, lane: &'a Lane, body: &'a Bytes, refusal: Refusal) -> Stored<'a> {
+    refuse_as(worker, lane, body, refusal, Job::peek_id(body))
 }
 
 /// As [`refuse`], of a body that must not be looked into. `job_id` is what is known of its id.
 ///
 /// # Errors
 /// As [`refuse`].
-pub(crate) async fn refuse_as(
-    worker: &Worker,
-    lane: &Lane,
-    body: &Bytes,
+pub(crate) fn refuse_as<'a>(
+    worker: &'a Worker,
+    lane: &'a Lane,
+    body: &'a Bytes,
     refusal: Refusal,
     job_id: Option<String>,
-) -> Result<(), NotStored> {
+) -> Stored<'a> {
     tracing::warn!(lane = %lane, reason = %refusal.reason, field = %refusal.field, "refused a message");
-    let burial = Burial { refusal: refusal.clone(), lane: lane.clone(), body: body.clone() };
-    for buried in worker.outbox.bury(vec![burial]).await {
-        if let Err(error) = buried {
-            tracing::warn!(error = %crate::health::chain(&error), "could not publish a dead letter");
-            return Err(NotStored);
+    Box::pin(async move {
+        let burial = Burial { refusal: refusal.clone(), lane: lane.clone(), body: body.clone() };
+        for buried in worker.outbox.bury(vec![burial]).await {
+            if let Err(error) = buried {
+                tracing::warn!(error = %crate::health::chain(&error), "could not publish a dead letter");
+                return Err(NotStored);
+            }
         }
-    }
-    at(Failpoint::Buried, || job_id.clone());
-    let reason = refusal.reason;
-    let letter = DeadLetter { job_id: job_id.clone(), lane: lane.clone(), refusal, body: body.clone() };
-    worker.refusals.submit(letter).await.map_err(|error| {
-        tracing::warn!(error = %crate::health::chain(&error), "could not keep a dead letter");
-        NotStored
-    })?;
-    at(Failpoint::Refused, || job_id.clone());
-    worker.metrics.refused(reason);
-    Ok(())
+        at(Failpoint::Buried, || job_id.clone());
+        let reason = refusal.reason;
+        let letter = DeadLetter { job_id: job_id.clone(), lane: lane.clone(), refusal, body: body.clone() };
+        worker.refusals.submit(letter).await.map_err(|error| {
+            tracing::warn!(error = %crate::health::chain(&error), "could not keep a dead letter");
+            NotStored
+        })?;
+        at(Failpoint::Refused, || job_id.clone());
+        worker.metrics.refused(reason);
+        Ok(())
+    })
 }

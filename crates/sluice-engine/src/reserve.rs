@@ -1,5 +1,6 @@
 //! Step 3: a place in the line of every limit that applies, a connection, and a place at the ESP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_types::{EspId, Limit, LimitScope, WaitReason};
@@ -9,7 +10,7 @@ use crate::breakers::Leave;
 use crate::case::Case;
 use crate::connections::Connection;
 use crate::slots::Ticket;
-use crate::worker::Worker;
+use crate::worker::{EspHandle, Worker};
 
 /// How often one who waits looks whether its limit was shut meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -88,14 +89,21 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
         return Err(Unreserved::Later { reason: WaitReason::EspLimit, wait: bounds.hold_max });
     };
     let Some(handle) = worker.esps.get(&esp) else { return Err(Unreserved::RouteAgain) };
-    let place = tokio::time::timeout(bounds.hold_max, handle.places.clone().acquire_owned()).await;
-    let Ok(Ok(place)) = place else {
+    let place = match Arc::clone(&handle.places).try_acquire_owned() {
+        Ok(place) => Some(place),
+        Err(_) => Box::pin(wait_for_place(handle, bounds.hold_max)).await,
+    };
+    let Some(place) = place else {
         return Err(Unreserved::Later { reason: WaitReason::EspLimit, wait: bounds.hold_max });
     };
     match worker.breakers.ask(&esp) {
         Ok(leave) => Ok(Reservation { esp, ticket, limit: estimate.limit, leave, place, connection }),
         Err(_until) => Err(Unreserved::RouteAgain),
     }
+}
+
+async fn wait_for_place(handle: &EspHandle, hold_max: Duration) -> Option<OwnedSemaphorePermit> {
+    tokio::time::timeout(hold_max, Arc::clone(&handle.places).acquire_owned()).await.ok()?.ok()
 }
 
 /// Whether a fresh job has to go to the end of the line of a limit that holds only some of its lane: others were there

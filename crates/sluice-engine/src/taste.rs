@@ -132,7 +132,9 @@ pub(crate) async fn taste<'a>(
     }
     let is_worn = returns >= terms.worn_from && passport.renewals < RENEWALS_MAX;
     let worn = is_worn.then(|| worker.caution.hold_worn());
-    taste_suspect(&worker.caution, taster.as_ref(), worker.clock.as_ref(), body, returns, terms, worn).await
+    let (caution, clock) = (&worker.caution, worker.clock.as_ref());
+    // Boxed, as nearly all jobs are none, and each would have room for it.
+    Box::pin(taste_suspect(caution, taster.as_ref(), clock, body, returns, terms, worn)).await
 }
 
 /// Finds out what a suspicious message is; one that may go on as it is, and is not `worn`, waits for those that are.

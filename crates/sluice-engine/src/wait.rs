@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_types::{Refusal, Tick, WaitReason};
 
-use crate::ack::NotStored;
+use crate::ack::{NotStored, Stored};
 use crate::batcher::Written;
 use crate::case::Case;
 use crate::failpoint::{Failpoint, at};
@@ -37,23 +37,26 @@ pub(crate) fn due_at(worker: &Worker, until: Tick) -> Due {
 ///
 /// # Errors
 /// When the store does not take it: the delivery must be given back.
-pub(crate) async fn park(worker: &Worker, parked: Parked) -> Result<(), NotStored> {
+pub(crate) fn park(worker: &Worker, parked: Parked) -> Stored<'_> {
     let (id, reason, body) = (parked.id.clone(), parked.reason, parked.body.clone());
     let lane = worker.plan().lane(&parked.pool, parked.class, &parked.domain);
     at(Failpoint::BeforePark, || Some(id.to_string()));
-    match worker.parks.submit(parked).await {
-        Ok(Written { answer: ParkVerdict::Parked, .. }) => {
-            at(Failpoint::Parked, || Some(id.to_string()));
-            worker.metrics.parked(reason);
-            tracing::debug!(job = %id, %reason, "parked");
-            Ok(())
+    let written = worker.parks.submit(parked);
+    Box::pin(async move {
+        match written.await {
+            Ok(Written { answer: ParkVerdict::Parked, .. }) => {
+                at(Failpoint::Parked, || Some(id.to_string()));
+                worker.metrics.parked(reason);
+                tracing::debug!(job = %id, %reason, "parked");
+                Ok(())
+            }
+            Ok(Written { answer: ParkVerdict::Conflict, .. }) => {
+                refuse(worker, &lane, &body, Refusal::id_conflict()).await
+            }
+            Err(error) => {
+                tracing::warn!(job = %id, error = %crate::health::chain(&error), "could not park a job");
+                Err(NotStored)
+            }
         }
-        Ok(Written { answer: ParkVerdict::Conflict, .. }) => {
-            refuse(worker, &lane, &body, Refusal::id_conflict()).await
-        }
-        Err(error) => {
-            tracing::warn!(job = %id, error = %crate::health::chain(&error), "could not park a job");
-            Err(NotStored)
-        }
-    }
+    })
 }

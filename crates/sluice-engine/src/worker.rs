@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sluice_policy::Availability;
@@ -10,7 +11,7 @@ use sluice_telemetry::{Batch, Metrics};
 use sluice_types::{Class, EspId, GroupName, Lane, Limit, Tick};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::batcher::{Batcher, Surroundings, Write};
+use crate::batcher::{Batcher, Gather, Surroundings, Write};
 use crate::breakers::Breakers;
 use crate::connections::Connections;
 use crate::fleet::Link;
@@ -25,6 +26,11 @@ use crate::taste::Caution;
 
 /// Most deliveries that a lane borrows before an ESP of its pool has answered: more than a breaker needs to judge.
 const PREFETCH_UNTRIED: u16 = 50;
+
+/// How long rows are gathered that somebody waits for.
+const SOON: Gather = Gather::Beside(Duration::from_millis(3));
+/// And those of jobs that are put aside, which costs the others less so.
+const LATER: Gather = Gather::Always(Duration::from_millis(20));
 
 /// One ESP account with its share of this process.
 #[derive(Debug)]
@@ -92,11 +98,11 @@ impl Worker {
             })
             .collect();
         Self {
-            claims: Batcher::start(ClaimWrite(Arc::clone(&ledger)), writers, patience, around),
+            claims: Batcher::start(ClaimWrite(Arc::clone(&ledger)), writers, SOON, patience, around),
             // A result is kept at hand until the store takes it: losing it would make the job `unknown`.
-            records: Batcher::start(RecordWrite(Arc::clone(&ledger)), writers, None, around),
-            parks: Batcher::start(ParkWrite(Arc::clone(&ledger)), 1, patience, around),
-            refusals: Batcher::start(RefuseWrite(Arc::clone(&ledger)), 1, patience, around),
+            records: Batcher::start(RecordWrite(Arc::clone(&ledger)), writers, SOON, None, around),
+            parks: Batcher::start(ParkWrite(Arc::clone(&ledger)), 1, LATER, patience, around),
+            refusals: Batcher::start(RefuseWrite(Arc::clone(&ledger)), 1, SOON, patience, around),
             clock: Arc::clone(&around.clock),
             metrics: Arc::clone(&around.metrics),
             health: Arc::clone(&around.health),

@@ -74,7 +74,7 @@ async fn a_deferred_job_is_claimed_by_its_next_attempt_only() {
     let place = Place::new();
     let store = place.open();
     claim_one(&store, claim("a", 1, 1)).await;
-    let retry = NextStep::Retry(parked("a", 2, Due::In(Duration::ZERO)));
+    let retry = NextStep::Retry(Box::new(parked("a", 2, Due::In(Duration::ZERO))));
     record_one(&store, record("a", 1, Some(faulted()), retry)).await;
     assert_eq!(claim_one(&store, claim("a", 1, 2)).await, ClaimVerdict::Done);
     assert_eq!(claim_one(&store, claim("a", 3, 3)).await, ClaimVerdict::Done);
@@ -159,7 +159,7 @@ async fn a_job_can_be_closed_unsent() {
 
     // After a first attempt too.
     claim_one(&store, claim("b", 1, 2)).await;
-    let retry = NextStep::Retry(parked("b", 2, Due::Held));
+    let retry = NextStep::Retry(Box::new(parked("b", 2, Due::Held)));
     record_one(&store, record("b", 1, Some(faulted()), retry)).await;
     assert_eq!(claim_one(&store, Claim { intent: close, ..claim("b", 2, 3) }).await, ClaimVerdict::Closed);
     let view = store.job(&id("b")).await.unwrap().unwrap();

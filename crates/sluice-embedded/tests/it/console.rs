@@ -140,7 +140,7 @@ async fn hostile_text_comes_back_as_it_was() {
         let mut waits = parked(&job, 2, Due::InLine);
         waits.limit_key = Some(text.to_owned());
         waits.domain = text.to_owned();
-        record_one(&store, record(&job, 1, Some(outcome), NextStep::Retry(waits))).await;
+        record_one(&store, record(&job, 1, Some(outcome), NextStep::Retry(Box::new(waits)))).await;
         let view = store.job(&id(&job)).await.unwrap().unwrap();
         assert_eq!(view.detail.as_deref(), Some(text));
         assert_eq!(view.pending.unwrap().limit_key.as_deref(), Some(text));

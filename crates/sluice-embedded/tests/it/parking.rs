@@ -73,7 +73,7 @@ async fn a_retry_recorded_while_the_relay_holds_the_job_is_not_lost() {
     store.park(&[parked("a", 1, NOW)]).await.unwrap();
     let batch = store.due(&up_to(10)).await.unwrap().unwrap();
     claim_one(&store, claim("a", 1, 1)).await;
-    record_one(&store, record("a", 1, Some(faulted()), NextStep::Retry(parked("a", 2, NOW)))).await;
+    record_one(&store, record("a", 1, Some(faulted()), NextStep::Retry(Box::new(parked("a", 2, NOW))))).await;
     batch.published(&[id("a")]).await.unwrap();
     let batch = store.due(&up_to(10)).await.unwrap().unwrap();
     assert_eq!(batch.jobs()[0].passport.attempt, 2);

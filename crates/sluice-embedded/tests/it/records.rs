@@ -28,7 +28,7 @@ async fn a_retry_waits_in_pending_with_its_body() {
     let place = Place::new();
     let store = place.open();
     claim_one(&store, claim("a", 1, 1)).await;
-    let retry = NextStep::Retry(parked("a", 2, Due::In(Duration::from_secs(30))));
+    let retry = NextStep::Retry(Box::new(parked("a", 2, Due::In(Duration::from_secs(30)))));
     let verdict = record_one(&store, record("a", 1, Some(faulted()), retry)).await;
     assert_eq!(verdict, RecordVerdict::Recorded);
     let view = store.job(&id("a")).await.unwrap().unwrap();
@@ -46,7 +46,7 @@ async fn a_job_given_back_unsent_has_no_attempt_more() {
     let place = Place::new();
     let store = place.open();
     claim_one(&store, claim("a", 1, 1)).await;
-    let unsent = NextStep::Unsent(parked("a", 1, Due::Held));
+    let unsent = NextStep::Unsent(Box::new(parked("a", 1, Due::Held)));
     assert_eq!(record_one(&store, record("a", 1, None, unsent)).await, RecordVerdict::Recorded);
     let view = store.job(&id("a")).await.unwrap().unwrap();
     assert_eq!((view.state.as_str(), view.attempts, view.attempt_list.len()), ("deferred", 0, 0));
@@ -61,7 +61,7 @@ async fn a_result_that_is_not_ours_keeps_the_attempt_only() {
     place.clock.advance(TTL);
     claim_one(&store, claim("a", 1, 2)).await;
     // The claim was lost; the late result wants a retry, which nobody may grant any more.
-    let retry = NextStep::Retry(parked("a", 2, Due::Held));
+    let retry = NextStep::Retry(Box::new(parked("a", 2, Due::Held)));
     let verdict = record_one(&store, record("a", 1, Some(faulted()), retry)).await;
     assert_eq!(verdict, RecordVerdict::NotOurs);
     let view = store.job(&id("a")).await.unwrap().unwrap();
@@ -94,7 +94,7 @@ async fn an_unknown_outcome_keeps_the_body() {
     let store = place.open();
     claim_one(&store, claim("a", 1, 1)).await;
     let lost = Outcome::Unknown { detail: "connection reset".to_owned() };
-    let next = NextStep::Unknown(parked("a", 2, Due::Held));
+    let next = NextStep::Unknown(Box::new(parked("a", 2, Due::Held)));
     assert_eq!(record_one(&store, record("a", 1, Some(lost), next)).await, RecordVerdict::Recorded);
     let view = store.job(&id("a")).await.unwrap().unwrap();
     assert_eq!((view.state.as_str(), view.category.as_deref()), ("unknown", Some("answer_lost")));

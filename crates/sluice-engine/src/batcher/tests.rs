@@ -8,6 +8,8 @@ use crate::ports::SystemClock;
 /// How long the store takes for a statement.
 const WRITE: Duration = Duration::from_millis(100);
 
+const BESIDE: Gather = Gather::Beside(Duration::from_millis(3));
+
 /// Notes the rows of each statement.
 struct Slow(Arc<StdMutex<Vec<Vec<u32>>>>);
 
@@ -31,7 +33,7 @@ impl Write for Slow {
 
 /// Submits one row at each of these milliseconds to three writers; answers the statements, and when each row was answered.
 #[expect(clippy::disallowed_methods, reason = "tests have no tracker")]
-async fn submit_at(arrivals: &[u32]) -> (Vec<Vec<u32>>, Vec<u128>) {
+async fn submit_at(gather: Gather, arrivals: &[u32]) -> (Vec<Vec<u32>>, Vec<u128>) {
     let metrics = Arc::new(Metrics::new("test").unwrap());
     let around = Surroundings {
         clock: Arc::new(SystemClock::new()),
@@ -40,7 +42,7 @@ async fn submit_at(arrivals: &[u32]) -> (Vec<Vec<u32>>, Vec<u128>) {
         tasks: TaskTracker::new(),
     };
     let statements = Arc::default();
-    let batcher = Arc::new(Batcher::start(Slow(Arc::clone(&statements)), 3, None, &around));
+    let batcher = Arc::new(Batcher::start(Slow(Arc::clone(&statements)), 3, gather, None, &around));
     let begin = Instant::now();
     let mut rows = Vec::new();
     for at in arrivals.iter().copied() {
@@ -61,20 +63,28 @@ async fn submit_at(arrivals: &[u32]) -> (Vec<Vec<u32>>, Vec<u128>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_row_waits_for_nobody() {
-    let (statements, answered) = submit_at(&[0, 300]).await;
+    let (statements, answered) = submit_at(BESIDE, &[0, 300]).await;
     assert_eq!(statements, [[0], [300]]);
     assert!(answered[0] <= 101 && answered[1] <= 401, "{answered:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn rows_are_gathered_while_others_are_written() {
-    let (statements, _) = submit_at(&[0, 10, 11, 12, 50]).await;
+    let (statements, _) = submit_at(BESIDE, &[0, 10, 11, 12, 50]).await;
     assert_eq!(statements, [vec![0], vec![10, 11, 12], vec![50]]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn gathering_ends_with_what_is_being_written() {
-    let (statements, answered) = submit_at(&[0, 99]).await;
+    let (statements, answered) = submit_at(BESIDE, &[0, 99]).await;
     assert_eq!(statements, [[0], [99]]);
     assert!(answered[1] <= 201, "{answered:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_is_gathered_in_any_case() {
+    let always = Gather::Always(Duration::from_millis(20));
+    let (statements, answered) = submit_at(always, &[0, 10, 19, 21]).await;
+    assert_eq!(statements, [vec![0, 10, 19], vec![21]]);
+    assert!(answered[0] >= 120, "{answered:?}");
 }

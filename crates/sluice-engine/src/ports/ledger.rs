@@ -184,11 +184,11 @@ pub enum NextStep {
         category: Option<Category>,
     },
     /// It becomes `deferred` and waits in `pending`.
-    Retry(Parked),
+    Retry(Box<Parked>),
     /// It becomes `unknown` and its body waits in `pending` for policy or an operator.
-    Unknown(Parked),
+    Unknown(Box<Parked>),
     /// It was not sent after all: the attempt counter goes back and it waits in `pending`.
-    Unsent(Parked),
+    Unsent(Box<Parked>),
 }
 
 /// The ledger's word on a job to be parked.

@@ -36,12 +36,12 @@ impl Client {
     ///
     /// # Errors
     /// [`CallError`] when no head of an answer came.
-    pub(crate) async fn call(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
-        let mut request = request;
+    pub(crate) async fn call(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
         loop {
             let (line, is_new) = match self.idle.take() {
                 Some(line) => (line, false),
-                None => (self.open().await.map_err(CallError::Unsent)?, true),
+                // Boxed, as few calls need a new one, and each would have room for it.
+                None => (Box::pin(self.open()).await.map_err(CallError::Unsent)?, true),
             };
             let mut failed = match line.ask(request).await {
                 Ok((reply, line)) => return Ok(Answer { reply, line, idle: Arc::clone(&self.idle) }),

@@ -108,7 +108,8 @@ impl SendGridEsp {
             Vec::new()
         } else {
             let patience = deadline.min(Instant::now() + BODY_TIMEOUT);
-            timeout_at(patience, answer.body(http::ANSWER_MAX_BYTES)).await.unwrap_or_default()
+            let body = Box::pin(answer.body(http::ANSWER_MAX_BYTES));
+            timeout_at(patience, body).await.unwrap_or_default()
         };
         answer.leave();
         let reply =

@@ -172,7 +172,7 @@ pub(crate) fn sent(job: &str, attempt: u32) -> Record {
 
 /// The record of a fault that will be retried in a minute.
 pub(crate) fn retried(job: &str, attempt: u32) -> Record {
-    let next = NextStep::Retry(parked(job, attempt + 1, Due::In(MINUTE), WaitReason::Retry));
+    let next = NextStep::Retry(Box::new(parked(job, attempt + 1, Due::In(MINUTE), WaitReason::Retry)));
     record(job, attempt, Some(faulted()), next)
 }
 
@@ -180,12 +180,12 @@ pub(crate) fn retried(job: &str, attempt: u32) -> Record {
 pub(crate) fn lost(job: &str, attempt: u32) -> Record {
     let mut copy = parked(job, attempt + 1, Due::In(MINUTE), WaitReason::Unknown);
     copy.passport.resend = true;
-    record(job, attempt, Some(unknown()), NextStep::Unknown(copy))
+    record(job, attempt, Some(unknown()), NextStep::Unknown(Box::new(copy)))
 }
 
 /// The record of a claim given back.
 pub(crate) fn unsent(job: &str, attempt: u32) -> Record {
-    record(job, attempt, None, NextStep::Unsent(parked(job, attempt, Due::In(MINUTE), WaitReason::EspLimit)))
+    record(job, attempt, None, NextStep::Unsent(Box::new(parked(job, attempt, Due::In(MINUTE), WaitReason::EspLimit))))
 }
 
 pub(crate) async fn claim_one(worker: &Postgres, claim: Claim) -> ClaimVerdict {

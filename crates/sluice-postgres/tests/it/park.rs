@@ -116,7 +116,7 @@ async fn a_record_puts_a_job_in_line() {
     claim_one(&a, claim("j", 1)).await;
     let in_line =
         Parked { limit_key: Some("k".to_owned()), ..parked("j", 1, Due::InLine, WaitReason::GroupLimit) };
-    record_one(&a, record("j", 1, None, NextStep::Unsent(in_line))).await;
+    record_one(&a, record("j", 1, None, NextStep::Unsent(Box::new(in_line)))).await;
     let batch = a.release(&[("k".to_owned(), 1)], &[]).await.unwrap().unwrap();
     assert_eq!((batch.jobs()[0].id.clone(), batch.jobs()[0].group.as_str()), (id("j"), "gmail"));
 }

@@ -211,7 +211,7 @@ pub async fn a_result_after_a_resend_is_not_ours(store: Store) {
 pub async fn an_unsent_job_gets_its_number_back(store: Store) {
     let id = fresh_id("job");
     store.claim_one(claim(&id)).await;
-    let next = NextStep::Unsent(parked(&id, SOON, WaitReason::EspLimit, 1));
+    let next = NextStep::Unsent(Box::new(parked(&id, SOON, WaitReason::EspLimit, 1)));
     assert_eq!(store.record_one(record(&id, 1, None, next)).await, RecordVerdict::Recorded);
     let job = store.console.job(&id).await.unwrap().unwrap();
     assert_eq!((job.state.as_str(), job.attempts, job.attempt_list.len()), ("deferred", 0, 0));
@@ -265,7 +265,7 @@ pub async fn a_repeated_record_does_not_settle_a_later_claim(store: Store) {
     let (mut first, mut second) = (claim(&id), claim(&id));
     (first.token, second.token) = (1, 2);
     store.claim_one(first).await;
-    let mut unsent = record(&id, 1, None, NextStep::Unsent(parked(&id, SOON, WaitReason::BreakerOpen, 1)));
+    let mut unsent = record(&id, 1, None, NextStep::Unsent(Box::new(parked(&id, SOON, WaitReason::BreakerOpen, 1))));
     unsent.token = Some(1);
     assert_eq!(store.record_one(unsent.clone()).await, RecordVerdict::Recorded);
     assert_eq!(store.claim_one(second).await, ClaimVerdict::Go);

@@ -80,7 +80,7 @@ fn lost(id: &JobId, due: Due) -> Record {
     let mut copy = parked(id, due, WaitReason::Unknown, 2);
     copy.passport.resend = true;
     let outcome = Outcome::Unknown { detail: "no answer in time".to_owned() };
-    record(id, 1, Some(outcome), NextStep::Unknown(copy))
+    record(id, 1, Some(outcome), NextStep::Unknown(Box::new(copy)))
 }
 
 /// An event of the first attempt.
