@@ -12,7 +12,12 @@ use crate::worker::Worker;
 ///
 /// # Errors
 /// When either does not take it: the delivery must be given back.
-pub(crate) fn refuse<'a>(worker: &'a Worker, lane: &'a Lane, body: &'a Bytes, refusal: Refusal) -> Stored<'a> {
+pub(crate) fn refuse<'a>(
+    worker: &'a Worker,
+    lane: &'a Lane,
+    body: &'a Bytes,
+    refusal: Refusal,
+) -> Stored<'a> {
     refuse_as(worker, lane, body, refusal, Job::peek_id(body))
 }
 

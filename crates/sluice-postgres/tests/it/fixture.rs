@@ -185,7 +185,12 @@ pub(crate) fn lost(job: &str, attempt: u32) -> Record {
 
 /// The record of a claim given back.
 pub(crate) fn unsent(job: &str, attempt: u32) -> Record {
-    record(job, attempt, None, NextStep::Unsent(Box::new(parked(job, attempt, Due::In(MINUTE), WaitReason::EspLimit))))
+    record(
+        job,
+        attempt,
+        None,
+        NextStep::Unsent(Box::new(parked(job, attempt, Due::In(MINUTE), WaitReason::EspLimit))),
+    )
 }
 
 pub(crate) async fn claim_one(worker: &Postgres, claim: Claim) -> ClaimVerdict {

@@ -102,5 +102,10 @@ pub fn deferred(id: &JobId, attempt: u32, due: Due) -> Record {
         category: Category::Temporary,
         detail: "450 later".to_owned(),
     };
-    record(id, attempt, Some(outcome), NextStep::Retry(Box::new(parked(id, due, WaitReason::Retry, attempt + 1))))
+    record(
+        id,
+        attempt,
+        Some(outcome),
+        NextStep::Retry(Box::new(parked(id, due, WaitReason::Retry, attempt + 1))),
+    )
 }

@@ -265,7 +265,8 @@ pub async fn a_repeated_record_does_not_settle_a_later_claim(store: Store) {
     let (mut first, mut second) = (claim(&id), claim(&id));
     (first.token, second.token) = (1, 2);
     store.claim_one(first).await;
-    let mut unsent = record(&id, 1, None, NextStep::Unsent(Box::new(parked(&id, SOON, WaitReason::BreakerOpen, 1))));
+    let mut unsent =
+        record(&id, 1, None, NextStep::Unsent(Box::new(parked(&id, SOON, WaitReason::BreakerOpen, 1))));
     unsent.token = Some(1);
     assert_eq!(store.record_one(unsent.clone()).await, RecordVerdict::Recorded);
     assert_eq!(store.claim_one(second).await, ClaimVerdict::Go);
