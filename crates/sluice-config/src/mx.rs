@@ -26,7 +26,7 @@ pub struct Mx {
     /// Whether they are looked up at all, so that hosted domains share the limits of their provider. Default `true`;
     /// `false` counts every domain that no group names as one of the group `other`.
     pub enabled: bool,
-    /// Longest wait for an answer, 100ms to 10s, default 1s; then the domain counts as one of `other` for now. More: jobs
+    /// Longest wait for an answer, 100ms to 10s, default 1s; then this job's domain counts as one of `other`. More: jobs
     /// wait longer for a slow name server. Less: more of them go past their provider's limits.
     #[schemars(with = "DurationText")]
     #[serde(serialize_with = "duration::serialize")]

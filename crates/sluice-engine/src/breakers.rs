@@ -162,7 +162,7 @@ impl Breakers {
             let known = view.breakers.get(esp.as_str()).cloned().unwrap_or_default();
             let unused = kept.adopt(&known, now);
             let after = kept.breaker.state(now);
-            kept.has_answered &= after == State::Closed;
+            kept.note(false, now);
             drop(kept);
             for _ in 0..unused {
                 self.news.turned(esp, Turn::ProbeReturned);
@@ -223,6 +223,11 @@ impl Kept {
     fn new(terms: BreakerTerms) -> Self {
         let breaker = Breaker::new(terms).with_leased_probes();
         Self { breaker, has_answered: false, wished_at: Tick::ZERO, granted_at: Tick::ZERO }
+    }
+
+    /// Keeps whether the ESP has answered; an open breaker makes that doubtful again.
+    fn note(&mut self, answers: bool, now: Tick) {
+        self.has_answered = (self.has_answered || answers) && self.breaker.state(now) == State::Closed;
     }
 
     /// Brings the breaker in line with the fleet; answers how many granted probes it gives back unused.
@@ -300,11 +305,7 @@ impl Leave {
             (_, None) if self.probe => Some(Turn::ProbeReturned),
             _ => None,
         };
-        kept.has_answered = match (kept.breaker.state(now), call) {
-            (State::Closed, Some(Call::Success | Call::Slow)) => true,
-            (State::Closed, _) => kept.has_answered,
-            (State::Open | State::HalfOpen, _) => false,
-        };
+        kept.note(matches!(call, Some(Call::Success | Call::Slow)), now);
         drop(kept);
         if let Some(turn) = turn {
             breakers.news.turned(&self.esp, turn);
@@ -334,5 +335,50 @@ impl Drop for Leave {
             drop(kept);
             self.breakers.news.turned(&self.esp, Turn::ProbeReturned);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_config::Config;
+    use sluice_types::Category;
+
+    use super::*;
+    use crate::ports::SystemClock;
+
+    const TOML: &str = "[[esp]]\nname = \"main\"\nkind = \"sandbox\"\n[[pool]]\nname = \"default\"\nmembers = [{ esp = \"main\" }]\n";
+
+    fn breakers() -> Arc<Breakers> {
+        let config = Config::load(TOML, &[], &|_| Err(String::new())).unwrap();
+        let metrics = Arc::new(Metrics::new("test").unwrap());
+        Arc::new(Breakers::new(&Plan::of(&config), Arc::new(SystemClock::new()), metrics))
+    }
+
+    /// Whether the ESP counts as one that answers, after a call that came to this.
+    fn after(breakers: &Arc<Breakers>, outcome: &Outcome) -> bool {
+        let main = EspId::new("main").unwrap();
+        if let Ok(leave) = breakers.ask(&main) {
+            leave.told(outcome, Duration::from_millis(1));
+        }
+        breakers.has_answered(&main)
+    }
+
+    #[test]
+    fn an_esp_has_answered_until_its_breaker_opens_here_or_elsewhere() {
+        let accepted = Outcome::Accepted { provider_message_id: None };
+        let faulted = Outcome::Faulted { category: Category::Connect, detail: String::new() };
+        let here = breakers();
+        assert!(!after(&here, &faulted), "nothing has answered yet");
+        assert!(after(&here, &accepted) && after(&here, &faulted), "one fault changes nothing");
+        let faults = (0..100).take_while(|_| after(&here, &faulted)).count();
+        assert!((10..30).contains(&faults), "{faults} calls until it opened");
+
+        let elsewhere = breakers();
+        assert!(after(&elsewhere, &accepted));
+        let open = FleetBreaker { open_for_ns: Some(1_000_000_000), trips: 1, ..FleetBreaker::default() };
+        elsewhere.adopt(&View { breakers: [("main".to_owned(), open)].into(), ..View::default() });
+        elsewhere.adopt(&View::default());
+        assert!(!after(&elsewhere, &faulted), "it is closed again, and has to show itself");
+        assert!(after(&elsewhere, &accepted));
     }
 }

@@ -24,12 +24,12 @@ use crate::ports::{
 use crate::slots::Slots;
 use crate::taste::Caution;
 
-/// Most deliveries that a lane borrows before an ESP of its pool has answered: more than a breaker needs to judge.
+/// Most deliveries that a lane borrows before an ESP of its pool has answered: more than a breaker with default terms needs.
 const PREFETCH_UNTRIED: u16 = 50;
 
 /// How long rows are gathered that somebody waits for.
 const SOON: Gather = Gather::Beside(Duration::from_millis(3));
-/// And those of jobs that are put aside, which costs the others less so.
+/// And those of jobs that are put aside, so that this takes less from the others.
 const LATER: Gather = Gather::Always(Duration::from_millis(20));
 
 /// One ESP account with its share of this process.

@@ -19,7 +19,7 @@ async fn time_out(rig: &Rig, lookups: usize) {
     assert_eq!(rig.server.queries() - before, lookups);
 }
 
-/// Nothing is asked for now.
+/// Whether new domains are answered without asking anybody.
 fn is_away(rig: &Rig) -> bool {
     let before = rig.server.queries();
     let answers = (0..20)
