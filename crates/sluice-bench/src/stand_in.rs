@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::AbortHandle;
 
@@ -18,6 +18,8 @@ use crate::journal::Journal;
 const HEADERS_MAX: usize = 32;
 /// Larger than any request of ours; a client that never ends its head is cut off.
 const REQUEST_MAX_BYTES: usize = 256 * 1024;
+/// Connections that may wait to be accepted; the kernel has a bound of its own. Sixteen workers open thousands at once.
+const WAITING_MAX: u32 = 16_384;
 const JOB_ID: &[u8] = br#""job_id":""#;
 const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nx-message-id: stand-in\r\ncontent-length: 0\r\n\r\n";
 
@@ -45,8 +47,7 @@ impl StandIns {
 
     /// An ESP that answers 202 `latency` after each request.
     pub(crate) fn listen(&self, journal: Arc<Journal>, latency: Duration) -> anyhow::Result<StandIn> {
-        let listener =
-            self.0.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).context("no free port")?;
+        let listener = self.0.block_on(async { open() }).context("no free port")?;
         let addr = listener.local_addr().context("a bound socket has an address")?;
         let accept = async move {
             let mut connections = tokio::task::JoinSet::new();
@@ -71,6 +72,12 @@ impl Drop for StandIn {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+fn open() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    socket.listen(WAITING_MAX)
 }
 
 /// One connection, request after request.
