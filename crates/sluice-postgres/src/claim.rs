@@ -112,15 +112,14 @@ WHERE i.id NOT IN (SELECT p.id FROM put p)
 impl Postgres {
     /// Claims a batch; a row that changes between the look and the decision is claimed again.
     pub(crate) async fn claim_jobs(&self, claims: &[Claim]) -> Result<Vec<ClaimVerdict>, StoreError> {
+        let mut rows = self.claim_first(claims.iter()).await?;
+        // One row for each that may be sent: nearly always all of them, and nothing to look up.
+        if rows.len() == claims.len() {
+            return Ok(vec![ClaimVerdict::Go; claims.len()]);
+        }
         let mut open: HashMap<&str, &Claim> = claims.iter().map(|claim| (claim.id.as_str(), claim)).collect();
         let mut verdicts: HashMap<&str, ClaimVerdict> = HashMap::with_capacity(claims.len());
         for round in 0..=ROUNDS {
-            let asked = open.values().copied();
-            let rows = match round {
-                0 => self.claim_first(asked).await?,
-                _ if open.is_empty() => break,
-                _ => self.claim_once(asked).await?,
-            };
             for row in rows {
                 let id: &str = column(&row, STEP, "id")?;
                 let Some(claim) = open.get(id).copied() else {
@@ -131,6 +130,10 @@ impl Postgres {
                     verdicts.insert(claim.id.as_str(), verdict);
                 }
             }
+            if open.is_empty() || round == ROUNDS {
+                break;
+            }
+            rows = self.claim_once(open.values().copied()).await?;
         }
         let contended = ClaimVerdict::InFlight { remaining: CONTENDED };
         let verdict = |claim: &Claim| verdicts.get(claim.id.as_str()).copied().unwrap_or(contended);

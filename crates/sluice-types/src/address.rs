@@ -1,5 +1,6 @@
 //! E-mail addresses as Sluice takes them: a plain ASCII local part and a domain, IDN domains as A-labels.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Longest local part in bytes, RFC 5321 section 4.5.3.1.1.
@@ -52,12 +53,14 @@ impl Address {
             return Err(AddressError::NoDomain);
         }
         check_local_part(local)?;
-        let domain = normalise_domain(domain)?;
-        let text = format!("{local}@{domain}");
+        let text: Arc<str> = match normal_domain(domain)? {
+            Cow::Borrowed(_) => Arc::from(text),
+            Cow::Owned(domain) => Arc::from(format!("{local}@{domain}")),
+        };
         if text.len() > ADDRESS_MAX_BYTES {
             return Err(AddressError::TooLong);
         }
-        Ok(Self { text: Arc::from(text), domain_at: local.len() + 1 })
+        Ok(Self { text, domain_at: local.len() + 1 })
     }
 
     /// The whole address, domain in lower-case A-labels.
@@ -108,17 +111,21 @@ fn check_local_part(local: &str) -> Result<(), AddressError> {
 /// # Errors
 /// [`AddressError::BadDomain`], or [`AddressError::BadCharacter`] for control characters and spaces.
 pub fn normalise_domain(domain: &str) -> Result<String, AddressError> {
-    if domain.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    normal_domain(domain).map(Cow::into_owned)
+}
+
+/// As [`normalise_domain`]; borrowed when nothing had to be changed.
+fn normal_domain(domain: &str) -> Result<Cow<'_, str>, AddressError> {
+    let is_plain =
+        domain.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-')
+            && !domain.contains("xn--");
+    let ascii = if is_plain {
+        Cow::Borrowed(domain)
+    } else if domain.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(AddressError::BadCharacter);
-    }
-    let ascii =
-        if domain.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-')
-            && !domain.contains("xn--")
-        {
-            domain.to_owned()
-        } else {
-            idna::domain_to_ascii_strict(domain).map_err(|_| AddressError::BadDomain)?
-        };
+    } else {
+        Cow::Owned(idna::domain_to_ascii_strict(domain).map_err(|_| AddressError::BadDomain)?)
+    };
     let label_ok = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
