@@ -155,6 +155,11 @@ fn usual() -> Vec<Case> {
             "reference: the same with a batched claim before the call",
             Kind::Reference(Reference::IdealClaim, NO_LATENCY),
         ),
+        case(
+            "ideal-work",
+            "reference: ideal-claim that parses, renders and sends each job with the worker's own code",
+            Kind::Reference(Reference::IdealWork, NO_LATENCY),
+        ),
         case("ideal-20ms", "ideal, ESP takes 20 ms", Kind::Reference(Reference::Ideal, LATENCY)),
         case(
             "ideal-claim-20ms",

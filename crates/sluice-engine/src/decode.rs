@@ -19,10 +19,15 @@ pub(crate) fn decode(plan: &Plan, body: &[u8]) -> Result<Box<Job>, Refusal> {
     Ok(job)
 }
 
-/// Does all that a worker does with the bytes of a body; answers whether it is a job. For a process that may die of it.
-#[must_use]
-pub fn rehearse(body: &[u8]) -> bool {
-    parse(body).is_ok_and(|mut job| render(&mut job).is_ok())
+/// Does all that a worker does with the bytes of a body, but for looking its pool up: for a process that may die of it, and
+/// for programs that are measured beside the worker.
+///
+/// # Errors
+/// The refusal.
+pub fn rehearse(body: &[u8]) -> Result<Box<Job>, Refusal> {
+    let mut job = Box::new(parse(body)?);
+    render(&mut job)?;
+    Ok(job)
 }
 
 fn parse(body: &[u8]) -> Result<Job, Refusal> {

@@ -1,4 +1,5 @@
-//! Consume, call the ESP, record in batches, ack; with a claim before the call or without.
+//! Consume, call the ESP, record in batches, ack; with a claim before the call or without, and with the worker's own way
+//! of making a call out of a body or a bare one.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use tokio::task::JoinSet;
 use super::acks::Prefix;
 use super::batches::{CLAIM, Counts, INSERT, Item, UPDATE, write};
 use super::call::Caller;
-use super::{ReferenceArgs, consume, tell};
+use super::worker_call::WorkerCall;
+use super::{Kind, ReferenceArgs, consume, tell};
 
 /// Connections for claims, and as many for results: as the worker has it.
 const WRITERS: usize = 3;
@@ -22,7 +24,8 @@ const QUEUE_MAX: usize = 4_096;
 type Flow = (flume::Sender<Item>, flume::Receiver<Item>);
 
 /// Runs until a step fails. Tells its batch sizes when it is dropped.
-pub(super) async fn run(args: &ReferenceArgs, claims_first: bool) -> anyhow::Result<()> {
+pub(super) async fn run(args: &ReferenceArgs) -> anyhow::Result<()> {
+    let claims_first = args.kind != Kind::Ideal;
     let (_connection, channel, consumer) = consume(args).await?;
     let flow = || -> Flow { flume::bounded(QUEUE_MAX) };
     let (arrived, called, recorded) = (flow(), flow(), flow());
@@ -46,9 +49,23 @@ pub(super) async fn run(args: &ReferenceArgs, claims_first: bool) -> anyhow::Res
         arrived.1
     };
     writers(if claims_first { UPDATE } else { INSERT }, &called.1, &recorded.0, &counts.record);
+    let worker_call = match args.kind {
+        Kind::IdealWork => Some(Arc::new(WorkerCall::new(args.esp)?)),
+        Kind::Drain | Kind::Ideal | Kind::IdealClaim => None,
+    };
     for _ in 0..args.connections.max(1) {
-        let mut caller = Caller::connect(args.esp).await?;
         let (from, to) = (to_call.clone(), called.0.clone());
+        if let Some(call) = worker_call.clone() {
+            steps.spawn(async move {
+                while let Ok(item) = from.recv_async().await {
+                    call.post(&item.body).await?;
+                    to.send_async(item).await.context("no recorder left")?;
+                }
+                Ok(())
+            });
+            continue;
+        }
+        let mut caller = Caller::connect(args.esp).await?;
         steps.spawn(async move {
             while let Ok(item) = from.recv_async().await {
                 caller.post(&item.id, &item.body).await?;

@@ -3,8 +3,10 @@
 //! - drain: consume and ack.
 //! - ideal: consume, call the ESP, one batched insert, ack. A killed one sends again what it had sent.
 //! - ideal with claim: the same, and before the call a batched durable claim, after it an update.
+//! - ideal work: ideal with claim, and each job is parsed, checked, rendered and sent as the worker does it. What the worker
+//!   takes more than that is its pipeline, limits, breakers and ledger.
 //!
-//! None of them has limits, breakers, retries, rendering, or a look into the body. They are as fast as we know how:
+//! None of them has limits, breakers or retries, and but for the last none looks into the body. They are as fast as we know how:
 //! many calls in flight over connections that stay open, batches of whatever is there, acks of whole prefixes.
 
 mod acks;
@@ -12,6 +14,7 @@ mod batches;
 mod call;
 mod drain;
 mod ideal;
+mod worker_call;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -34,6 +37,8 @@ pub(crate) enum Kind {
     Ideal,
     /// The same with a claim before the call.
     IdealClaim,
+    /// The same with the worker's way from a body to a call.
+    IdealWork,
 }
 
 /// What one of them is told.
@@ -81,8 +86,7 @@ pub(crate) fn main(args: &ReferenceArgs) -> anyhow::Result<()> {
 async fn work(args: &ReferenceArgs) -> anyhow::Result<()> {
     match args.kind {
         Kind::Drain => drain::run(args).await,
-        Kind::Ideal => ideal::run(args, false).await,
-        Kind::IdealClaim => ideal::run(args, true).await,
+        Kind::Ideal | Kind::IdealClaim | Kind::IdealWork => ideal::run(args).await,
     }
 }
 

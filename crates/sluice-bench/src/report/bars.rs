@@ -17,8 +17,14 @@ const CONFIRMS_BAR: f64 = 0.8;
 const MEMORY_BAR: f64 = 1.1;
 /// What a long backlog leaves of the rate.
 const BACKLOG_BAR: f64 = 0.95;
-/// What 10,000 keys leave of it.
-const KEYS_BAR: f64 = 0.9;
+/// What the worker under limits reaches of a program that claims, calls and records, and does nothing else.
+const IDEAL_BAR: f64 = 0.8;
+/// And how much more of the CPU it may take for a job.
+const CPU_BAR: f64 = 1.6;
+/// How many times faster than plain Python it is.
+const PYTHON_BAR: f64 = 10.0;
+/// What 10,000 domains, 10,000 keys or eight ESPs leave of the rate.
+const MANY_BAR: f64 = 0.9;
 /// What four replicas on the same machine leave of it.
 const REPLICAS_BAR: f64 = 0.95;
 /// CPU of a replica that has nothing to do.
@@ -35,11 +41,19 @@ const ISOLATION: [(&str, &str); 6] = [
 ];
 
 /// Cases that keep a share of the rate of others.
-const SHARES: [(&str, &str, Figure, f64); 4] = [
+const SHARES: [(&str, &str, Figure, f64); 12] = [
+    ("limits-idle", "ideal-claim", Figure::JobsPerSecond, IDEAL_BAR),
+    ("limits-idle-20ms", "ideal-claim-20ms", Figure::JobsPerSecond, IDEAL_BAR),
+    ("limits-idle", "python", Figure::JobsPerSecond, PYTHON_BAR),
+    ("domains-10000", "base", Figure::JobsPerSecond, MANY_BAR),
+    ("domains-10000-limits-idle", "limits-idle", Figure::JobsPerSecond, MANY_BAR),
+    ("esps-8", "base", Figure::JobsPerSecond, MANY_BAR),
+    ("replicas-4", "base", Figure::JobsPerSecond, REPLICAS_BAR),
+    ("replicas-4-limits-idle", "limits-idle", Figure::JobsPerSecond, REPLICAS_BAR),
     ("growth-backlog-1000000", "growth-backlog-20000", Figure::JobsPerSecond, BACKLOG_BAR),
     ("growth-backlog-1000000", "growth-backlog-300000", Figure::LongPerSecond, BACKLOG_BAR),
     ("growth-replicas-4", "growth-replicas-1", Figure::JobsPerSecond, REPLICAS_BAR),
-    ("growth-keys-10000", "growth-keys-1", Figure::JobsPerSecond, KEYS_BAR),
+    ("growth-keys-10000", "growth-keys-1", Figure::JobsPerSecond, MANY_BAR),
 ];
 
 /// One line for each bar whose cases were measured; empty without any.
@@ -50,6 +64,8 @@ pub(super) fn bars(measured: &[&Measured]) -> String {
         lines.extend(medians.isolation(name, alone));
     }
     lines.extend(medians.floor());
+    lines.extend(medians.cpu());
+    lines.extend(medians.work());
     lines.extend(medians.priority());
     lines.extend(medians.lanes());
     lines.extend(medians.memory());
@@ -105,6 +121,25 @@ impl Medians<'_> {
              acked for each that goes: 1 / (1/{alone:.0} + 1/{drain:.0})); it has {:.1} % of that",
             best / alone * 100.0,
             domain / best * 100.0,
+        ))
+    }
+
+    fn cpu(&self) -> Option<String> {
+        let times = self.ratio("limits-idle", "ideal-claim", Figure::CpuPerThousand)?;
+        let reached = verdict(times <= CPU_BAR);
+        Some(format!("- limits-idle: {times:.1} x the CPU of ideal-claim (bar: {CPU_BAR} x): {reached}"))
+    }
+
+    /// How much of what is missing to the ideal is what any program pays that has to make a call out of a job.
+    fn work(&self) -> Option<String> {
+        let share = |name, other| self.ratio(name, other, Figure::JobsPerSecond);
+        let (of_claim, of_work) = (share("ideal-work", "ideal-claim")?, share("limits-idle", "ideal-work")?);
+        let times = self.ratio("limits-idle", "ideal-work", Figure::CpuPerThousand)?;
+        Some(format!(
+            "- ideal-work, which parses, renders and sends as the worker does: {:.1} % of ideal-claim; limits-idle has \
+             {:.1} % of that, with {times:.1} x the CPU",
+            of_claim * 100.0,
+            of_work * 100.0,
         ))
     }
 
@@ -196,6 +231,25 @@ mod tests {
         check(&[lanes(0.05, 100_000.0)], &["20000 rows/s", "reached"]);
         check(&[lanes(0.1, 12_500.0)], &["10000 rows/s, 80.0 %", "reached"]);
         check(&[lanes(0.1, 13_000.0)], &["MISSED"]);
+    }
+
+    #[test]
+    fn the_worker_is_judged_against_programs_that_do_less() {
+        let cpu = |name, seconds, cpu| case(name, seconds, &[(Figure::CpuPerThousand, cpu)]);
+        check(
+            &[
+                cpu("ideal-claim", 1.0, 0.02),
+                cpu("ideal-work", 1.25, 0.04),
+                cpu("limits-idle", 2.0, 0.06),
+                case("python", 20.0, &[]),
+            ],
+            &[
+                "limits-idle: 50.0 % of ideal-claim (bar: 80 %): MISSED",
+                "limits-idle: 1000.0 % of python (bar: 1000 %): reached",
+                "limits-idle: 3.0 x the CPU of ideal-claim (bar: 1.6 x): MISSED",
+                "80.0 % of ideal-claim; limits-idle has 62.5 % of that, with 1.5 x the CPU",
+            ],
+        );
     }
 
     #[test]

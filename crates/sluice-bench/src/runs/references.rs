@@ -42,6 +42,7 @@ pub(super) fn bare(stage: &Stage, kind: Kind, latency: Duration, scale: &Scale) 
             Kind::Drain => "drain",
             Kind::Ideal => "ideal",
             Kind::IdealClaim => "ideal-claim",
+            Kind::IdealWork => "ideal-work",
         };
         let connections = if latency.is_zero() { CONNECTIONS.0 } else { CONNECTIONS.1 };
         command.args(["reference", name, "--queue", QUEUE, "--amqp", &scene.amqp, "--db", &scene.db]);
