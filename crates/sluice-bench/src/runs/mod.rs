@@ -9,6 +9,7 @@ mod fan_out;
 mod fan_out_lanes;
 mod idle;
 mod isolation;
+mod limit;
 mod priority;
 mod programs;
 mod references;

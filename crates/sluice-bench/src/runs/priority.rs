@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_testkit::peers::busiest_window;
-
-use super::Scale;
 use super::programs::{Programs, Workers};
+use super::{Scale, limit};
 use crate::job::{Address, message};
 use crate::journal::Journal;
 use crate::latency;
-use crate::run::{Figure, Run};
+use crate::run::Run;
 use crate::site::{Limits, Site};
 use crate::stage::{Stage, wait};
 
@@ -20,7 +18,7 @@ name = "apple"
 domains = ["icloud.com"]
 limits = ["50/s"]
 "#;
-const LIMIT_PER_SECOND: f64 = 50.0;
+const LIMIT_PER_SECOND: u32 = 50;
 /// A fifth of 50/s, the reserved share.
 const URGENT_PER_SECOND: u32 = 10;
 /// Sent before the transactional jobs come, so that the lines stand.
@@ -47,13 +45,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let times = journal.arrivals(0..backlog + scale.urgent);
     let seconds = times.first().zip(times.last()).map_or(0.0, |(first, last)| (*last - *first).as_secs_f64());
     let mut run = Run::new(times.len(), seconds);
-    let rate = run.figures.get(&Figure::JobsPerSecond).copied().unwrap_or_default();
-    run.set(Figure::LimitUsed, rate / LIMIT_PER_SECOND);
-    let busiest = busiest_window(times, Duration::from_secs(1)) as f64;
-    run.set(Figure::BusiestSecond, busiest);
-    if busiest > LIMIT_PER_SECOND {
-        run.faults.push(format!("{busiest} calls within one second, under a limit of {LIMIT_PER_SECOND}"));
-    }
+    limit::enter(&mut run, &scene, times, LIMIT_PER_SECOND)?;
     workers.enter(&mut run)?;
     latency::enter(&mut run, &latency::waits(&journal, backlog, &published));
     run.faults.extend(journal.faults(backlog..backlog + scale.urgent));

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_testkit::peers::busiest_window;
-
 use super::Scale;
 use super::aged;
+use super::limit;
 use super::programs::Workers;
 use super::timing::timed;
 use crate::case::{Domains, Shape};
@@ -14,7 +13,7 @@ use crate::job::{self, Address, message};
 use crate::journal::Journal;
 use crate::latency;
 use crate::ledger;
-use crate::run::{Figure, Run};
+use crate::run::Run;
 use crate::site::{Limits, ONE_DOMAIN, REACHED_PER_SECOND, Site};
 use crate::stage::{Stage, wait};
 
@@ -54,7 +53,7 @@ pub(super) fn run(stage: &Stage, shape: &Shape, scale: &Scale) -> anyhow::Result
     before.enter_since(&mut run, &scene, jobs)?;
     workers.enter(&mut run)?;
     if shape.limits == Limits::Reached {
-        enter_limit(&mut run, &journal, jobs);
+        limit::enter(&mut run, &scene, journal.arrivals(0..jobs), REACHED_PER_SECOND)?;
     }
     let to = address(0, shape.domains);
     let steady = latency::publish_steadily(&scene.amqp, &to, jobs, scale.paced_jobs, PACE_PER_SECOND);
@@ -72,17 +71,5 @@ fn address(number: usize, domains: Domains) -> Address {
     match domains {
         Domains::Grouped => Address::bulk(ONE_DOMAIN),
         Domains::Other(count) => Address::bulk(&format!("d{}.example", number % count.max(1))),
-    }
-}
-
-/// How far the limit was used, and whether it held as the ESP counts.
-fn enter_limit(run: &mut Run, journal: &Journal, jobs: usize) {
-    let limit = f64::from(REACHED_PER_SECOND);
-    let rate = run.figures.get(&Figure::JobsPerSecond).copied().unwrap_or_default();
-    run.set(Figure::LimitUsed, rate / limit);
-    let busiest = busiest_window(journal.arrivals(0..jobs), Duration::from_secs(1)) as f64;
-    run.set(Figure::BusiestSecond, busiest);
-    if busiest > limit {
-        run.faults.push(format!("{busiest} calls within one second, under a limit of {limit}"));
     }
 }

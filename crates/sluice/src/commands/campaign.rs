@@ -148,7 +148,7 @@ struct Ordered<'a> {
     before: Option<Order>,
     /// What stands now; `null`: it goes on.
     order: Option<Order>,
-    /// Of a cancelled one: parked jobs that are being closed.
+    /// Of a cancelled one: parked jobs that are being closed, but for those that a relay has taken up by itself meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     parked: Option<u64>,
 }

@@ -45,8 +45,10 @@ fn a_cancelled_campaign_is_closed_unsent() {
     site.wait_for_reason("b", "campaign_paused");
     // Stdin is no terminal, so it does not ask.
     let said = site.run(&["campaign", "cancel", "acme", "spring"]);
-    let told = "cancelled spring of acme; 2 parked jobs are being closed\n";
-    assert_eq!((said.code, said.out.as_str()), (0, told), "{said:?}");
+    // Fewer than two when a relay of the service, which knows of the order by then, was first.
+    let told =
+        (0..=2).map(|parked| format!("cancelled spring of acme; {parked} parked jobs are being closed\n"));
+    assert!(said.code == 0 && told.into_iter().any(|told| told == said.out), "{said:?}");
     for id in ["a", "b"] {
         assert_eq!(site.wait_for_state(id, "cancelled")["attempts"], 0);
     }
