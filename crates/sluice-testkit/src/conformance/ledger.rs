@@ -368,6 +368,19 @@ pub async fn a_batch_of_claims_answers_in_order(store: Store) {
     assert_eq!(store.console.status().await.unwrap().jobs.get("accepted"), Some(&200));
 }
 
+/// Some were never claimed, so they are nobody's: the others are told apart from them.
+pub async fn a_batch_of_records_answers_in_order(store: Store) {
+    let ids: Vec<JobId> = (0..20).map(|_| fresh_id("job")).collect();
+    let claims: Vec<_> = ids.iter().step_by(2).map(claim).collect();
+    assert!(store.ledger.claim(&claims).await.unwrap().iter().all(|verdict| *verdict == ClaimVerdict::Go));
+    let records: Vec<_> = ids.iter().map(|id| accepted(id, 1)).collect();
+    for (i, verdict) in store.ledger.record(&records).await.unwrap().into_iter().enumerate() {
+        let ours = if i % 2 == 0 { RecordVerdict::Recorded } else { RecordVerdict::NotOurs };
+        assert_eq!(verdict, ours, "{i}");
+    }
+    assert_eq!(store.console.status().await.unwrap().jobs.get("accepted"), Some(&10));
+}
+
 fn dead_letter(body: &'static [u8]) -> DeadLetter {
     DeadLetter {
         job_id: Some("job-1".to_owned()),

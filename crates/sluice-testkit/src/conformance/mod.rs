@@ -62,6 +62,7 @@ macro_rules! ledger_conformance {
                 another_body_under_a_parked_id_is_a_conflict,
                 a_held_job_is_never_due,
                 a_batch_of_claims_answers_in_order,
+                a_batch_of_records_answers_in_order,
                 dead_letters_are_kept_shown_and_dropped,
                 suppressions_are_listed_and_removed,
                 known_jobs_are_told_apart,
