@@ -54,21 +54,17 @@ pub(super) async fn run(args: &ReferenceArgs) -> anyhow::Result<()> {
         Kind::Drain | Kind::Ideal | Kind::IdealClaim => None,
     };
     for _ in 0..args.connections.max(1) {
+        let mut call = match &worker_call {
+            Some(call) => Call::Worker(Arc::clone(call)),
+            None => Call::Bare(Caller::connect(args.esp).await?),
+        };
         let (from, to) = (to_call.clone(), called.0.clone());
-        if let Some(call) = worker_call.clone() {
-            steps.spawn(async move {
-                while let Ok(item) = from.recv_async().await {
-                    call.post(&item.body).await?;
-                    to.send_async(item).await.context("no recorder left")?;
-                }
-                Ok(())
-            });
-            continue;
-        }
-        let mut caller = Caller::connect(args.esp).await?;
         steps.spawn(async move {
             while let Ok(item) = from.recv_async().await {
-                caller.post(&item.id, &item.body).await?;
+                match &mut call {
+                    Call::Worker(call) => call.post(&item.body).await?,
+                    Call::Bare(caller) => caller.post(&item.id, &item.body).await?,
+                }
                 to.send_async(item).await.context("no recorder left")?;
             }
             Ok(())
@@ -78,6 +74,12 @@ pub(super) async fn run(args: &ReferenceArgs) -> anyhow::Result<()> {
         Some(ended) => ended.context("a step was cancelled")?.context("a step failed"),
         None => Ok(()),
     }
+}
+
+/// How a job is called with.
+enum Call {
+    Bare(Caller),
+    Worker(Arc<WorkerCall>),
 }
 
 /// The batch sizes, told at the end.
