@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicNackOptions};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicGetOptions, BasicNackOptions};
+use lapin::types::ShortString;
 use lapin::{Channel, Consumer};
 use sluice_types::Tick;
 use tokio::sync::Notify;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ack_tracker::{AckOp, AckTracker};
 use crate::connect::{call, within};
+use crate::error::RabbitError;
 
 /// How long acks are collected before they are sent. More: fewer frames, and prefetch that stays used up for longer.
 const BATCH: Duration = Duration::from_millis(2);
@@ -35,6 +37,8 @@ pub(crate) struct LaneAcker {
 struct State {
     tracker: AckTracker,
     handles: BTreeMap<u64, lapin::Acker>,
+    /// Something was lent, so the broker was or will be told something.
+    used: bool,
     feed: FeedState,
     /// The channel is gone, and with it the right to ack: the broker delivers again.
     over: bool,
@@ -52,6 +56,7 @@ enum FeedState {
 #[derive(Debug)]
 pub(crate) struct AckLoop {
     pub(crate) channel: Channel,
+    pub(crate) queue: ShortString,
     /// The connection is lost.
     pub(crate) over: CancellationToken,
     /// The client closes: send what is done, return the rest.
@@ -66,6 +71,7 @@ impl LaneAcker {
             state: Mutex::new(State {
                 tracker: AckTracker::new(STRAGGLER, urgent),
                 handles: BTreeMap::new(),
+                used: false,
                 feed: FeedState::Open,
                 over: false,
             }),
@@ -80,6 +86,7 @@ impl LaneAcker {
         if !state.over {
             state.tracker.delivered(tag);
             state.handles.insert(tag, handle);
+            state.used = true;
         }
         !state.over
     }
@@ -122,10 +129,23 @@ impl LaneAcker {
         }
         self.end();
         if on.channel.status().connected()
-            && let Err(error) = call(on.timeout, "channel.close", on.channel.close(200, "OK".into())).await
+            && let Err(error) = self.close(&on).await
         {
             tracing::debug!(error = &error as &dyn std::error::Error, "lane channel not closed in order");
         }
+    }
+
+    /// Closes the channel, once the broker's side of it has passed on to the queue what it was told.
+    ///
+    /// After 32 acks and releases that a quorum queue has not written yet, it keeps back what follows, and forgets that when it is
+    /// closed (rabbitmq-server#10327). A get is answered after those 32, and by the time of the close the rest is on its way.
+    /// What is got goes back with the channel.
+    async fn close(&self, on: &AckLoop) -> Result<(), RabbitError> {
+        if self.state().used {
+            let get = on.channel.basic_get(on.queue.clone(), BasicGetOptions { no_ack: false });
+            call(on.timeout, "basic.get", get).await?;
+        }
+        call(on.timeout, "channel.close", on.channel.close(200, "OK".into())).await
     }
 
     /// Tells the broker what is ready. `false` when the channel is gone.

@@ -54,15 +54,17 @@ impl QueueFeed {
         let channel = open_channel(&live.connection, timeout).await?;
         let qos = channel.basic_qos(prefetch, BasicQosOptions { global: false });
         call(timeout, "basic.qos", qos).await?;
+        let name = short(queue)?;
         let consumer = within(timeout, "basic.consume", async {
             let options = BasicConsumeOptions::default();
-            let consume = channel.basic_consume(short(queue)?, "".into(), options, FieldTable::default());
+            let consume = channel.basic_consume(name.clone(), "".into(), options, FieldTable::default());
             consume.await.map_err(|error| RabbitError::declaring("queue", queue, "consumed", error))
         })
         .await?;
         let acker = Arc::new(LaneAcker::new(prefetch));
         let on = AckLoop {
             channel: channel.clone(),
+            queue: name,
             over: live.over.clone(),
             closing: ackers.closing.clone(),
             timeout,

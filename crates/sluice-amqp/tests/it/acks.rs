@@ -152,6 +152,36 @@ async fn a_dropped_feed_returns_what_nobody_took_and_still_takes_acks() {
     rabbit.close().await;
 }
 
+/// RabbitMQ keeps acks back after many releases, and forgets them when their channel closes (rabbitmq-server#10327).
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ack_after_many_releases_is_heard_before_the_channel_closes() {
+    let url = shared_rabbitmq().create_vhost();
+    let lane = lane("default.bulk.gmail");
+    let (count, prefetch, done) = (2_000, 500, 20);
+    let filler = client(&url).await;
+    fill(&filler, &lane, count).await;
+    let mut left = count;
+    for _ in 0..10 {
+        let rabbit = client(&url).await;
+        let mut feed = open(&rabbit, &lane, prefetch).await;
+        let mut out = Vec::new();
+        for _ in 0..prefetch {
+            out.push(next(&mut *feed).await.receipt);
+        }
+        in_time(feed.stop()).await;
+        let back = out.split_off(done);
+        back.into_iter().for_each(sluice_engine::Receipt::release);
+        tokio::time::sleep(Duration::from_millis(4)).await;
+        out.into_iter().for_each(sluice_engine::Receipt::ack);
+        drop(feed);
+        rabbit.close().await;
+        left -= done;
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(ready(&filler, &lane).await, left as u64);
+    }
+    filler.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_slow_job_does_not_use_up_the_prefetch() {
     let url = shared_rabbitmq().create_vhost();
