@@ -121,7 +121,10 @@ impl Row {
                 match self.open_until_ns {
                     // Another replica found the same: the longer time holds, and it counts once.
                     Some(known) if known > now_ns => self.open_until_ns = Some(known.max(until_ns)),
-                    Some(_) | None => self.open(now_ns, until_ns, trips),
+                    // A probing that failed.
+                    Some(_) => self.open(now_ns, until_ns, self.trips.saturating_add(1).max(trips)),
+                    // Whoever opens it knows whether all was well since the last time.
+                    None => self.open(now_ns, until_ns, trips.max(1)),
                 }
             }
             Turn::ProbeAnswered { slow, needed, slow_rate_permille, reopen_for_ns } => {
@@ -140,7 +143,11 @@ impl Row {
                     && u64::from(self.slow) * 1000
                         >= u64::from(slow_rate_permille) * u64::from(self.answered);
                 if too_slow {
-                    self.open(now_ns, now_ns.saturating_add(reopen_for_ns.max(0)), self.trips + 1);
+                    self.open(
+                        now_ns,
+                        now_ns.saturating_add(reopen_for_ns.max(0)),
+                        self.trips.saturating_add(1),
+                    );
                 } else {
                     self.close(now_ns);
                 }
@@ -155,7 +162,7 @@ impl Row {
 
     fn open(&mut self, now_ns: i64, until_ns: i64, trips: u32) {
         self.open_until_ns = Some(until_ns);
-        self.trips = self.trips.saturating_add(1).max(trips).min(64);
+        self.trips = trips.min(64);
         (self.answered, self.slow, self.turned_ns) = (0, 0, now_ns);
         self.probes.clear();
     }
@@ -202,7 +209,7 @@ pub(super) fn order(rows: &mut Rows, now_ns: i64, esp: String, open: Option<bool
     let was = std::mem::replace(&mut row.order, open);
     match (was, open) {
         // From open it goes on with probes, from closed with a clean slate.
-        (Some(true), None) => row.open(now_ns, now_ns, row.trips),
+        (Some(true), None) => row.open(now_ns, now_ns, row.trips.saturating_add(1)),
         (Some(false), None) | (_, Some(false)) => {
             row.close(now_ns);
             row.trips = 0;

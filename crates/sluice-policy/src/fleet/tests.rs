@@ -52,6 +52,27 @@ fn what_one_replica_finds_open_holds_for_all_by_the_longer_time() {
 }
 
 #[test]
+fn what_happened_before_a_time_without_faults_does_not_count() {
+    let mut state = FleetState::default();
+    let mut now = START;
+    for outage in 0..5 {
+        // The replica knows of a good window since the last time: the first opening in a row.
+        state.exchange(now, &opened(5 * SECOND_NS, 1));
+        assert_eq!(state.look(now).breakers["main"].trips, 1, "outage {outage}");
+        now += 6 * SECOND_NS;
+        assert_eq!(state.exchange(now, &wish("a")).breakers["main"].granted, 3);
+        for _ in 0..3 {
+            state.exchange(now, &answered("a", false));
+        }
+        assert_eq!(state.look(now).breakers["main"].open_for_ns, None);
+        now += 70 * SECOND_NS;
+    }
+    state.exchange(now, &opened(5 * SECOND_NS, 1));
+    let failed = &state.exchange(now + 6 * SECOND_NS, &opened(10 * SECOND_NS, 2)).breakers["main"];
+    assert_eq!((failed.open_for_ns, failed.trips), (Some(10 * SECOND_NS), 2), "twice in a row");
+}
+
+#[test]
 fn eight_replicas_make_no_more_probes_than_one_would() {
     let mut state = FleetState::default();
     state.exchange(START, &opened(5 * SECOND_NS, 1));
