@@ -79,10 +79,16 @@ pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
             }
             Route::To(esp)
         }
-        Choice::Wait { until } => match opens_first {
-            Some((_, limit)) => Route::Shut { limit },
-            None => Route::Broken { until: until.unwrap_or(now) },
-        },
+        Choice::Wait { until } => nowhere(until.unwrap_or(now), opens_first),
+    }
+}
+
+/// What a job waits for that no ESP of its pool takes: whichever comes first, a breaker that lets a probe through or a limit that
+/// opens. `until` is the first instant of either.
+fn nowhere(until: Tick, opens_first: Option<(Tick, Limit)>) -> Route {
+    match opens_first {
+        Some((opens, limit)) if opens <= until => Route::Shut { limit },
+        Some(_) | None => Route::Broken { until },
     }
 }
 
@@ -111,4 +117,22 @@ fn number_of(tenant: &Tenant) -> u64 {
     tenant.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_waits_for_what_comes_first() {
+        let at = |seconds| Tick::ZERO + Duration::from_secs(seconds);
+        let used_up =
+            || Limit { scope: LimitScope::Esp("b".parse().unwrap()), spec: "5/day".parse().unwrap() };
+        // One ESP is broken for 5 s, the other out of its day for 5,000.
+        assert!(
+            matches!(nowhere(at(5), Some((at(5_000), used_up()))), Route::Broken { until } if until == at(5))
+        );
+        assert!(matches!(nowhere(at(5), Some((at(5), used_up()))), Route::Shut { .. }));
+        assert!(matches!(nowhere(at(5), None), Route::Broken { .. }));
+    }
 }
