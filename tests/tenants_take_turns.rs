@@ -39,8 +39,10 @@ async fn a_short_campaign_passes_a_long_one() {
         usize::try_from(parked).is_ok_and(|parked| parked == LONG + SHORT)
     })
     .await;
-    // The hour is over, for all in the same moment.
-    rig.sql().await.execute("update sluice.pending set due_at = clock_timestamp()", &[]).await.unwrap();
+    // The hour is over, for all in the same moment; whoever reads the job sees that too.
+    let over = "update sluice.pending set due_at = clock_timestamp(),
+        body = convert_to(replace(convert_from(body, 'UTF8'), $1, $2), 'UTF8')";
+    assert_eq!(rig.sql().await.execute(over, &[&due, &rfc3339(now)]).await.unwrap(), 3_100);
     let sent =
         |tenant: &str| rig.sendgrid.accepted_by_job().keys().filter(|id| id.starts_with(tenant)).count();
     until("the short one has gone", Duration::from_secs(120), async || sent("short") == SHORT).await;

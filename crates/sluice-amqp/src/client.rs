@@ -14,18 +14,18 @@ use sluice_engine::{
 };
 use sluice_telemetry::Metrics;
 use sluice_types::Lane;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connect::{Address, Trust, open_channel, within};
+use crate::declaration::Declaration;
 use crate::error::RabbitError;
 use crate::feed::{Ackers, QueueFeed};
 use crate::health::Health;
 use crate::outbox::{Message, Publisher};
 use crate::poison::PoisonQueue;
 use crate::supervisor::{Link, Live, Purpose, Supervisor, settle};
-use crate::topology::{POISON, Topology, TopologyPlan, lane_queue, short};
+use crate::topology::{POISON, TopologyPlan, lane_queue, short};
 
 /// How to reach the broker, and what to find or make there.
 #[derive(Clone, Debug)]
@@ -61,9 +61,8 @@ pub struct Rabbit {
     consume: Link,
     publisher: Publisher,
     health: Arc<Health>,
-    topology: watch::Sender<Arc<Topology>>,
+    declaration: Arc<Declaration>,
     ackers: Ackers,
-    declare: bool,
     delivery_limit: u32,
     timeout: Duration,
     stop: CancellationToken,
@@ -81,19 +80,20 @@ impl Rabbit {
         let address = Address::new(&url, Trust { ca_file: tls_ca_file, pair: tls_pair }, heartbeat, timeout)?;
         let health = Arc::new(Health::new(metrics));
         let stop = settings.stop.child_token();
-        let topology = watch::Sender::new(Arc::new(settings.topology.topology(delivery_limit)));
-        let supervisor = |purpose, topology, after| Supervisor {
+        let declaration =
+            Arc::new(Declaration::new(settings.topology.topology(delivery_limit), settings.declare));
+        let supervisor = |purpose, declaration, after| Supervisor {
             purpose,
             name: name.clone(),
             address: address.clone(),
-            topology,
+            declaration,
             after,
             health: Arc::clone(&health),
             timeout,
             stop: stop.clone(),
         };
-        let declared = Some((topology.subscribe(), settings.declare));
-        let (consume, keep_consuming) = supervisor(Purpose::Consume, declared, None).split();
+        let (consume, keep_consuming) =
+            supervisor(Purpose::Consume, Some(Arc::clone(&declaration)), None).split();
         let (publish, keep_publishing) = supervisor(Purpose::Publish, None, Some(consume.clone())).split();
         let supervisors = TaskTracker::new();
         settings.tasks.spawn(supervisors.track_future(keep_consuming));
@@ -108,8 +108,7 @@ impl Rabbit {
             },
             consume,
             health,
-            topology,
-            declare: settings.declare,
+            declaration,
             delivery_limit,
             timeout,
             stop,
@@ -129,30 +128,23 @@ impl Rabbit {
         .await
     }
 
-    /// Whether both connections stand and the broker takes publications.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        self.health.up()
-    }
-
-    /// Declares the lanes of another plan, now and on every later connection, and takes bindings away that only the plan before
+    /// Declares the lanes of another plan, now and on every later connection, and takes bindings away that only plans before
     /// had. Queues stay, whatever is in them. Without leave to declare it only looks whether all is there.
     ///
     /// # Errors
-    /// When the broker cannot be reached or refuses; the new plan is tried again at the next connection.
+    /// When the broker refuses: the plan before holds on. When it cannot be reached: this one is declared at the next connection.
     pub async fn redeclare(&self, plan: &TopologyPlan) -> Result<(), RabbitError> {
-        let topology = Arc::new(plan.topology(self.delivery_limit));
-        let before = self.topology.send_replace(Arc::clone(&topology));
-        let live = self.consume.live().await?;
-        let channel = open_channel(&live.connection, self.timeout).await?;
-        if !self.declare {
-            return topology.check(&channel, self.timeout).await;
+        let before = self.declaration.want(Arc::new(plan.topology(self.delivery_limit)));
+        let settled = async {
+            let live = self.consume.live().await?;
+            let channel = open_channel(&live.connection, self.timeout).await?;
+            self.declaration.settle(&channel, self.timeout).await
+        };
+        let settled = settled.await;
+        if settled.as_ref().is_err_and(RabbitError::is_refusal) {
+            self.declaration.want(before);
         }
-        topology.declare(&channel, self.timeout).await?;
-        for binding in topology.outdated(&before) {
-            binding.remove(&channel, self.timeout).await?;
-        }
-        Ok(())
+        settled
     }
 
     /// Sends the acks that are due, waits for confirms under way, closes both connections. What was lent and not acked goes
@@ -202,13 +194,12 @@ impl Rabbit {
     /// Declares everything again, since somebody has deleted one of `queues`, and with it its bindings. `false` when one of them
     /// is not ours to declare: a lane of an earlier plan stays deleted.
     async fn restore(&self, live: &Live, queues: &[&str]) -> Result<bool, RabbitError> {
-        let topology = self.topology.borrow().clone();
-        if !self.declare || !queues.iter().all(|queue| topology.has_queue(queue)) {
+        if !self.declaration.makes(queues) {
             return Ok(false);
         }
         tracing::warn!("a queue is gone: declaring all again");
         let channel = open_channel(&live.connection, self.timeout).await?;
-        topology.declare(&channel, self.timeout).await?;
+        self.declaration.settle(&channel, self.timeout).await?;
         Ok(true)
     }
 
@@ -267,6 +258,10 @@ impl Outbox for Rabbit {
         let messages =
             messages.iter().enumerate().map(|(place, burial)| Message::burial(burial, place)).collect();
         self.publisher.publish(messages).await
+    }
+
+    fn takes(&self) -> bool {
+        self.health.up()
     }
 }
 

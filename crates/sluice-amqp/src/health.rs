@@ -1,4 +1,4 @@
-//! Whether the broker can be used, for the metric and for `/ready`.
+//! Whether the broker can be used.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,14 +16,12 @@ pub(crate) struct Health {
 
 impl Health {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        let health = Self {
+        Self {
             metrics,
             consuming: AtomicBool::new(false),
             publishing: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
-        };
-        health.tell();
-        health
+        }
     }
 
     /// Both connections stand and the broker takes publications.
@@ -35,17 +33,14 @@ impl Health {
 
     pub(crate) fn consuming(&self, up: bool) {
         self.consuming.store(up, Ordering::Release);
-        self.tell();
     }
 
     pub(crate) fn publishing(&self, up: bool) {
         self.publishing.store(up, Ordering::Release);
-        self.tell();
     }
 
     pub(crate) fn blocked(&self, blocked: bool) {
         self.blocked.store(blocked, Ordering::Release);
-        self.tell();
     }
 
     pub(crate) fn is_blocked(&self) -> bool {
@@ -54,9 +49,5 @@ impl Health {
 
     pub(crate) fn reconnected(&self) {
         self.metrics.reconnect(Dependency::Queue);
-    }
-
-    fn tell(&self) {
-        self.metrics.dependency_up(Dependency::Queue, self.up());
     }
 }

@@ -13,6 +13,7 @@ mod acker;
 mod client;
 mod connect;
 mod convert;
+mod declaration;
 mod error;
 mod feed;
 mod health;

@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::{Address, call, open_channel};
+use crate::declaration::Declaration;
 use crate::error::RabbitError;
 use crate::health::Health;
 use crate::reconnect_delay::ReconnectDelay;
-use crate::topology::Topology;
 
 /// A connection that held so long is taken for sound: the delays start anew.
 const HELD: Duration = Duration::from_secs(10);
@@ -88,8 +88,8 @@ pub(crate) struct Supervisor {
     pub(crate) purpose: Purpose,
     pub(crate) name: String,
     pub(crate) address: Address,
-    /// What to declare on each new connection, if this one does it; `false` only looks whether it is there.
-    pub(crate) topology: Option<(watch::Receiver<Arc<Topology>>, bool)>,
+    /// What to declare on each new connection, if this one does it.
+    pub(crate) declaration: Option<Arc<Declaration>>,
     /// Nothing is published before this connection has stood once, since it declares the queues.
     pub(crate) after: Option<Link>,
     pub(crate) health: Arc<Health>,
@@ -153,14 +153,9 @@ impl Supervisor {
             () = self.stop.cancelled() => return Err(RabbitError::Closed),
             connection = self.address.connect(&name) => connection?,
         };
-        if let Some((topology, declare)) = &self.topology {
-            let topology = topology.borrow().clone();
+        if let Some(declaration) = &self.declaration {
             let channel = open_channel(&connection, self.timeout).await?;
-            if *declare {
-                topology.declare(&channel, self.timeout).await?;
-            } else {
-                topology.check(&channel, self.timeout).await?;
-            }
+            declaration.settle(&channel, self.timeout).await?;
             call(self.timeout, "channel.close", channel.close(200, "OK".into())).await?;
         }
         Ok(connection)

@@ -17,7 +17,7 @@ pub(crate) struct Case<'a> {
     pub(crate) group: GroupName,
     /// When this delivery came.
     pub(crate) arrived: Tick,
-    /// When Sluice first saw the job.
+    /// When Sluice first saw the job, by the store's clock.
     pub(crate) first_seen: Timestamp,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Case<'a> {
         body: &'a Bytes,
         passport: &'a Passport,
     ) -> Self {
-        let first_seen = passport.first_seen.unwrap_or_else(|| worker.clock.now());
+        let first_seen = passport.first_seen.unwrap_or_else(|| worker.now());
         Self { job, body, passport, lane, group, arrived: worker.clock.tick(), first_seen }
     }
 

@@ -132,7 +132,7 @@ fn by_key(worker: &Worker, case: &Case<'_>, attempt: u32) -> Option<Duration> {
     if esps.any(|other| other != only) || !worker.esps.get(only)?.esp.is_idempotent() {
         return None;
     }
-    let (now, expires_at) = (worker.clock.now(), case.job.expires_at);
+    let (now, expires_at) = (worker.now(), case.job.expires_at);
     let terms = plan.retry(case.job.class);
     match terms.next(attempt, case.first_seen, now, None, expires_at, &mut fastrand::Rng::new()) {
         Next::After(delay) => Some(delay),

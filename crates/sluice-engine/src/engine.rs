@@ -195,7 +195,7 @@ async fn set_gauges(worker: &Worker, lanes: &LaneBook) {
         }
         match worker.inbox.depths(&names).await {
             Ok(depths) => {
-                worker.health.up(Dependency::Queue);
+                worker.queue_answers();
                 for depth in depths {
                     worker.metrics.lane_ready(&depth.lane, depth.ready);
                 }

@@ -104,7 +104,7 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
                 }
             }
         };
-        worker.health.up(Dependency::Queue);
+        worker.queue_answers();
         worker.metrics.lane_paused(&name, false);
         match pull(&this, &shared, feed.as_mut(), prefetch).await {
             Ended::FeedOver => {}

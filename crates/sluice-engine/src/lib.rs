@@ -34,6 +34,7 @@ mod results;
 mod route;
 mod send;
 mod slots;
+mod store_clock;
 mod taste;
 mod wait;
 mod worker;

@@ -1,5 +1,7 @@
 //! The way of one job, from delivery to ack, on one page.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sluice_policy::Order;
 use sluice_types::{Category, Job, JobState, Lane, Refusal, Timestamp, WaitReason};
@@ -23,6 +25,8 @@ use crate::worker::Worker;
 
 /// How often one delivery may turn to another ESP because of a limit.
 const REROUTES_MAX: u32 = 3;
+/// How exactly a replica knows what the store's clock shows, generously.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 /// Takes one delivery all the way. Whatever happens, the receipt is given back at the end.
 pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
@@ -136,13 +140,15 @@ async fn settle(worker: &Worker, case: &Case<'_>, claimed: Claimed) -> Result<()
     }
 }
 
-/// The `send_at` that lies ahead. A job that was parked before has waited for it by the store's clock already.
+/// The `send_at` that lies ahead. A job that comes back from `pending` has most likely waited for it, so a few milliseconds by
+/// which the store's clock is not known here send nobody back again.
 fn not_yet(worker: &Worker, case: &Case<'_>) -> Option<Timestamp> {
-    case.job.send_at.filter(|at| case.passport.first_seen.is_none() && *at > worker.clock.now())
+    let slack = if case.passport.first_seen.is_some() { CLOCK_SLACK } else { Duration::ZERO };
+    case.job.send_at.filter(|at| *at > worker.now() + slack)
 }
 
 fn has_expired(worker: &Worker, case: &Case<'_>) -> bool {
-    case.job.expires_at.is_some_and(|at| at <= worker.clock.now())
+    case.job.expires_at.is_some_and(|at| at <= worker.now())
 }
 
 #[cfg(test)]

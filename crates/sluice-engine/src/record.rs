@@ -118,7 +118,7 @@ fn retry(
 ) -> NextStep {
     let plan = worker.plan();
     let terms = plan.retry(case.job.class);
-    let (attempt, now, expires_at) = (case.passport.attempt, worker.clock.now(), case.job.expires_at);
+    let (attempt, now, expires_at) = (case.passport.attempt, worker.now(), case.job.expires_at);
     let next = terms.next(attempt, case.first_seen, now, hint, expires_at, &mut fastrand::Rng::new());
     let is_cut = |wait: Duration| hint.is_some_and(|hint| hint.min(HINT_MAX) > wait + CUT_LEAST);
     let faulted = faulted.or_else(|| held.filter(|_| matches!(next, Next::After(wait) if is_cut(wait))));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sluice_policy::Availability;
-use sluice_telemetry::{Batch, Metrics};
-use sluice_types::{Class, EspId, GroupName, Lane, Limit, Tick};
+use sluice_telemetry::{Batch, Dependency, Metrics};
+use sluice_types::{Class, EspId, GroupName, Lane, Limit, Tick, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::batcher::{Batcher, Gather, Surroundings, Write};
@@ -124,6 +124,21 @@ impl Worker {
         }
     }
 
+    /// The broker answers. It is up if it takes messages too: without that no job is taken over HTTP,
+    /// and none comes back from `pending`.
+    pub(crate) fn queue_answers(&self) {
+        if self.outbox.takes() {
+            self.health.up(Dependency::Queue);
+        } else {
+            self.health.down(Dependency::Queue, &TakesNothing);
+        }
+    }
+
+    /// The wall clock that all replicas agree on: the store's.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.link.store_time(self.clock.tick())
+    }
+
     /// A number that no other claim of this process has.
     pub(crate) fn token(&self) -> i64 {
         self.next_token.fetch_add(1, Ordering::Relaxed)
@@ -179,6 +194,11 @@ impl Worker {
         })
     }
 }
+
+/// The broker is short of memory or disk, or gone for publishers.
+#[derive(Debug, thiserror::Error)]
+#[error("the broker takes no messages")]
+struct TakesNothing;
 
 /// Whether an ESP can take jobs of a kind.
 #[derive(Clone, Debug)]

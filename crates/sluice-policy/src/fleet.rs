@@ -84,6 +84,8 @@ pub struct Report {
 /// What holds for the fleet at the instant of the exchange.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
+    /// The store's clock at that instant, in nanoseconds since the Unix epoch.
+    pub now_ns: i64,
     /// The replicas that reported lately, by name.
     pub replicas: Vec<ReplicaView>,
     /// The breakers that are not simply closed, by ESP, and what the asker was granted.
@@ -160,6 +162,7 @@ impl FleetState {
     #[must_use]
     pub fn look(&self, now_ns: i64) -> View {
         View {
+            now_ns,
             replicas: replicas::view(&self.replicas, now_ns),
             breakers: breakers::view(&self.breakers, now_ns, &BTreeMap::new()),
             brakes: brakes::view(&self.brakes, now_ns),

@@ -218,13 +218,23 @@ impl Outside {
         Arc::new(Breakers::new(&self.plan.get(), Arc::clone(&self.clock), Arc::clone(&self.metrics)))
     }
 
-    /// Declares the lanes of another plan.
+    /// Declares the lanes of another plan: now, or when the broker is back.
+    ///
+    /// # Errors
+    /// When the broker refuses.
     pub(crate) async fn redeclare(&self, plan: &Plan) -> anyhow::Result<()> {
         match &self.behind {
             Behind::Embedded(_) | Behind::Store(_) => Ok(()),
-            Behind::Servers { rabbit, .. } => {
-                rabbit.redeclare(&topology(plan, self.results)).await.context("RabbitMQ")
-            }
+            Behind::Servers { rabbit, .. } => match rabbit.redeclare(&topology(plan, self.results)).await {
+                Err(error) if !error.is_refusal() => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "lanes are declared when the broker is back"
+                    );
+                    Ok(())
+                }
+                declared => declared.context("RabbitMQ"),
+            },
         }
     }
 

@@ -121,7 +121,7 @@ async fn a_blocked_broker_is_unavailable_for_publishing_but_can_still_be_consume
         assert!(matches!(answers[..], [Err(PublishError::Unavailable(_))]), "{answers:?}");
     }
     in_time(async {
-        while rabbit.is_up() {
+        while rabbit.takes() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     })
@@ -132,7 +132,7 @@ async fn a_blocked_broker_is_unavailable_for_publishing_but_can_still_be_consume
     }
     broker.rabbitmqctl(&["set_vm_memory_high_watermark", "0.9"]);
     in_time(async {
-        while !rabbit.is_up() || rabbit.publish(vec![job(&lane, 10)]).await[0].is_err() {
+        while !rabbit.takes() || rabbit.publish(vec![job(&lane, 10)]).await[0].is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     })

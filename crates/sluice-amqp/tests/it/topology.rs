@@ -4,10 +4,10 @@ use std::time::Duration;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use sluice_amqp::{Rabbit, RabbitError};
-use sluice_engine::{Inbox, InboxError};
-use sluice_testkit::services::shared_rabbitmq;
+use sluice_engine::{Inbox, InboxError, Outbox};
+use sluice_testkit::services::{PrivateRabbitMq, shared_rabbitmq};
 
-use crate::rig::{PATIENCE, Producer, client, client_with, lane, metrics, open, plan, settings};
+use crate::rig::{PATIENCE, Producer, client, client_with, in_time, lane, metrics, open, plan, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_clients_declare_the_same_at_once_and_again() {
@@ -17,9 +17,9 @@ async fn two_clients_declare_the_same_at_once_and_again() {
     let depths = three.depths(&plan().lanes()).await.unwrap();
     assert_eq!(depths.len(), 8);
     for rabbit in [one, two, three] {
-        assert!(rabbit.is_up());
+        assert!(rabbit.takes());
         rabbit.close().await;
-        assert!(!rabbit.is_up());
+        assert!(!rabbit.takes());
     }
 }
 
@@ -100,5 +100,53 @@ async fn a_domain_that_moves_to_another_group_is_not_copied_into_both_lanes() {
     let mut feed = open(&rabbit, &lane("shop.bulk.google"), 1).await;
     crate::rig::next(&mut *feed).await.receipt.ack();
     assert_eq!(crate::rig::ready(&rabbit, &lane("shop.bulk.gmail")).await, 0);
+    rabbit.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_the_broker_is_away_is_declared_when_it_is_back() {
+    let broker = PrivateRabbitMq::start();
+    let url = broker.create_vhost();
+    let mut short = settings(&url);
+    short.timeout = Duration::from_secs(2);
+    let rabbit = client_with(short).await;
+    broker.kill9();
+    in_time(async {
+        while rabbit.takes() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let mut moved = plan();
+    moved.groups[0].1.retain(|domain| domain != "googlemail.com");
+    moved.groups.push(("google".parse().unwrap(), vec!["googlemail.com".into()]));
+    let error = rabbit.redeclare(&moved).await.unwrap_err();
+    assert!(!error.is_refusal(), "{error:?}");
+    broker.restart();
+    rabbit.ready(PATIENCE).await.unwrap();
+
+    let producer = Producer::new(&url).await;
+    assert!(producer.publish("shop.bulk.googlemail.com", "{}", Default::default()).await);
+    let mut feed = open(&rabbit, &lane("shop.bulk.google"), 1).await;
+    crate::rig::next(&mut *feed).await.receipt.ack();
+    assert_eq!(crate::rig::ready(&rabbit, &lane("shop.bulk.gmail")).await, 0);
+    rabbit.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_the_broker_refuses_is_not_held_on_to() {
+    let url = shared_rabbitmq().create_vhost();
+    let rabbit = client(&url).await;
+    let producer = Producer::new(&url).await;
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let name = "sluice.lane.later.bulk.gmail";
+    producer.channel.queue_declare(name.into(), options, FieldTable::default()).await.unwrap();
+    let mut with_later = plan();
+    with_later.pools.push("later".parse().unwrap());
+    let error = rabbit.redeclare(&with_later).await.unwrap_err();
+    assert!(error.is_refusal(), "{error:?}");
+    // What was declared of it before the refusal goes with the next plan that is accepted, and that is also this one.
+    rabbit.redeclare(&plan()).await.unwrap();
+    assert!(rabbit.takes());
     rabbit.close().await;
 }

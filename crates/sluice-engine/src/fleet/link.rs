@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use sluice_policy::{CampaignOrder, Order, Presence, ReplicaView, Report, View};
 use sluice_telemetry::Dependency;
-use sluice_types::{LimitKind, LimitScope, LimitSpec};
+use sluice_types::{LimitKind, LimitScope, LimitSpec, Tick, Timestamp};
 use tokio::sync::watch;
 
 use super::News;
 use crate::case::Case;
 use crate::plan::{Orders, Plan};
 use crate::ports::{Fleet, FleetError};
+use crate::store_clock::StoreClock;
 use crate::worker::Worker;
 
 /// Time between two exchanges without news.
@@ -35,18 +37,42 @@ pub(crate) struct Link {
     pub(crate) replica: String,
     pub(crate) news: Arc<News>,
     view: RwLock<Arc<View>>,
+    store_clock: Mutex<StoreClock>,
+    /// The store's clock minus ours, in nanoseconds, as last learned.
+    store_ahead_ns: AtomicI64,
     /// Whether there was an exchange yet.
     known: watch::Sender<bool>,
 }
 
 impl Link {
     pub(crate) fn new(fleet: Arc<dyn Fleet>, news: Arc<News>, replica: String) -> Self {
-        Self { fleet, replica, news, view: RwLock::default(), known: watch::Sender::new(false) }
+        Self {
+            fleet,
+            replica,
+            news,
+            view: RwLock::default(),
+            store_clock: Mutex::default(),
+            store_ahead_ns: AtomicI64::new(0),
+            known: watch::Sender::new(false),
+        }
     }
 
     /// What held at the last exchange.
     pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the store's clock shows at `now`, to some milliseconds. Our own wall clock decides nothing about a job, since other
+    /// replicas have others. Of no use before [`Self::wait_known`].
+    pub(crate) fn store_time(&self, now: Tick) -> Timestamp {
+        let ours = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(ours.saturating_add(self.store_ahead_ns.load(Ordering::Relaxed)) / 1000)
+    }
+
+    fn learn_store_time(&self, store_ns: i64, asked_at: Tick, received_at: Tick) {
+        let mut clock = self.store_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.learn(store_ns, asked_at, received_at);
+        self.store_ahead_ns.store(clock.ahead_ns(), Ordering::Relaxed);
     }
 
     /// Waits until it is known what holds for the fleet: nothing is sent past orders that stand.
@@ -147,7 +173,8 @@ fn presence(worker: &Worker, works: bool) -> Presence {
 }
 
 /// Puts into effect what holds for the fleet.
-fn adopt(worker: &Worker, view: View, asked_at: sluice_types::Tick) {
+fn adopt(worker: &Worker, view: View, asked_at: Tick) {
+    worker.link.learn_store_time(view.now_ns, asked_at, worker.clock.tick());
     worker.breakers.adopt(&view);
     worker.connections.adopt(&view, &worker.link.replica, asked_at);
     let now = worker.clock.tick();

@@ -164,8 +164,10 @@ impl Plan {
         self.base(esp, group).map_or_else(|| Arc::from([]), |base| Arc::clone(&base.connections))
     }
 
+    /// A group that is no more leaves jobs behind for a while; they go as those of `other`.
     fn base(&self, esp: &EspId, group: &GroupName) -> Option<&Base> {
-        self.bases.get(esp).and_then(|groups| groups.get(group))
+        let groups = self.bases.get(esp)?;
+        groups.get(group).or_else(|| groups.get(&GroupName::other()))
     }
 
     /// The line that a job of this kind waits in at `esp`, and the limits that apply to it.
@@ -202,9 +204,9 @@ impl Plan {
         (key, limits)
     }
 
-    /// The limits of a line that is there already.
-    pub(crate) fn limits_of_line(&self, line: &LineKey) -> Arc<[Limit]> {
-        let shared = self.shared_limits(&line.esp, &line.group);
+    /// The limits of a line that is there already; `None` when its ESP is no more, and with it what they are.
+    pub(crate) fn limits_of_line(&self, line: &LineKey) -> Option<Arc<[Limit]>> {
+        let shared = Arc::clone(&self.base(&line.esp, &line.group)?.timed);
         let mut own: Vec<Limit> = Vec::new();
         if let Some(domain) = &line.domain {
             own.extend(self.scope_limits(&LimitScope::Domain(Arc::clone(domain))));
@@ -212,7 +214,7 @@ impl Plan {
         if let Some(tenant) = &line.tenant {
             own.extend(self.scope_limits(&LimitScope::Tenant(tenant.clone())));
         }
-        if own.is_empty() { shared } else { shared.iter().cloned().chain(own).collect() }
+        Some(if own.is_empty() { shared } else { shared.iter().cloned().chain(own).collect() })
     }
 
     fn domains_have_limits(&self) -> bool {
@@ -230,4 +232,30 @@ impl Plan {
 /// Whether the limit spaces its slots, so that a brake can slow it.
 pub(crate) const fn is_rate(spec: &LimitSpec) -> bool {
     matches!(spec.kind, LimitKind::Spaced { .. } | LimitKind::Bucket { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(text: &str) -> Plan {
+        Plan::of(&sluice_config::Config::load(text, &[], &|_| Err(String::new())).unwrap())
+    }
+
+    #[test]
+    fn jobs_of_a_group_or_an_esp_that_is_no_more_are_not_without_limits() {
+        let esp = "[[esp]]\nname = \"main\"\nkind = \"sandbox\"\nlimits = [\"50/s\"]\n";
+        let group = "[[domain_group]]\nname = \"gmail\"\ndomains = [\"gmail.com\"]\nlimits = [\"20/s\"]\n";
+        let (before, after) = (plan(&format!("{esp}{group}")), plan(esp));
+        let (main, gmail) = ("main".parse().unwrap(), "gmail".parse().unwrap());
+        let tenant = "acme".parse().unwrap();
+        let (line, limits) = before.line(Class::Bulk, &main, &gmail, &tenant, "gmail.com");
+        assert_eq!(limits.len(), 2);
+        let of_esp =
+            |limits: &[Limit]| limits.iter().map(Limit::key).collect::<Vec<_>>() == ["esp:main/per:s"];
+        assert!(of_esp(&after.limits_of_line(&line).unwrap()));
+        assert!(of_esp(&after.shared_limits(&main, &gmail)));
+        let other = plan(&esp.replace("main", "new"));
+        assert_eq!(other.limits_of_line(&line), None, "it stays as it is");
+    }
 }

@@ -14,6 +14,11 @@ pub trait Outbox: Send + Sync + std::fmt::Debug {
 
     /// Puts refused messages into `sluice.dead` with reason headers; same answers.
     async fn bury(&self, messages: Vec<Burial>) -> Vec<Result<(), PublishError>>;
+
+    /// Whether it would take messages now, as far as is known without asking. An outbox in the same process always does.
+    fn takes(&self) -> bool {
+        true
+    }
 }
 
 /// A job on its way into a lane.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use sluice_types::{Class, Limit, LimitKind, LimitScope, Tick};
 use tokio::sync::oneshot;
 
-use super::store_clock::StoreClock;
 use super::{Estimate, Grant, LineKey};
+use crate::store_clock::StoreClock;
 use stock::Stock;
 
 pub(super) use demand::WANTS_MAX;
@@ -157,13 +157,12 @@ impl Book {
     }
 
     /// Puts every line under the limits that hold for it now; who waits keeps the place.
-    pub(super) fn relimit(&mut self, limits_of: impl Fn(&LineKey) -> Arc<[Limit]>, now: Tick) {
+    pub(super) fn relimit(&mut self, limits_of: impl Fn(&LineKey) -> Option<Arc<[Limit]>>, now: Tick) {
         let mut lines = std::mem::take(&mut self.lines);
         for line in lines.values_mut() {
-            let limits = limits_of(&line.key);
-            if limits == line.limits {
+            let Some(limits) = limits_of(&line.key).filter(|limits| *limits != line.limits) else {
                 continue;
-            }
+            };
             let (waiting, near) = (line.len(), line.near.len());
             each(&mut self.stocks, &line.stocks, |stock| stock.leave(line.class, waiting, near));
             count_keys(&mut self.keys, &line.limits, now, |key| {

@@ -8,7 +8,6 @@
 mod book;
 mod keeper;
 mod run;
-mod store_clock;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -112,7 +111,7 @@ impl Slots {
     }
 
     /// Puts every line under the limits that hold for it now.
-    pub(crate) fn relimit(&self, limits_of: impl Fn(&LineKey) -> Arc<[Limit]>) {
+    pub(crate) fn relimit(&self, limits_of: impl Fn(&LineKey) -> Option<Arc<[Limit]>>) {
         let now = self.clock.tick();
         self.book().relimit(limits_of, now);
         self.wanted.notify_one();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sluice_policy::SlotRun;
 use sluice_types::Tick;
 
-use super::store_clock::StoreClock;
+use crate::store_clock::StoreClock;
 
 /// What the slots of one lease are given back with: for each limit the mark, and the share of its rate that it had.
 pub(super) type Marks = Arc<[(i64, u32)]>;

@@ -486,13 +486,13 @@ async fn an_edit_holds_for_those_who_wait_already() {
     let it = replica(&store);
     backlog(&it, "other", &[esp_limit("100/s")], 5000, &journal);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    it.slots.relimit(|_| Arc::from([esp_limit("10/s")]));
+    it.slots.relimit(|_| Some(Arc::from([esp_limit("10/s")])));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = times(&journal, None).len();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let sent = times(&journal, None).len() - before;
     assert!((48..=50).contains(&sent), "{sent}");
-    it.slots.relimit(|_| Arc::from([]));
+    it.slots.relimit(|_| Some(Arc::from([])));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(times(&journal, None).len(), 5000, "without a limit all may go");
 }

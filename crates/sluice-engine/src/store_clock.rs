@@ -13,7 +13,7 @@ const DRIFT_PPM: u64 = 600;
 /// answer told holds for a slow one too: the bounds of all answers are intersected, and widen slowly by the drift. A
 /// clock that was set tells itself by bounds that contradict each other; then only the last answer counts.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct StoreClock {
+pub(crate) struct StoreClock {
     least: i64,
     most: i64,
     learned: Option<Tick>,
@@ -21,7 +21,7 @@ pub(super) struct StoreClock {
 
 impl StoreClock {
     /// The store's clock showed `store_ns` at some instant between these two of ours.
-    pub(super) fn learn(&mut self, store_ns: i64, asked_at: Tick, received_at: Tick) {
+    pub(crate) fn learn(&mut self, store_ns: i64, asked_at: Tick, received_at: Tick) {
         let (least, most) =
             (store_ns.saturating_sub(nanos(received_at)), store_ns.saturating_sub(nanos(asked_at)));
         let drift = self.learned.map_or(0, |at| {
@@ -35,13 +35,18 @@ impl StoreClock {
         self.learned = Some(received_at);
     }
 
+    /// The store's clock minus ours: the middle of what is known, in nanoseconds.
+    pub(crate) fn ahead_ns(&self) -> i64 {
+        self.least.midpoint(self.most)
+    }
+
     /// The first instant of ours at which the store's clock surely shows `store_ns` or more.
-    pub(super) fn surely_after(&self, store_ns: i64) -> Tick {
+    pub(crate) fn surely_after(&self, store_ns: i64) -> Tick {
         tick(store_ns.saturating_sub(self.least))
     }
 
     /// The last instant of ours at which the store's clock surely shows `store_ns` or less.
-    pub(super) fn surely_before(&self, store_ns: i64) -> Tick {
+    pub(crate) fn surely_before(&self, store_ns: i64) -> Tick {
         tick(store_ns.saturating_sub(self.most))
     }
 }
@@ -75,6 +80,7 @@ mod tests {
             (at(202), at(198))
         );
         clock.learn(STORE + 240 * MS, at(200), at(280));
+        assert!((clock.ahead_ns() - STORE).abs() <= 2 * MS, "{}", clock.ahead_ns());
         let late = clock.surely_after(STORE + 300 * MS).since(at(300));
         assert!(late <= Duration::from_micros(2200), "{late:?}");
     }
