@@ -39,7 +39,7 @@ pub struct Config {
     pub queue: Queue,
     /// `[store]`: where results, limits and everything that is not due yet are kept.
     pub store: Store,
-    /// `[http]`: health, metrics, API and dashboard.
+    /// `[http]`: health, metrics and API.
     pub http: Http,
     /// `[log]`: what is written to standard error.
     pub log: Log,

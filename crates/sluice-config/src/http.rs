@@ -1,4 +1,4 @@
-//! `[http]`: health, metrics, API and dashboard.
+//! `[http]`: health, metrics and API.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ const BODY_MAX_BYTES_HIGH: usize = 1024 * 1024 * 1024;
 const MAX_CONNECTIONS: usize = 512;
 const MAX_CONNECTIONS_HIGH: usize = 65_536;
 
-/// `[http]`: health, metrics, API and dashboard.
+/// `[http]`: health, metrics and API.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(default, deny_unknown_fields)]
 pub struct Http {

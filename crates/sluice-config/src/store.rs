@@ -48,11 +48,15 @@ pub struct Store {
     pub tls_cert_file: Option<PathBuf>,
     /// PEM file of that certificate's key. No default.
     pub tls_key_file: Option<PathBuf>,
-    /// Connections that write claims and results, 1 to 16, default 3. More: more throughput on a store with a slow disk,
-    /// and smaller batches. Less: larger batches, and one slow commit holds up more jobs. Postgres only.
+    /// Batches of claims, and as many of results, that are written at the same time, 1 to 16, default 3. More: more throughput
+    /// on a store with a slow disk, and smaller batches. Less: larger batches, and one slow commit holds up more jobs.
+    ///
+    /// A replica opens up to `2 * writers + 8 + pool_size` connections (22 with the defaults), as they are needed: count them
+    /// all against the server's `max_connections`. Postgres only.
     pub writers: u8,
-    /// Connections for everything else (leases, relay, API), 1 to 200, default 8. More: takes from the server's
-    /// `max_connections`, in every replica. Less: calls wait for each other. Postgres only.
+    /// Connections for what operators and the API ask and for housekeeping, 1 to 200, default 8; slots, the fleet and the relay
+    /// have 7 of their own. More: takes from the server's `max_connections`, in every replica. Less: questions wait for each
+    /// other. Postgres only.
     pub pool_size: u8,
     /// Whether `sluice run` brings the schema up to date at start. `false` where migrations are run apart, with
     /// `sluice migrate`; a schema that is too old then stops the start. Default `true`.

@@ -173,7 +173,7 @@ words! {
 }
 
 words! {
-    /// Why a job waits: the same words in `pending.reason`, the CLI, the API, the metric label and the dashboard.
+    /// Why a job waits: the same words in `pending.reason`, the CLI, the API and the metric label.
     WaitReason {
         /// A limit of the ESP.
         EspLimit = "esp_limit",
