@@ -16,8 +16,6 @@ use crate::fleet::News;
 use crate::plan::Plan;
 use crate::ports::Clock;
 
-/// How soon to ask again while the fleet has not granted a probe.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Least time between two wishes for probes of one ESP.
 const WISH_AGAIN: Duration = Duration::from_millis(500);
 /// A granted probe that found no job for so long goes back to the fleet.
@@ -45,7 +43,7 @@ struct Kept {
     granted_at: Tick,
 }
 
-/// Leave to make one call; must be settled with [`Breakers::told`] or given back by dropping it.
+/// Leave to make one call; must be settled with [`Leave::told`] or given back by dropping it.
 #[derive(Debug)]
 pub(crate) struct Leave {
     breakers: Arc<Breakers>,
@@ -103,21 +101,18 @@ impl Breakers {
         let Some(mut kept) = self.of(esp) else {
             return Availability::Down { until: now + Duration::from_secs(60) };
         };
-        let breaker = &kept.breaker;
-        let (verdict, half_open) = (breaker.peek(now), breaker.is_half_open(now));
-        if half_open && !matches!(verdict, Verdict::Probe) {
-            if now.since(kept.wished_at) >= WISH_AGAIN {
-                kept.wished_at = now;
-                drop(kept);
-                self.wish(esp);
-            }
-            return Availability::Down { until: now + LOOK_AGAIN };
-        }
-        match verdict {
-            Verdict::Pass => Availability::Up { weight: breaker.weight(now) },
+        match kept.breaker.peek(now) {
+            Verdict::Pass => Availability::Up { weight: kept.breaker.weight(now) },
             // A probe is rare and must not wait for the luck of the draw among healthy members.
             Verdict::Probe => Availability::Up { weight: 1.0 },
-            Verdict::Refuse { until } => Availability::Down { until },
+            Verdict::Refuse { until } => {
+                if kept.breaker.is_half_open(now) && now.since(kept.wished_at) >= WISH_AGAIN {
+                    kept.wished_at = now;
+                    drop(kept);
+                    self.wish(esp);
+                }
+                Availability::Down { until }
+            }
         }
     }
 
@@ -221,7 +216,7 @@ impl Breakers {
 
 impl Kept {
     fn new(terms: BreakerTerms) -> Self {
-        let breaker = Breaker::new(terms).with_leased_probes();
+        let breaker = Breaker::new(terms);
         Self { breaker, has_answered: false, wished_at: Tick::ZERO, granted_at: Tick::ZERO }
     }
 
@@ -280,38 +275,30 @@ impl Leave {
         let mut rng = fastrand::Rng::new();
         let terms = breakers.terms();
         let call = Call::of(outcome, took, &terms);
-        let change = match call {
-            Some(call) => breaker.record(now, call, self.probe, &mut rng),
-            None => {
-                if self.probe {
-                    breaker.give_back_probe();
-                }
-                None
-            }
-        };
-        let turn = match (change, call) {
-            (Some(State::Open), _) => match breaker.peek(now) {
+        let opened = call.is_some_and(|call| breaker.record(now, call, self.probe, &mut rng));
+        let turn = match call {
+            _ if opened => match breaker.peek(now) {
                 Verdict::Refuse { until } => {
                     Some(Turn::Opened { for_ns: nanos(until.since(now)), trips: breaker.trips() })
                 }
                 Verdict::Pass | Verdict::Probe => None,
             },
-            (_, Some(call)) if self.probe => Some(Turn::ProbeAnswered {
+            Some(call) if self.probe => Some(Turn::ProbeAnswered {
                 slow: call == Call::Slow,
                 needed: terms.probes.max(1),
                 slow_rate_permille: permille(terms.slow_rate),
                 reopen_for_ns: nanos(breaker.next_open_time(&mut rng)),
             }),
-            (_, None) if self.probe => Some(Turn::ProbeReturned),
-            _ => None,
+            None if self.probe => Some(Turn::ProbeReturned),
+            Some(_) | None => None,
         };
         kept.note(matches!(call, Some(Call::Success | Call::Slow)), now);
         drop(kept);
         if let Some(turn) = turn {
             breakers.news.turned(&self.esp, turn);
         }
-        if let Some(state) = change {
-            breakers.changed(&self.esp, state);
+        if opened {
+            breakers.changed(&self.esp, State::Open);
         }
     }
 }
@@ -327,12 +314,7 @@ fn permille(share: f64) -> u32 {
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        if self.probe
-            && !self.settled
-            && let Some(mut kept) = self.breakers.of(&self.esp)
-        {
-            kept.breaker.give_back_probe();
-            drop(kept);
+        if self.probe && !self.settled {
             self.breakers.news.turned(&self.esp, Turn::ProbeReturned);
         }
     }
@@ -341,7 +323,7 @@ impl Drop for Leave {
 #[cfg(test)]
 mod tests {
     use sluice_config::Config;
-    use sluice_types::Category;
+    use sluice_types::{Category, DeferralScope};
 
     use super::*;
     use crate::ports::SystemClock;
@@ -380,5 +362,44 @@ mod tests {
         elsewhere.adopt(&View::default());
         assert!(!after(&elsewhere, &faulted), "it is closed again, and has to show itself");
         assert!(after(&elsewhere, &accepted));
+    }
+
+    #[test]
+    fn the_fleet_hears_of_every_probe_whatever_comes_of_it() {
+        let main = EspId::new("main").unwrap();
+        let accepted = || Outcome::Accepted { provider_message_id: None };
+        let faulted = || Outcome::Faulted { category: Category::Connect, detail: String::new() };
+        let throttled = || Outcome::Deferred {
+            retry_after: None,
+            scope: DeferralScope::Esp,
+            category: Category::Throttled,
+            detail: String::new(),
+        };
+        for (outcome, took_s, told) in [
+            (Some(accepted()), 1, "answered"),
+            (Some(accepted()), 60, "answered late"),
+            (Some(faulted()), 1, "opened"),
+            (Some(throttled()), 1, "returned"),
+            (None, 1, "returned"),
+        ] {
+            let it = breakers();
+            let half_open =
+                FleetBreaker { open_for_ns: Some(0), trips: 1, granted: 1, ..FleetBreaker::default() };
+            it.adopt(&View { breakers: [("main".to_owned(), half_open)].into(), ..View::default() });
+            let probe = it.ask(&main).unwrap();
+            assert!(it.ask(&main).is_err(), "only one was granted");
+            match &outcome {
+                Some(outcome) => probe.told(outcome, Duration::from_secs(took_s)),
+                None => drop(probe),
+            }
+            let words = it.news.take().turns.into_iter().map(|turn| match turn.turn {
+                Turn::Opened { trips: 2, .. } => "opened",
+                Turn::Opened { .. } => "opened as if for the first time",
+                Turn::ProbeAnswered { slow: false, .. } => "answered",
+                Turn::ProbeAnswered { slow: true, .. } => "answered late",
+                Turn::ProbeReturned => "returned",
+            });
+            assert_eq!(words.collect::<Vec<_>>(), [told], "{outcome:?} in {took_s} s");
+        }
     }
 }

@@ -1,10 +1,9 @@
 //! The breaker of one ESP account: keeps jobs away from an ESP that fails, and lets them back by degrees.
 //!
 //! Only the ESP's own faults count; a bad recipient does not, and a throttled call is the limiter's business. Start at
-//! [`Breaker`]. The state of a fleet is kept elsewhere ([`crate::FleetState`]): a breaker with
-//! [leased probes](Breaker::with_leased_probes) makes only those that were granted to it, and follows what the fleet knows.
+//! [`Breaker`]: it is one replica's, opens by what that sees, and follows what the fleet knows. What probes are made, and
+//! whether their answers close it, is decided for all replicas at once, in [`crate::FleetState`].
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use sluice_types::{Category, Outcome, Tick};
@@ -13,10 +12,6 @@ use self::window::Window;
 
 mod window;
 
-/// A probe that has not reported for so long is written off, so that another can take its place.
-const PROBE_LOST_AFTER: Duration = Duration::from_secs(60);
-/// When to ask again while all probes are under way.
-const PROBE_RECHECK: Duration = Duration::from_secs(1);
 /// When to ask again while the fleet has granted no probe.
 const GRANT_RECHECK: Duration = Duration::from_millis(100);
 /// When to ask again while an operator holds the breaker open.
@@ -51,27 +46,12 @@ pub struct BreakerTerms {
     pub probes: u32,
 }
 
-impl Default for BreakerTerms {
-    fn default() -> Self {
-        Self {
-            window: Duration::from_secs(60),
-            failure_rate: 0.5,
-            slow_rate: 0.8,
-            slow_after: Duration::from_secs(10),
-            min_calls: 20,
-            open: Duration::from_secs(5),
-            open_max: Duration::from_secs(5 * 60),
-            probes: 3,
-        }
-    }
-}
-
 /// What a breaker says to one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Go ahead.
     Pass,
-    /// Go ahead as a probe; report it as one, or give it back.
+    /// Go ahead as a probe; its answer, or that there will be none, is to be told to the fleet.
     Probe,
     /// Not now.
     Refuse {
@@ -131,7 +111,7 @@ impl Call {
     }
 }
 
-/// The breaker of one ESP account.
+/// The breaker of one ESP account, as one replica has it.
 #[derive(Clone, Debug)]
 pub struct Breaker {
     terms: BreakerTerms,
@@ -141,10 +121,8 @@ pub struct Breaker {
     failures_in_row: u32,
     /// Times it has opened without a healthy window in between.
     trips: u32,
-    /// When each probe under way was handed out, oldest first.
-    probes_out: VecDeque<Tick>,
-    /// Probes granted by the fleet and not made yet; `None` when this breaker decides alone.
-    granted: Option<u32>,
+    /// Probes granted by the fleet and not made yet.
+    granted: u32,
     forced: Option<Forced>,
 }
 
@@ -157,11 +135,7 @@ enum Phase {
     Open {
         until: Tick,
     },
-    /// `slow` of the `answered` probes were slow.
-    HalfOpen {
-        answered: u32,
-        slow: u32,
-    },
+    HalfOpen,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,16 +154,9 @@ impl Breaker {
             window: Window::new(terms.window),
             failures_in_row: 0,
             trips: 0,
-            probes_out: VecDeque::new(),
-            granted: None,
+            granted: 0,
             forced: None,
         }
-    }
-
-    /// The same breaker as one of a fleet: it makes only probes that were granted, and does not close by itself.
-    #[must_use]
-    pub fn with_leased_probes(self) -> Self {
-        Self { granted: Some(0), ..self }
     }
 
     /// Goes on with other terms. What it counted over another window is forgotten; an open time that runs, runs out.
@@ -200,14 +167,13 @@ impl Breaker {
         self.terms = terms;
     }
 
-    /// Asks for one attempt at `now`, and hands out a probe if the answer is [`Verdict::Probe`].
-    #[must_use = "a probe that is neither recorded nor given back blocks its place for a minute"]
+    /// Asks for one attempt at `now`, and uses up a granted probe if the answer is [`Verdict::Probe`].
+    #[must_use = "a probe that the fleet hears no more of blocks its place for a minute"]
     pub fn ask(&mut self, now: Tick) -> Verdict {
         self.advance(now);
         let verdict = self.peek(now);
         if verdict == Verdict::Probe {
-            self.probes_out.push_back(now);
-            self.granted = self.granted.map(|granted| granted.saturating_sub(1));
+            self.granted = self.granted.saturating_sub(1);
         }
         verdict
     }
@@ -219,54 +185,30 @@ impl Breaker {
             (Some(Forced::Open), _) => Verdict::Refuse { until: now + FORCED_RECHECK },
             (Some(Forced::Closed), _) | (None, Phase::Closed { .. }) => Verdict::Pass,
             (None, Phase::Open { until }) => Verdict::Refuse { until },
-            (None, Phase::HalfOpen { .. }) if self.granted == Some(0) => {
-                Verdict::Refuse { until: now + GRANT_RECHECK }
-            }
-            (None, Phase::HalfOpen { .. }) if self.granted.is_some() => Verdict::Probe,
-            (None, Phase::HalfOpen { answered, .. }) => {
-                // No more than are still needed, so that a sick ESP sees as few jobs as possible.
-                let needed = self.probes_needed().saturating_sub(answered);
-                let out = self.probes_out.iter().filter(|at| !is_lost(**at, now)).count();
-                if u32::try_from(out).is_ok_and(|out| out < needed) {
-                    Verdict::Probe
-                } else {
-                    Verdict::Refuse { until: now + PROBE_RECHECK }
-                }
-            }
+            (None, Phase::HalfOpen) if self.granted > 0 => Verdict::Probe,
+            (None, Phase::HalfOpen) => Verdict::Refuse { until: now + GRANT_RECHECK },
         }
     }
 
-    /// Returns the probe handed out last, when its attempt did not come to a call or [`Call::of`] makes nothing of it.
-    pub fn give_back_probe(&mut self) {
-        self.probes_out.pop_back();
-    }
-
-    /// Takes in a finished call at `now`, and returns the new state when the call changed it.
+    /// Takes in a finished call at `now`, and answers whether it opened the breaker.
     ///
-    /// While open or half open only probes count. A probe that was written off can still open the breaker, but no
-    /// longer help to close it.
-    pub fn record(
-        &mut self,
-        now: Tick,
-        call: Call,
-        was_probe: bool,
-        rng: &mut fastrand::Rng,
-    ) -> Option<State> {
+    /// While half open a failed probe opens it, at once and whenever it was made; nothing else counts, nor does anything
+    /// while it is open.
+    pub fn record(&mut self, now: Tick, call: Call, was_probe: bool, rng: &mut fastrand::Rng) -> bool {
         self.advance(now);
-        let in_time = was_probe && self.probes_out.pop_front().is_some();
-        if self.forced.is_some() {
-            return None;
+        let opens = match self.phase {
+            _ if self.forced.is_some() => false,
+            Phase::Closed { since } => self.record_closed(now, call, since),
+            Phase::HalfOpen => was_probe && matches!(call, Call::Failure | Call::AccountFault),
+            Phase::Open { .. } => false,
+        };
+        if opens {
+            let open = self.next_open_time(rng);
+            self.trips = self.trips.saturating_add(1);
+            self.granted = 0;
+            self.phase = Phase::Open { until: now + open };
         }
-        match self.phase {
-            Phase::Closed { since } => self.record_closed(now, call, since, rng),
-            Phase::HalfOpen { answered, slow } if was_probe => match call {
-                Call::Failure | Call::AccountFault => Some(self.trip(now, rng)),
-                Call::Success | Call::Slow if !in_time || self.granted.is_some() => None,
-                Call::Success => self.record_answer(now, answered + 1, slow, rng),
-                Call::Slow => self.record_answer(now, answered + 1, slow + 1, rng),
-            },
-            Phase::HalfOpen { .. } | Phase::Open { .. } => None,
-        }
+        opens
     }
 
     /// The state at `now`; what an operator forced comes first.
@@ -276,7 +218,7 @@ impl Breaker {
         match (self.forced, self.phase) {
             (Some(Forced::Open), _) | (None, Phase::Open { .. }) => State::Open,
             (Some(Forced::Closed), _) | (None, Phase::Closed { .. }) => State::Closed,
-            (None, Phase::HalfOpen { .. }) => State::HalfOpen,
+            (None, Phase::HalfOpen) => State::HalfOpen,
         }
     }
 
@@ -288,7 +230,7 @@ impl Breaker {
         match (self.forced, self.phase_at(now)) {
             (Some(Forced::Open), _) | (None, Phase::Open { .. }) => 0.0,
             (Some(Forced::Closed), _) | (None, Phase::Closed { since: None }) => 1.0,
-            (None, Phase::HalfOpen { .. }) => WEIGHT_FIRST,
+            (None, Phase::HalfOpen) => WEIGHT_FIRST,
             (None, Phase::Closed { since: Some(since) }) => {
                 let way = now.since(since).as_secs_f64() / WEIGHT_RAMP.as_secs_f64();
                 (WEIGHT_FIRST + (1.0 - WEIGHT_FIRST) * way).min(1.0)
@@ -309,7 +251,7 @@ impl Breaker {
     /// Ends what was forced: from open it goes on half open, from closed it goes on closed with nothing counted.
     pub fn auto(&mut self) {
         match self.forced.take() {
-            Some(Forced::Open) => self.phase = Phase::HalfOpen { answered: 0, slow: 0 },
+            Some(Forced::Open) => self.phase = Phase::HalfOpen,
             Some(Forced::Closed) => self.close(None),
             None => {}
         }
@@ -317,13 +259,13 @@ impl Breaker {
 
     /// The fleet has granted so many probes, in place of any that are left.
     pub fn grant_probes(&mut self, count: u32) {
-        self.granted = self.granted.map(|_| count);
+        self.granted = count;
     }
 
     /// Probes that were granted and not made.
     #[must_use]
-    pub fn granted(&self) -> u32 {
-        self.granted.unwrap_or(0)
+    pub const fn granted(&self) -> u32 {
+        self.granted
     }
 
     /// The fleet knows it as open until then, after so many trips in a row.
@@ -332,29 +274,26 @@ impl Breaker {
         self.trips = self.trips.max(trips);
         match self.phase {
             Phase::Open { until: known } if known >= until => {}
-            Phase::HalfOpen { .. } if until <= now => {}
-            Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => {
-                self.granted = self.granted.map(|_| 0);
+            Phase::HalfOpen if until <= now => {}
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen => {
+                self.granted = 0;
                 self.phase = Phase::Open { until };
             }
         }
     }
 
-    /// The fleet knows it as closed since then; answers whether that is news.
-    pub fn adopt_closed(&mut self, since: Tick) -> bool {
-        let was_closed = matches!(self.phase, Phase::Closed { .. });
-        if !was_closed {
+    /// The fleet knows it as closed since then.
+    pub fn adopt_closed(&mut self, since: Tick) {
+        if !matches!(self.phase, Phase::Closed { .. }) {
             self.close(Some(since));
-            self.probes_out.clear();
-            self.granted = self.granted.map(|_| 0);
+            self.granted = 0;
         }
-        !was_closed
     }
 
     /// Whether it is half open at `now`, and nobody holds it otherwise.
     #[must_use]
     pub fn is_half_open(&self, now: Tick) -> bool {
-        self.forced.is_none() && matches!(self.phase_at(now), Phase::HalfOpen { .. })
+        self.forced.is_none() && matches!(self.phase_at(now), Phase::HalfOpen)
     }
 
     /// How many times in a row it has opened.
@@ -378,13 +317,8 @@ impl Breaker {
         self.forced.is_some()
     }
 
-    fn record_closed(
-        &mut self,
-        now: Tick,
-        call: Call,
-        since: Option<Tick>,
-        rng: &mut fastrand::Rng,
-    ) -> Option<State> {
+    /// Counts a call while closed, and answers whether it opens the breaker.
+    fn record_closed(&mut self, now: Tick, call: Call, since: Option<Tick>) -> bool {
         let counts = self.window.add(now, call);
         self.failures_in_row = if call == Call::Failure { self.failures_in_row.saturating_add(1) } else { 0 };
         let reaches = |part: u32, rate: f64| part > 0 && f64::from(part) >= rate * f64::from(counts.calls);
@@ -392,40 +326,11 @@ impl Breaker {
             && (reaches(counts.failures, self.terms.failure_rate)
                 || self.failures_in_row >= self.terms.min_calls
                 || reaches(counts.slow, self.terms.slow_rate));
-        if !sick && call != Call::AccountFault {
-            return None;
-        }
-        if since.is_none_or(|since| now.since(since) >= self.terms.window) {
+        let opens = sick || call == Call::AccountFault;
+        if opens && since.is_none_or(|since| now.since(since) >= self.terms.window) {
             self.trips = 0;
         }
-        Some(self.trip(now, rng))
-    }
-
-    /// A probe was answered: decides once all are, by the same share of slow calls that opens a closed breaker.
-    fn record_answer(
-        &mut self,
-        now: Tick,
-        answered: u32,
-        slow: u32,
-        rng: &mut fastrand::Rng,
-    ) -> Option<State> {
-        if answered < self.probes_needed() {
-            self.phase = Phase::HalfOpen { answered, slow };
-            None
-        } else if slow > 0 && f64::from(slow) >= self.terms.slow_rate * f64::from(answered) {
-            Some(self.trip(now, rng))
-        } else {
-            self.close(Some(now));
-            Some(State::Closed)
-        }
-    }
-
-    fn trip(&mut self, now: Tick, rng: &mut fastrand::Rng) -> State {
-        let open = self.next_open_time(rng);
-        self.trips = self.trips.saturating_add(1);
-        self.granted = self.granted.map(|_| 0);
-        self.phase = Phase::Open { until: now + open };
-        State::Open
+        opens
     }
 
     fn close(&mut self, since: Option<Tick>) {
@@ -433,26 +338,16 @@ impl Breaker {
         self.phase = Phase::Closed { since };
     }
 
-    /// Brings the phase up to `now` and writes off lost probes.
     fn advance(&mut self, now: Tick) {
         self.phase = self.phase_at(now);
-        self.probes_out.retain(|at| !is_lost(*at, now));
     }
 
     fn phase_at(&self, now: Tick) -> Phase {
         match self.phase {
-            Phase::Open { until } if until <= now => Phase::HalfOpen { answered: 0, slow: 0 },
-            phase @ (Phase::Open { .. } | Phase::Closed { .. } | Phase::HalfOpen { .. }) => phase,
+            Phase::Open { until } if until <= now => Phase::HalfOpen,
+            phase @ (Phase::Open { .. } | Phase::Closed { .. } | Phase::HalfOpen) => phase,
         }
     }
-
-    fn probes_needed(&self) -> u32 {
-        self.terms.probes.max(1)
-    }
-}
-
-fn is_lost(handed_out: Tick, now: Tick) -> bool {
-    now.since(handed_out) >= PROBE_LOST_AFTER
 }
 
 #[cfg(test)]

@@ -117,6 +117,36 @@ fn slow_probes_and_failed_ones_open_it_again_for_all() {
 }
 
 #[test]
+fn only_so_many_slow_probes_as_would_open_it_keep_it_open() {
+    for (slow, open_for_ns) in [(2, None), (3, Some(7 * SECOND_NS))] {
+        let mut state = FleetState::default();
+        state.exchange(START, &opened(0, 1));
+        state.exchange(START + 1, &wish("a"));
+        for i in 0..3 {
+            state.exchange(START + 1, &answered("a", i < slow));
+        }
+        assert_eq!(state.look(START + 1).breakers["main"].open_for_ns, open_for_ns, "{slow} of 3 are slow");
+    }
+}
+
+#[test]
+fn a_probe_that_is_returned_or_written_off_leaves_its_place_to_another() {
+    let mut state = FleetState::default();
+    state.exchange(START, &opened(0, 1));
+    let granted = |state: &mut FleetState, at| state.exchange(at, &wish("b")).breakers["main"].granted;
+    assert_eq!(state.exchange(START + 1, &wish("a")).breakers["main"].granted, 3);
+    assert_eq!(granted(&mut state, START + 2), 0);
+    state.exchange(START + 3, &Report { turns: vec![turn("main", Turn::ProbeReturned)], ..from("a") });
+    assert_eq!(granted(&mut state, START + 4), 1);
+    assert_eq!(granted(&mut state, START + 59 * SECOND_NS), 0);
+    assert_eq!(granted(&mut state, START + 60 * SECOND_NS + 1), 2, "those of `a`");
+    for _ in 0..3 {
+        state.exchange(START + 60 * SECOND_NS + 2, &answered("a", false));
+    }
+    assert_eq!(state.look(START + 61 * SECOND_NS).breakers["main"].open_for_ns, Some(0), "it comes too late");
+}
+
+#[test]
 fn a_replica_that_leaves_gives_its_probes_back() {
     let mut state = FleetState::default();
     state.exchange(START, &opened(0, 1));
@@ -139,6 +169,36 @@ fn an_operator_s_order_stands_until_it_is_taken_back() {
     assert_eq!(state.look(START).breakers["main"].open_for_ns, None);
     state.edit(START, order(None));
     assert_eq!(state.look(START + 1).breakers["main"].open_for_ns, None);
+}
+
+proptest! {
+    #[test]
+    fn no_sequence_makes_too_many_probes_or_closes_a_breaker_without_one(
+        steps in proptest::collection::vec((0_usize..3, 0_usize..12, 0_i64..20_000), 1..200),
+    ) {
+        let mut state = FleetState::default();
+        let mut now = START;
+        for (replica, what, pause_ms) in steps {
+            now += pause_ms * MS;
+            let before = state.look(now).breakers.get("main").cloned().unwrap_or_default();
+            let replica = format!("r{replica}");
+            let report = match what {
+                0 => Report { replica, ..opened(5 * SECOND_NS, 1) },
+                1 => Report { turns: vec![turn("main", Turn::ProbeReturned)], ..from(&replica) },
+                2 => Report { leaves: true, ..from(&replica) },
+                3..7 => answered(&replica, what == 3),
+                _ => wish(&replica),
+            };
+            let is_answer = (3..7).contains(&what);
+            let after = state.exchange(now, &report).breakers.get("main").cloned().unwrap_or_default();
+            prop_assert!(after.probing <= 3);
+            prop_assert!(after.granted == 0 || before.open_for_ns == Some(0), "only while half open");
+            let closes = before.open_for_ns.is_some() && after.open_for_ns.is_none();
+            prop_assert!(!closes || is_answer && before.probing > 0 && before.open_for_ns == Some(0));
+            let opens = after.trips > before.trips;
+            prop_assert!(!opens || what == 0 || is_answer && before.probing > 0);
+        }
+    }
 }
 
 fn throttle(cut: bool, hold_ns: i64) -> Report {
