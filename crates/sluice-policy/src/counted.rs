@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::lease::{Grant, SlotRun, Standing, duration, nanos};
+use crate::lease::{duration, nanos};
+use crate::slots::{Leased, LimitLook};
 
 /// Sub-buckets of a rolling window.
 const BUCKETS: i64 = 60;
@@ -49,21 +50,13 @@ impl CountedTerms {
 
 /// A wish for slots under a counted limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CountedWant {
+pub(crate) struct CountedWant {
     /// How many slots at most.
-    pub count: u32,
+    pub(crate) count: u32,
     /// Of these, how many for transactional jobs.
-    pub urgent: u32,
+    pub(crate) urgent: u32,
     /// The share of the limit that is reserved for those, in permille, at most 1000.
-    pub reserved_permille: u32,
-}
-
-impl CountedWant {
-    /// Slots for anybody: nothing is reserved.
-    #[must_use]
-    pub const fn plain(count: u32) -> Self {
-        Self { count, urgent: 0, reserved_permille: 0 }
-    }
+    pub(crate) reserved_permille: u32,
 }
 
 /// How many slots are kept for transactional jobs until `leaves_ns`, when the next used slots come back: the reserved
@@ -82,12 +75,12 @@ impl CountedTerms {
 }
 
 /// Leases up to `want.count` slots at the instant `now_ns`, and forgets sub-buckets that no longer count.
-pub fn lease_counted(
+pub(crate) fn lease_counted(
     terms: &CountedTerms,
     state: &mut CountedState,
     now_ns: i64,
     want: CountedWant,
-) -> Grant {
+) -> Leased {
     let CountedTerms { limit, bucket_ns, look_back } = *terms;
     let bucket = now_ns.div_euclid(bucket_ns) * bucket_ns;
     let oldest = bucket - look_back * bucket_ns;
@@ -101,14 +94,13 @@ pub fn lease_counted(
     let urgent = want.urgent.min(want.count).min(left);
     let others = (want.count - want.urgent.min(want.count)).min((left - urgent).saturating_sub(kept));
     let granted = urgent + others;
-    let mut runs = Vec::new();
+    let mut leased = Leased { marks: vec![bucket], ..Leased::at(now_ns) };
     if granted > 0 {
         *state.used.entry(bucket).or_default() += granted;
-        let grace = duration(bucket + bucket_ns - 1 - now_ns);
-        runs.push(SlotRun { opens_in: Duration::ZERO, spacing: Duration::ZERO, count: granted, grace });
+        leased.push(0, 0, i64::from(granted), bucket + bucket_ns - 1 - now_ns);
     }
     let left = left - granted;
-    let next_in = (granted < want.count).then(|| {
+    leased.next_in = (granted < want.count).then(|| {
         // With slots left, the next is lent when the reserve has melted by as many as it exceeds them.
         let reserved = i64::from(limit) * i64::from(want.reserved_permille.min(1000));
         let lent = match (left > 0 && reserved > 0).then(|| (i64::from(left) * 1_000_000 - 1) / reserved) {
@@ -117,28 +109,24 @@ pub fn lease_counted(
         };
         duration(lent.clamp(now_ns + 1_000_000, leaves.max(now_ns + 1_000_000)) - now_ns)
     });
-    let next_urgent_in = (granted < want.count && left == 0).then(|| duration(leaves - now_ns));
-    Grant { runs, next_in, next_urgent_in, marks: vec![bucket], ..Grant::default() }
+    leased.next_urgent_in = (granted < want.count && left == 0).then(|| duration(leaves - now_ns));
+    leased
 }
 
-/// How the limit stands at `now_ns`.
-#[must_use]
-pub fn look_counted(terms: &CountedTerms, state: &CountedState, now_ns: i64) -> Standing {
+/// How the limit stands at `now_ns`, but for what is left of it.
+pub(crate) fn look_counted(terms: &CountedTerms, state: &CountedState, now_ns: i64) -> LimitLook {
     let bucket = now_ns.div_euclid(terms.bucket_ns) * terms.bucket_ns;
     let counts = state.used.range(bucket - terms.look_back * terms.bucket_ns..);
     let used: u64 = counts.clone().map(|(_, n)| u64::from(*n)).sum();
     let first = counts.clone().find(|(_, n)| **n > 0).map(|(start, _)| *start);
     let resets_in = first.map(|first| duration(first + terms.span_ns() - now_ns));
     let is_open = used < u64::from(terms.limit);
-    Standing {
-        used,
-        next_in: if is_open { Duration::ZERO } else { resets_in.unwrap_or_default() },
-        resets_in,
-    }
+    let next_in = if is_open { Duration::ZERO } else { resets_in.unwrap_or_default() };
+    LimitLook { used, next_in, resets_in, ..LimitLook::default() }
 }
 
 /// Gives back `count` slots that were leased in the sub-bucket that starts at `mark_ns`.
-pub fn give_back_counted(state: &mut CountedState, count: u32, mark_ns: i64) {
+pub(crate) fn give_back_counted(state: &mut CountedState, count: u32, mark_ns: i64) {
     if let Some(used) = state.used.get_mut(&mark_ns) {
         *used = used.saturating_sub(count);
     }

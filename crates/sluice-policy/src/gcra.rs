@@ -18,7 +18,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::lease::{Grant, Standing, duration, nanos};
+use crate::lease::{duration, nanos};
+use crate::slots::{Leased, LimitLook};
 use crate::spaced::Hole;
 
 /// Share of a limit that is left unused to cover the jitter of the way, in per cent.
@@ -176,10 +177,9 @@ impl GcraState {
     }
 }
 
-/// How the limit stands at `now_ns`: what was leased within the last window (the part of the window before this one is
-/// taken as evenly spread), and when the next slot opens.
-#[must_use]
-pub fn look_gcra(terms: &GcraTerms, state: &GcraState, now_ns: i64) -> Standing {
+/// How the limit stands at `now_ns`, but for what is left of it: what was leased within the last window (the part of the
+/// window before this one is taken as evenly spread), and when the next slot opens.
+pub(crate) fn look_gcra(terms: &GcraTerms, state: &GcraState, now_ns: i64) -> LimitLook {
     let mut at_now = state.clone();
     at_now.respace(terms.spacing_ns);
     at_now.count(terms, now_ns, 0);
@@ -189,26 +189,25 @@ pub fn look_gcra(terms: &GcraTerms, state: &GcraState, now_ns: i64) -> Standing 
     let tail = at_now.tat_ns.max(now_ns) - i64::from(terms.burst - 1) * terms.spacing_ns;
     let hole = at_now.holes.iter().find_map(|hole| hole.next(now_ns, terms.spacing_ns));
     let open = hole.map_or(tail, |hole| hole.min(tail));
-    Standing {
+    LimitLook {
         used: u64::try_from(used).unwrap_or(0),
         next_in: duration(open - now_ns),
         resets_in: (used > 0).then(|| duration(window_ns)),
+        ..LimitLook::default()
     }
 }
 
-/// Gives back the last `count` slots of the lease after which the arrival time was `mark_ns`; false when another lease
-/// has come after it, so that they must lapse.
-pub fn give_back_gcra(terms: &GcraTerms, state: &mut GcraState, count: u32, mark_ns: i64) -> bool {
-    let is_last = state.tat_ns == mark_ns;
-    if is_last {
+/// Gives back the last `count` slots of the lease after which the arrival time was `mark_ns`; they lapse when another
+/// lease has come after it.
+pub(crate) fn give_back_gcra(terms: &GcraTerms, state: &mut GcraState, count: u32, mark_ns: i64) {
+    if state.tat_ns == mark_ns {
         state.tat_ns -= i64::from(count) * terms.spacing_ns;
         state.used = (state.used - i64::from(count)).max(0);
     }
-    is_last
 }
 
 /// Leases up to `want` slots at the instant `now_ns`.
-pub fn lease_gcra(terms: &GcraTerms, state: &mut GcraState, now_ns: i64, want: u32) -> Grant {
+pub(crate) fn lease_gcra(terms: &GcraTerms, state: &mut GcraState, now_ns: i64, want: u32) -> Leased {
     let GcraTerms { spacing_ns, burst, grace_ns, horizon_ns, .. } = *terms;
     state.respace(spacing_ns);
     let base = state.tat_ns.max(now_ns);
@@ -219,16 +218,16 @@ pub fn lease_gcra(terms: &GcraTerms, state: &mut GcraState, now_ns: i64, want: u
     state.tat_ns = base + granted * spacing_ns;
     state.count(terms, now_ns, granted);
 
-    let mut grant = Grant { marks: vec![state.tat_ns], ..Grant::default() };
+    let mut leased = Leased { marks: vec![state.tat_ns], ..Leased::at(now_ns) };
     if open_now > 0 {
-        grant.push(0, 0, open_now, grace_ns);
+        leased.push(0, 0, open_now, grace_ns);
     }
     if granted > open_now {
-        grant.push(open + open_now * spacing_ns - now_ns, spacing_ns, granted - open_now, grace_ns);
+        leased.push(open + open_now * spacing_ns - now_ns, spacing_ns, granted - open_now, grace_ns);
     }
-    grant.next_in = (granted < i64::from(want)).then(|| duration(open + granted * spacing_ns - now_ns));
-    grant.next_urgent_in = grant.next_in;
-    grant
+    leased.next_in = (granted < i64::from(want)).then(|| duration(open + granted * spacing_ns - now_ns));
+    leased.next_urgent_in = leased.next_in;
+    leased
 }
 
 #[cfg(test)]

@@ -25,49 +25,8 @@ pub struct SlotRun {
     pub grace: Duration,
 }
 
-/// The slots of one lease.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grant {
-    /// The slots.
-    pub runs: Vec<SlotRun>,
-    /// Spaced limits only: for each run, the opening of its first slot under each limit, in nanoseconds of the store's
-    /// clock. The others follow one spacing of that limit apart.
-    pub parts: Vec<i64>,
-    /// When the limit held slots back: from the instant of the lease to the opening of the next one.
-    pub next_in: Option<Duration>,
-    /// The same for transactional jobs, which may use the reserved share.
-    pub next_urgent_in: Option<Duration>,
-    /// Which of the limits opens last, when they held slots back.
-    pub held_by: usize,
-    /// What a slot is given back with, for each limit: the grid, the arrival time after this lease, or the start of the
-    /// sub-bucket.
-    pub marks: Vec<i64>,
-}
-
-impl Grant {
-    pub(crate) fn push(&mut self, opens_in_ns: i64, spacing_ns: i64, count: i64, grace_ns: i64) {
-        self.runs.push(SlotRun {
-            opens_in: duration(opens_in_ns),
-            spacing: duration(spacing_ns),
-            count: u32::try_from(count).unwrap_or(u32::MAX),
-            grace: duration(grace_ns),
-        });
-    }
-}
-
 /// The window of a ramp.
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// How a limit stands, for people and for the relay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Slots leased in the current window.
-    pub used: u64,
-    /// When the next slot opens that nobody has leased.
-    pub next_in: Duration,
-    /// When the window ends, or its oldest used part leaves it; none when nothing was used.
-    pub resets_in: Option<Duration>,
-}
 
 /// A limit as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

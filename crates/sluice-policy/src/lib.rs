@@ -14,16 +14,16 @@ mod slots;
 mod spaced;
 
 pub use breaker::*;
-pub use counted::{CountedState, CountedTerms, CountedWant, give_back_counted, lease_counted, look_counted};
+pub use counted::{CountedState, CountedTerms};
 pub use fleet::{
     BrakeView, BreakerTurn, CampaignOrder, ConnectionWish, ConnectionsView, Edit, FleetBreaker, FleetState,
     LimitEdit, Opening, Order, Presence, ProbeWish, RampTerms, RampView, ReleaseWish, ReplicaView, Report,
     Sends, TallyView, Throttle, Turn, Verdict as SendVerdict, View,
 };
-pub use gcra::{GcraState, GcraTerms, give_back_gcra, lease_gcra, look_gcra};
-pub use lease::{Grant, SlotRun, Standing, Terms};
+pub use gcra::{GcraState, GcraTerms};
+pub use lease::{SlotRun, Terms};
 pub use prefetch::*;
 pub use retry::*;
 pub use route::*;
 pub use slots::{Leased, LimitLook, LimitStates, Unused, Want, spacing_ns};
-pub use spaced::{Hole, Spaced, SpacedWant, give_back_spaced, lease_spaced};
+pub use spaced::Hole;

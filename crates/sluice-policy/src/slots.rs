@@ -8,7 +8,7 @@ use sluice_types::Limit;
 
 use crate::counted::{CountedState, CountedWant, give_back_counted, lease_counted, look_counted};
 use crate::gcra::{GcraState, give_back_gcra, lease_gcra, look_gcra};
-use crate::lease::{Grant, SlotRun, Standing, Terms};
+use crate::lease::{SlotRun, Terms, duration};
 use crate::spaced::{Spaced, SpacedWant, give_back_spaced, lease_spaced};
 
 /// A wish for slots under a limit, or under several spaced ones at once.
@@ -54,13 +54,28 @@ pub struct Leased {
     pub next_urgent_in: Option<Duration>,
     /// Which of the limits opens last, if they hold more back.
     pub held_by: usize,
-    /// For each limit what [`Unused::mark`] wants to see again.
+    /// For each limit what [`Unused::mark`] wants to see again: the grid, the arrival time after this lease, or the start
+    /// of the sub-bucket.
     pub marks: Vec<i64>,
     /// The store's instant of the lease, in nanoseconds of its clock.
     pub at_ns: i64,
 }
 
 impl Leased {
+    /// None so far, at the instant `at_ns`.
+    pub(crate) fn at(at_ns: i64) -> Self {
+        Self { at_ns, ..Self::default() }
+    }
+
+    pub(crate) fn push(&mut self, opens_in_ns: i64, spacing_ns: i64, count: i64, grace_ns: i64) {
+        self.runs.push(SlotRun {
+            opens_in: duration(opens_in_ns),
+            spacing: duration(spacing_ns),
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+            grace: duration(grace_ns),
+        });
+    }
+
     /// The openings of all slots under limit `i` of the want, in nanoseconds of the store's clock; none when it is not a
     /// spaced one.
     pub fn openings_ns(&self, want: &Want, i: usize) -> impl Iterator<Item = i64> {
@@ -127,7 +142,7 @@ impl LimitStates {
         let Want { count, urgent, reserved_permille, .. } = *want;
         let terms: Vec<Option<Terms>> = want.limits.iter().map(|limit| Terms::of(&limit.spec)).collect();
         let rate = |i: usize| want.rates_permille.get(i).copied().unwrap_or(1000);
-        let grant = match (terms.as_slice(), want.limits.first()) {
+        match (terms.as_slice(), want.limits.first()) {
             ([Some(Terms::Gcra(terms))], Some(limit)) => {
                 let state = self.gcra.entry(limit.key()).or_default();
                 lease_gcra(&terms.at_rate(rate(0)), state, now_ns, count)
@@ -143,7 +158,7 @@ impl LimitStates {
                 });
                 let spaced: Vec<_> = spaced.collect();
                 if spaced.len() != want.limits.len() {
-                    return Leased { at_ns: now_ns, ..Leased::default() };
+                    return Leased::at(now_ns);
                 }
                 let keys = want.limits.iter().map(Limit::key);
                 let mut states: Vec<(String, GcraState)> =
@@ -153,13 +168,11 @@ impl LimitStates {
                     .zip(&mut states)
                     .map(|(terms, (_, state))| Spaced { terms, state })
                     .collect();
-                let grant = lease_spaced(&mut limits, now_ns, SpacedWant { count, urgent });
+                let leased = lease_spaced(&mut limits, now_ns, SpacedWant { count, urgent });
                 self.gcra.extend(states);
-                grant
+                leased
             }
-        };
-        let Grant { runs, parts, next_in, next_urgent_in, held_by, marks } = grant;
-        Leased { runs, parts, next_in, next_urgent_in, held_by, marks, at_ns: now_ns }
+        }
     }
 
     /// Gives slots back at the instant `now_ns`; those that can no longer be given back lapse.
@@ -185,21 +198,16 @@ impl LimitStates {
     #[must_use]
     pub fn look(&self, limit: &Limit, now_ns: i64) -> LimitLook {
         let key = limit.key();
-        let standing = match Terms::of(&limit.spec) {
+        let look = match Terms::of(&limit.spec) {
             Some(Terms::Spaced(terms) | Terms::Gcra(terms)) => {
-                self.gcra.get(&key).map_or_else(Standing::default, |state| look_gcra(&terms, state, now_ns))
+                self.gcra.get(&key).map(|state| look_gcra(&terms, state, now_ns))
             }
-            Some(Terms::Counted(terms)) => self
-                .counted
-                .get(&key)
-                .map_or_else(Standing::default, |state| look_counted(&terms, state, now_ns)),
+            Some(Terms::Counted(terms)) => {
+                self.counted.get(&key).map(|state| look_counted(&terms, state, now_ns))
+            }
             None => return LimitLook::default(),
         };
-        LimitLook {
-            used: standing.used,
-            left: u64::from(limit.spec.count.get()).saturating_sub(standing.used),
-            next_in: standing.next_in,
-            resets_in: standing.resets_in,
-        }
+        let look = look.unwrap_or_default();
+        LimitLook { left: u64::from(limit.spec.count.get()).saturating_sub(look.used), ..look }
     }
 }

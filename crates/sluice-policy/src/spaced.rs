@@ -21,7 +21,8 @@
 //! no more than what opens within the horizon, so the next slot is never further away than that.
 
 use crate::gcra::{GcraState, GcraTerms};
-use crate::lease::{Grant, duration};
+use crate::lease::duration;
+use crate::slots::Leased;
 
 /// Holes kept at most, as stretches; the earliest lapse.
 const HOLES_MAX: usize = 64;
@@ -50,20 +51,20 @@ impl Hole {
 
 /// A wish for slots under all of some spaced limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpacedWant {
+pub(crate) struct SpacedWant {
     /// How many at most.
-    pub count: u32,
+    pub(crate) count: u32,
     /// Of these, how many for transactional jobs: their slots may open later.
-    pub urgent: u32,
+    pub(crate) urgent: u32,
 }
 
 /// One of the limits of a lease.
 #[derive(Debug)]
-pub struct Spaced<'a> {
+pub(crate) struct Spaced<'a> {
     /// Its numbers.
-    pub terms: GcraTerms,
+    pub(crate) terms: GcraTerms,
     /// Its state in the store.
-    pub state: &'a mut GcraState,
+    pub(crate) state: &'a mut GcraState,
 }
 
 impl Spaced<'_> {
@@ -146,31 +147,31 @@ impl Spaced<'_> {
 
 /// Leases up to `want.count` slots at the instant `now_ns`, each of which is one of every limit.
 ///
-/// The slots come as runs; [`Grant::parts`] holds, for each run, the opening of its first slot under each limit.
-pub fn lease_spaced(limits: &mut [Spaced<'_>], now_ns: i64, want: SpacedWant) -> Grant {
+/// The slots come as runs; [`Leased::parts`] holds, for each run, the opening of its first slot under each limit.
+pub(crate) fn lease_spaced(limits: &mut [Spaced<'_>], now_ns: i64, want: SpacedWant) -> Leased {
     for limit in &mut *limits {
         limit.arrive(now_ns);
     }
-    let mut grant = Grant::default();
+    let mut leased = Leased::at(now_ns);
     let urgent = i64::from(want.urgent.min(want.count));
     let others = i64::from(want.count) - urgent;
-    let for_urgent = take_up_to(urgent, limits, Asked { now_ns, is_urgent: true }, &mut grant);
-    let for_others = take_up_to(others, limits, Asked { now_ns, is_urgent: false }, &mut grant);
+    let for_urgent = take_up_to(urgent, limits, Asked { now_ns, is_urgent: true }, &mut leased);
+    let for_others = take_up_to(others, limits, Asked { now_ns, is_urgent: false }, &mut leased);
     for limit in &mut *limits {
         limit.state.count(&limit.terms, now_ns, for_urgent + for_others);
-        grant.marks.push(limit.state.grid);
+        leased.marks.push(limit.state.grid);
     }
     if for_others < others || for_urgent < urgent {
         let opens = limits.iter().enumerate().map(|(i, limit)| (limit.stretch(now_ns).0, i));
         if let Some((opens_ns, held_by)) =
             opens.max_by_key(|(opens_ns, i)| (*opens_ns, std::cmp::Reverse(*i)))
         {
-            grant.next_in = Some(duration(opens_ns - now_ns));
-            grant.next_urgent_in = grant.next_in;
-            grant.held_by = held_by;
+            leased.next_in = Some(duration(opens_ns - now_ns));
+            leased.next_urgent_in = leased.next_in;
+            leased.held_by = held_by;
         }
     }
-    grant
+    leased
 }
 
 /// When, and for whom.
@@ -197,16 +198,16 @@ impl Asked {
 }
 
 /// Leases for one class; answers how many it got.
-fn take_up_to(count: i64, limits: &mut [Spaced<'_>], asked: Asked, grant: &mut Grant) -> i64 {
+fn take_up_to(count: i64, limits: &mut [Spaced<'_>], asked: Asked, leased: &mut Leased) -> i64 {
     match limits {
         [] => 0,
-        [limit] => take_alone(count, limit, asked, grant),
-        _ => take_together(count, limits, asked, grant),
+        [limit] => take_alone(count, limit, asked, leased),
+        _ => take_together(count, limits, asked, leased),
     }
 }
 
 /// One limit: whole stretches.
-fn take_alone(count: i64, limit: &mut Spaced<'_>, asked: Asked, grant: &mut Grant) -> i64 {
+fn take_alone(count: i64, limit: &mut Spaced<'_>, asked: Asked, leased: &mut Leased) -> i64 {
     let GcraTerms { spacing_ns, grace_ns, .. } = limit.terms;
     let horizon_ns = limit.reach_ns(asked.is_urgent);
     let mut left = count;
@@ -219,8 +220,8 @@ fn take_alone(count: i64, limit: &mut Spaced<'_>, asked: Asked, grant: &mut Gran
         let fit = (asked.now_ns + horizon_ns - first_ns) / spacing_ns + 1;
         let taken = left.min(free).min(fit);
         limit.take(first_ns, taken);
-        grant.push(first_ns - asked.now_ns, spacing_ns, taken, grace_ns);
-        grant.parts.push(first_ns);
+        leased.push(first_ns - asked.now_ns, spacing_ns, taken, grace_ns);
+        leased.parts.push(first_ns);
         left -= taken;
         from_ns = first_ns + taken * spacing_ns;
     }
@@ -228,7 +229,7 @@ fn take_alone(count: i64, limit: &mut Spaced<'_>, asked: Asked, grant: &mut Gran
 }
 
 /// Several limits: from one instant at which they meet, as far as they go in step; then the next.
-fn take_together(count: i64, limits: &mut [Spaced<'_>], asked: Asked, grant: &mut Grant) -> i64 {
+fn take_together(count: i64, limits: &mut [Spaced<'_>], asked: Asked, leased: &mut Leased) -> i64 {
     // Wide enough to be hit, and narrow enough that slots of limits with the same grace mostly meet.
     let width_ns = limits.iter().map(|limit| limit.terms.grace_ns).min().unwrap_or(0) / 3;
     let pace_ns = limits.iter().map(|limit| limit.terms.spacing_ns).max().unwrap_or(1).max(1);
@@ -248,9 +249,9 @@ fn take_together(count: i64, limits: &mut [Spaced<'_>], asked: Asked, grant: &mu
             let GcraTerms { spacing_ns, grace_ns: of_limit_ns, .. } = limit.terms;
             grace_ns = grace_ns.min(slot_ns + (taken - 1) * spacing_ns + of_limit_ns - last_ns);
             limit.take(slot_ns, taken);
-            grant.parts.push(slot_ns);
+            leased.parts.push(slot_ns);
         }
-        grant.push(opens_ns - asked.now_ns, pace_ns, taken, grace_ns);
+        leased.push(opens_ns - asked.now_ns, pace_ns, taken, grace_ns);
         left -= taken;
         at_ns = last_ns;
     }
@@ -276,7 +277,7 @@ fn meet(limits: &[Spaced<'_>], mut at_ns: i64, step: Step, asked: Asked) -> Opti
 
 /// Gives slots back that were leased while the limit's grid was `grid`, by their openings; those whose time has passed, or
 /// whose grid is gone, lapse.
-pub fn give_back_spaced(state: &mut GcraState, openings_ns: &[i64], grid: i64, now_ns: i64) {
+pub(crate) fn give_back_spaced(state: &mut GcraState, openings_ns: &[i64], grid: i64, now_ns: i64) {
     if state.grid != grid {
         return;
     }

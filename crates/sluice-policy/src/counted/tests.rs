@@ -4,6 +4,11 @@ use super::*;
 
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// Slots for anybody: nothing is reserved.
+fn plain(count: u32) -> CountedWant {
+    CountedWant { count, urgent: 0, reserved_permille: 0 }
+}
+
 proptest! {
     #[test]
     fn no_rolling_window_holds_more_than_the_limit(
@@ -16,7 +21,7 @@ proptest! {
         let mut uses: Vec<i64> = Vec::new();
         for (pause, want, late) in steps {
             now += pause;
-            for run in lease_counted(&terms, &mut state, now, CountedWant::plain(want)).runs {
+            for run in lease_counted(&terms, &mut state, now, plain(want)).runs {
                 let grace = nanos(run.grace);
                 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "test data")]
                 let late = (grace as f64 * late) as i64;
@@ -39,7 +44,7 @@ proptest! {
         let mut windows: BTreeMap<i64, u32> = BTreeMap::new();
         for (pause, want) in steps {
             now += pause;
-            for run in lease_counted(&terms, &mut state, now, CountedWant::plain(want)).runs {
+            for run in lease_counted(&terms, &mut state, now, plain(want)).runs {
                 let last = now + nanos(run.grace);
                 prop_assert_eq!(last / nanos(WINDOW), now / nanos(WINDOW), "the slot closes within its window");
                 *windows.entry(now / nanos(WINDOW)).or_default() += run.count;
@@ -54,15 +59,9 @@ fn an_exhausted_window_says_when_the_next_slot_opens() {
     let terms = CountedTerms::rolling(NonZeroU32::new(5).unwrap(), WINDOW);
     let mut state = CountedState::default();
     let start = 600_000_000_000;
-    assert_eq!(
-        lease_counted(&terms, &mut state, start, CountedWant::plain(9)).next_in,
-        Some(Duration::from_secs(61))
-    );
-    assert!(lease_counted(&terms, &mut state, start + 60_999_999_999, CountedWant::plain(1)).runs.is_empty());
-    assert_eq!(
-        lease_counted(&terms, &mut state, start + 61_000_000_000, CountedWant::plain(1)).runs[0].count,
-        1
-    );
+    assert_eq!(lease_counted(&terms, &mut state, start, plain(9)).next_in, Some(Duration::from_secs(61)));
+    assert!(lease_counted(&terms, &mut state, start + 60_999_999_999, plain(1)).runs.is_empty());
+    assert_eq!(lease_counted(&terms, &mut state, start + 61_000_000_000, plain(1)).runs[0].count, 1);
 }
 
 #[test]
@@ -91,9 +90,9 @@ fn a_reserved_share_is_kept_from_bulk_and_melts() {
 fn slots_given_back_are_leased_again() {
     let terms = CountedTerms::calendar(NonZeroU32::new(10).unwrap(), WINDOW);
     let mut state = CountedState::default();
-    let grant = lease_counted(&terms, &mut state, 0, CountedWant::plain(10));
+    let grant = lease_counted(&terms, &mut state, 0, plain(10));
     give_back_counted(&mut state, 4, grant.marks[0]);
     assert_eq!(look_counted(&terms, &state, 1).used, 6);
-    assert_eq!(lease_counted(&terms, &mut state, 1, CountedWant::plain(10)).runs[0].count, 4);
+    assert_eq!(lease_counted(&terms, &mut state, 1, plain(10)).runs[0].count, 4);
     assert_eq!(look_counted(&terms, &state, 1).next_in, Duration::from_nanos(59_999_999_999));
 }

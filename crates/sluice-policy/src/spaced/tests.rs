@@ -18,7 +18,7 @@ fn want(count: u32) -> SpacedWant {
 }
 
 /// The instants, in nanoseconds, between which each slot of a grant may be used.
-fn slots(grant: &Grant, now_ns: i64) -> Vec<(i64, i64)> {
+fn slots(grant: &Leased, now_ns: i64) -> Vec<(i64, i64)> {
     let of = |run: &crate::SlotRun| {
         let (first, spacing, grace) = (now_ns + nanos(run.opens_in), nanos(run.spacing), nanos(run.grace));
         (0..i64::from(run.count)).map(move |i| (first + i * spacing, first + i * spacing + grace))
@@ -26,7 +26,7 @@ fn slots(grant: &Grant, now_ns: i64) -> Vec<(i64, i64)> {
     grant.runs.iter().flat_map(of).collect()
 }
 
-fn lease(limits: &mut [(GcraTerms, GcraState)], now_ns: i64, want: SpacedWant) -> Grant {
+fn lease(limits: &mut [(GcraTerms, GcraState)], now_ns: i64, want: SpacedWant) -> Leased {
     let mut all: Vec<Spaced<'_>> =
         limits.iter_mut().map(|(terms, state)| Spaced { terms: *terms, state }).collect();
     lease_spaced(&mut all, now_ns, want)
