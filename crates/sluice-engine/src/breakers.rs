@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sluice_policy::{
-    Availability, Breaker, BreakerTerms, Call, FleetBreaker, ProbeWish, State, Turn, Verdict, View,
+    Availability, Breaker, BreakerTerms, Call, FleetBreaker, ProbeWish, State, Turn, Verdict, View, nanos,
+    permille,
 };
 use sluice_telemetry::Metrics;
 use sluice_types::{EspId, Outcome, Tick};
@@ -301,15 +302,6 @@ impl Leave {
             breakers.changed(&self.esp, State::Open);
         }
     }
-}
-
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked share")]
-fn permille(share: f64) -> u32 {
-    (share.clamp(0.0, 1.0) * 1000.0).round() as u32
 }
 
 impl Drop for Leave {

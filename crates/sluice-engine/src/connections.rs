@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use sluice_policy::{ConnectionWish, View};
+use sluice_policy::{ConnectionWish, View, nanos};
 use sluice_types::{Limit, Tick};
 use tokio::sync::Notify;
 
@@ -128,7 +128,7 @@ impl Connections {
             limit: pool.limit,
             in_use: pool.in_use,
             wanted: pool.peak.0.max(pool.in_use + pool.waiting),
-            ttl_ns: i64::try_from((self.longest_call * 2 + SLACK).as_nanos()).unwrap_or(i64::MAX),
+            ttl_ns: nanos(self.longest_call * 2 + SLACK),
         };
         pools.iter().map(wish).collect()
     }

@@ -3,5 +3,5 @@
 mod link;
 mod news;
 
-pub(crate) use link::{Link, keep_in_touch, orders, permille};
+pub(crate) use link::{Link, keep_in_touch, orders};
 pub(crate) use news::{CallNews, News};

@@ -126,8 +126,8 @@ async fn walk(
 /// The parked copy of a job whose campaign is paused: in a line that opens when it is resumed.
 fn paused(case: &Case<'_>) -> Parked {
     let mut parked = case.parked(Due::InLine, WaitReason::CampaignPaused);
-    parked.limit_key =
-        case.job.campaign.as_ref().map(|campaign| line_of_campaign(&case.job.tenant, campaign));
+    let campaign = case.job.campaign.as_ref();
+    parked.limit_key = campaign.map(|it| line_of_campaign(case.job.tenant.as_str(), it.as_str()));
     parked
 }
 

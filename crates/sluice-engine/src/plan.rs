@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use sluice_config::{Config, EspConfig, Sticky, UnknownAction};
-use sluice_policy::{BreakerTerms, PoolMembers, RampTerms, RetryTerms, prefetch};
+use sluice_policy::{BreakerTerms, PoolMembers, RampTerms, RetryTerms, permille, prefetch};
 use sluice_types::{Class, EspId, GroupName, Lane, Limit, LimitScope, LimitSpec, PoolName, Tenant};
 
 mod limits;
@@ -353,11 +353,6 @@ impl PoolPlan {
     pub(crate) fn esps(&self) -> impl Iterator<Item = &EspId> {
         self.members.members.iter().map(|(esp, _)| esp).chain(&self.members.failover)
     }
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a checked share")]
-fn permille(share: f64) -> u32 {
-    (share.clamp(0.0, 1.0) * 1000.0).round() as u32
 }
 
 /// The ramps of an ESP's warm-up: its own, and those of single groups.

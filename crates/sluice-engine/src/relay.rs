@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_policy::{Opening, Order, ReleaseWish, Report, Terms};
+use sluice_policy::{BrakeView, CampaignOrder, Opening, Order, ReleaseWish, Report, Terms, nanos, permille};
 use sluice_telemetry::Dependency;
-use sluice_types::{Campaign, JobId, Lane, Limit, Tenant, Tick};
+use sluice_types::{JobId, Lane, Limit, Tick};
 use tokio_util::sync::CancellationToken;
 
 use crate::failpoint::{Failpoint, at};
@@ -33,8 +33,14 @@ const LANE_LEAST: u64 = 500;
 const LANE_MOST: u64 = 10_000;
 
 /// The line of jobs whose campaign is paused.
-pub(crate) fn line_of_campaign(tenant: &Tenant, campaign: &Campaign) -> String {
+pub(crate) fn line_of_campaign(tenant: &str, campaign: &str) -> String {
     format!("campaign:{tenant}/{campaign}")
+}
+
+/// Whether `key` is the line of a campaign that is paused.
+pub(crate) fn is_paused(campaigns: &[CampaignOrder], key: &str) -> bool {
+    let mut paused = campaigns.iter().filter(|it| it.order == Order::Paused);
+    paused.any(|it| key == line_of_campaign(&it.tenant, &it.campaign))
 }
 
 /// Moves due jobs from `pending` into their lanes until the process drains.
@@ -142,21 +148,15 @@ async fn releases(worker: &Worker, plan: &Plan, lines: &[WaitingKey]) -> Vec<(St
     counts
 }
 
-fn is_paused(campaigns: &[sluice_policy::CampaignOrder], key: &str) -> bool {
-    campaigns
-        .iter()
-        .any(|it| it.order == Order::Paused && key == format!("campaign:{}/{}", it.tenant, it.campaign))
-}
-
 /// When slots of a limit open, brake included.
-fn opening(limit: &Limit, look: &LimitLook, brake: Option<&sluice_policy::BrakeView>) -> Opening {
+fn opening(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>) -> Opening {
     let hold_ns = brake.map_or(0, |brake| brake.hold_ns);
     match Terms::of(&limit.spec) {
         Some(Terms::Spaced(terms) | Terms::Gcra(terms)) => {
-            let permille = brake.map_or(1000, |brake| crate::fleet::permille(brake.factor));
+            let rate_permille = brake.map_or(1000, |brake| permille(brake.factor));
             Opening::Spaced {
                 next_in_ns: nanos(look.next_in).max(hold_ns),
-                spacing_ns: terms.at_rate(permille).spacing_ns,
+                spacing_ns: terms.at_rate(rate_permille).spacing_ns,
             }
         }
         Some(Terms::Counted(_)) if hold_ns > 0 => Opening::Counted { left: 0 },
@@ -164,10 +164,6 @@ fn opening(limit: &Limit, look: &LimitLook, brake: Option<&sluice_policy::BrakeV
         // Connections are held and not used up: a few at a time.
         None => Opening::Spaced { next_in_ns: 0, spacing_ns: 10_000_000 },
     }
-}
-
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// How long the lanes are, so that they are kept short: what waits in the store can still be paused and takes turns.

@@ -57,8 +57,16 @@ impl Terms {
 }
 
 /// Whole nanoseconds of a duration.
-pub(crate) fn nanos(duration: Duration) -> i64 {
+#[must_use]
+pub fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A share in permille, at most 1000.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
+pub fn permille(share: f64) -> u32 {
+    (share.clamp(0.0, 1.0) * 1000.0).round() as u32
 }
 
 /// A duration of so many nanoseconds; zero when negative.

@@ -21,7 +21,7 @@ pub use fleet::{
     Sends, TallyView, Throttle, Turn, Verdict as SendVerdict, View,
 };
 pub use gcra::{GcraState, GcraTerms};
-pub use lease::{SlotRun, Terms};
+pub use lease::{SlotRun, Terms, nanos, permille};
 pub use prefetch::*;
 pub use retry::*;
 pub use route::*;

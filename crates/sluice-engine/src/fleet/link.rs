@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use sluice_policy::{CampaignOrder, Order, Presence, ReplicaView, Report, View};
+use sluice_policy::{CampaignOrder, Order, Presence, ReplicaView, Report, View, permille};
 use sluice_telemetry::Dependency;
 use sluice_types::{LimitKind, LimitScope, LimitSpec, Tick, Timestamp};
 use tokio::sync::watch;
@@ -242,9 +242,4 @@ fn spec_of(rate: f64) -> Option<LimitSpec> {
     let (count, window) = if rate >= 1.0 { (rate, 1) } else { (rate * 60.0, 60) };
     let count = NonZeroU32::new((count.round() as u32).clamp(1, sluice_types::COUNT_MAX))?;
     Some(LimitSpec { count, kind: LimitKind::Spaced { window: Duration::from_secs(window) } })
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
-pub(crate) fn permille(share: f64) -> u32 {
-    (share.clamp(0.0, 1.0) * 1000.0).round() as u32
 }

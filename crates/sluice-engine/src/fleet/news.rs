@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use sluice_policy::{BreakerTurn, ProbeWish, SendVerdict, Sends, Throttle, Turn};
+use sluice_policy::{BreakerTurn, ProbeWish, SendVerdict, Sends, Throttle, Turn, nanos};
 use sluice_types::{Category, DeferralScope, EspId, GroupName, LimitScope, Outcome, Tick};
 use tokio::sync::Notify;
 
@@ -227,8 +227,4 @@ fn verdict(outcome: &Outcome) -> SendVerdict {
         Outcome::Deferred { .. } | Outcome::Rejected { .. } => SendVerdict::Troubled,
         Outcome::Faulted { .. } | Outcome::Unknown { .. } => SendVerdict::Other,
     }
-}
-
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

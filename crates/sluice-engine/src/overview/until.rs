@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sluice_policy::{BrakeView, Order, Terms};
+use sluice_policy::{BrakeView, Terms, permille};
 use sluice_types::Limit;
 
 use super::limits::look;
 use super::{Now, OverviewError};
 use crate::ports::{LimitLook, SlotSource};
+use crate::relay::is_paused;
 
 /// When a parked job goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,10 +28,8 @@ pub(super) async fn wait(
     slot_source: &dyn SlotSource,
 ) -> Result<Option<Duration>, OverviewError> {
     let Some(limit) = now.plan.limit_of_key(key) else {
-        let is_it = |tenant: &str, campaign: &str| key == format!("campaign:{tenant}/{campaign}");
-        let order = now.view.campaigns.iter().find(|it| is_it(&it.tenant, &it.campaign)).map(|it| it.order);
         // The line of a limit that is no more, or of a campaign that goes on, is on its way.
-        return Ok((order != Some(Order::Paused)).then_some(Duration::ZERO));
+        return Ok((!is_paused(&now.view.campaigns, key)).then_some(Duration::ZERO));
     };
     let looks = look(std::slice::from_ref(&limit), slot_source).await?;
     let brake = now.view.brakes.get(&limit.scope.to_string());
@@ -42,8 +41,8 @@ fn in_line(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>, ahead: u6
     let ahead_u32 = u32::try_from(ahead).unwrap_or(u32::MAX);
     match Terms::of(&limit.spec)? {
         Terms::Spaced(terms) | Terms::Gcra(terms) => {
-            let permille = brake.map_or(1000, |it| crate::fleet::permille(it.factor));
-            let spacing_ns = u64::try_from(terms.at_rate(permille).spacing_ns).unwrap_or(0);
+            let rate_permille = brake.map_or(1000, |it| permille(it.factor));
+            let spacing_ns = u64::try_from(terms.at_rate(rate_permille).spacing_ns).unwrap_or(0);
             Some(look.next_in.max(held) + Duration::from_nanos(spacing_ns).saturating_mul(ahead_u32))
         }
         Terms::Counted(_) if ahead < look.left => Some(held),

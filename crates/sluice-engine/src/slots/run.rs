@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_policy::SlotRun;
+use sluice_policy::{SlotRun, nanos};
 use sluice_types::Tick;
 
 use crate::store_clock::StoreClock;
@@ -111,10 +111,6 @@ impl LocalRun {
     pub(super) fn left(&self) -> u32 {
         self.count - self.next
     }
-}
-
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
