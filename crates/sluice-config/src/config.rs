@@ -29,7 +29,7 @@ use crate::unknown::UnknownPolicy;
 use crate::worker::Worker;
 
 /// What [`Config::claim_ttl`] adds to the longest send and the longest hold when the configuration names no time.
-pub const CLAIM_MARGIN: Duration = Duration::from_secs(30);
+const CLAIM_TTL_SPARE: Duration = Duration::from_secs(30);
 
 /// The whole configuration of one process.
 #[derive(Clone, Debug, JsonSchema)]
@@ -102,7 +102,7 @@ impl Config {
     /// How long a claimed job belongs to its worker: `worker.claim_ttl`, else longer than the longest send and hold together.
     #[must_use]
     pub fn claim_ttl(&self) -> Duration {
-        let computed = self.longest_timeout() + self.worker.lane_hold_max + CLAIM_MARGIN;
+        let computed = self.longest_timeout() + self.worker.lane_hold_max + CLAIM_TTL_SPARE;
         self.worker.claim_ttl.unwrap_or(computed)
     }
 

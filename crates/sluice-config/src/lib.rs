@@ -37,7 +37,7 @@ mod worker;
 
 pub use brake::Brake;
 pub use breaker::Breaker;
-pub use config::{CLAIM_MARGIN, Config};
+pub use config::Config;
 pub use duration::{DurationText, DurationTextError};
 pub use esp::{EspConfig, EspKind};
 pub use fault::{ConfigFault, ConfigFaults};

@@ -10,6 +10,9 @@ use crate::case::Case;
 use crate::ports::{Claim, ClaimVerdict, Due, Intent, Parked};
 use crate::worker::Worker;
 
+/// A send that takes its whole timeout still ends so long before its claim does.
+const CLAIM_MARGIN: Duration = Duration::from_secs(2);
+
 /// What the ledger says.
 #[derive(Debug)]
 pub(crate) enum Claimed {
@@ -61,12 +64,11 @@ async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed
         tracing::warn!(job = %case.job.id, error = %crate::health::chain(&error), "could not claim a job");
         NotStored
     })?;
-    let bounds = *worker.plan().bounds();
+    let ttl = worker.plan().bounds().claim_ttl;
     Ok(match written.answer {
         ClaimVerdict::Go => {
             // A send that begins by then also ends before the claim does, unless the claim is shorter than a send.
-            let longest = longest_send + bounds.claim_margin;
-            let until = bounds.claim_ttl.saturating_sub(longest).max(bounds.claim_ttl / 4);
+            let until = ttl.saturating_sub(longest_send + CLAIM_MARGIN).max(ttl / 4);
             Claimed::Go { until: written.asked_at + until, token }
         }
         ClaimVerdict::Closed => {

@@ -50,8 +50,6 @@ pub struct Bounds {
     pub lane_hold_max: Duration,
     /// How long a claim stands.
     pub claim_ttl: Duration,
-    /// No send begins so shortly before the claim ends.
-    pub claim_margin: Duration,
     /// Jobs in work at the same time over all lanes.
     pub max_in_flight: usize,
     /// Largest prefetch of a lane.
@@ -171,7 +169,6 @@ impl Plan {
                 hold_max: config.worker.hold_max,
                 lane_hold_max: config.worker.lane_hold_max,
                 claim_ttl: config.claim_ttl(),
-                claim_margin: CLAIM_MARGIN,
                 max_in_flight: usize::try_from(config.worker.max_in_flight).unwrap_or(usize::MAX),
                 prefetch_max: config.worker.prefetch_max,
                 unhealthy_release: config.worker.unhealthy_release,
@@ -344,9 +341,6 @@ impl Plan {
         }
     }
 }
-
-/// No send begins so shortly before its claim ends.
-const CLAIM_MARGIN: Duration = Duration::from_secs(2);
 
 impl PoolPlan {
     /// Every ESP of the pool, members first.
