@@ -94,12 +94,6 @@ impl Outcome {
             | Self::Unknown { detail } => detail,
         }
     }
-
-    /// Whether the ESP itself is at fault, so that its breaker counts this call as a failure.
-    #[must_use]
-    pub const fn is_esp_fault(&self) -> bool {
-        matches!(self, Self::Faulted { .. } | Self::Unknown { .. })
-    }
 }
 
 /// Makes an ESP's words fit to keep: no control characters, no addresses, at most [`DETAIL_MAX_CHARS`].

@@ -40,8 +40,6 @@ pub(super) struct Hold {
 pub struct ConnectionsView {
     /// By replica: how many it may use, and for how long from now.
     pub held: BTreeMap<String, (u32, i64)>,
-    /// How many all want together.
-    pub wanted: u32,
 }
 
 type Holds = BTreeMap<String, BTreeMap<String, Hold>>;
@@ -109,8 +107,7 @@ pub(super) fn view(all: &Holds, now_ns: i64) -> BTreeMap<String, ConnectionsView
     let of_key = |(key, holds): (&String, &BTreeMap<String, Hold>)| {
         let held =
             holds.iter().map(|(name, hold)| (name.clone(), (hold.held, (hold.expires_ns - now_ns).max(0))));
-        let wanted = holds.values().map(|hold| hold.wanted).fold(0, u32::saturating_add);
-        (key.clone(), ConnectionsView { held: held.collect(), wanted })
+        (key.clone(), ConnectionsView { held: held.collect() })
     };
     all.iter().map(of_key).collect()
 }
