@@ -61,7 +61,8 @@ pub struct FleetState {
 pub struct Report {
     /// The replica's name, unique among all processes that ever report.
     pub replica: String,
-    /// Whether it is here, its version and its configuration; `None` from a process that only looks.
+    /// That it is here, its version and its configuration; `None` in a report that says nothing of that: a relay's wish for
+    /// releases, and the last one.
     pub presence: Option<Presence>,
     /// The replica ends: what it holds is free at once.
     pub leaves: bool,
@@ -90,7 +91,7 @@ pub struct View {
     pub replicas: Vec<ReplicaView>,
     /// The breakers that are not simply closed, by ESP, and what the asker was granted.
     pub breakers: BTreeMap<String, FleetBreaker>,
-    /// The brakes that are on, by scope (`esp:NAME`, `esp:NAME/group:NAME`).
+    /// The brakes that are on, by scope (`esp:NAME`, `esp:NAME/group:NAME`, `domain:NAME`).
     pub brakes: BTreeMap<String, BrakeView>,
     /// Today's caps, by the key of the ramp.
     pub ramps: BTreeMap<String, RampView>,

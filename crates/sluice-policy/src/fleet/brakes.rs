@@ -21,7 +21,7 @@ const BRAKES_MAX: usize = 5_000;
 /// A reply that asks us to slow down.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Throttle {
-    /// `esp:NAME` or `esp:NAME/group:NAME`: what the reply concerns.
+    /// `esp:NAME`, `esp:NAME/group:NAME` or `domain:NAME`: what the reply concerns.
     pub scope: String,
     /// Whether the rate is to be cut; else only the hold counts (an ESP that says itself when it goes on).
     pub cut: bool,
