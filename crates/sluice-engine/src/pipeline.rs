@@ -104,8 +104,9 @@ async fn walk(
                 continue;
             }
             Err(Unreserved::InLine(limit)) => return park(worker, case.in_line(&limit)).await,
-            Err(Unreserved::Later { reason, wait }) => {
-                return park(worker, case.parked(Due::In(wait), reason)).await;
+            Err(Unreserved::NoPlace) => {
+                let due = Due::In(worker.plan().bounds().hold_max);
+                return park(worker, case.parked(due, WaitReason::EspLimit)).await;
             }
         };
         at(Failpoint::BeforeClaim, id);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::{EspId, Limit, LimitScope, WaitReason};
+use sluice_types::{EspId, Limit, LimitScope};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::breakers::Leave;
@@ -34,13 +34,8 @@ pub(crate) enum Unreserved {
     RouteAgain,
     /// It would have to wait too long for this limit, or others wait in its line already.
     InLine(Limit),
-    /// This process has no place for it.
-    Later {
-        /// What holds it.
-        reason: WaitReason,
-        /// About how long.
-        wait: Duration,
-    },
+    /// No connection or place at the ESP came free in the time that a job is held.
+    NoPlace,
 }
 
 /// Draws a ticket for every limit of the job at `esp` and holds the job until its turn is near.
@@ -62,7 +57,7 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
     let hold_max = if case.governs_lane(&scope) { bounds.lane_hold_max } else { bounds.hold_max };
     let too_long = |limit: Option<&Limit>| match limit.or(estimate.limit.as_ref()).or(limits.first()) {
         Some(limit) => Unreserved::InLine(limit.clone()),
-        None => Unreserved::Later { reason: WaitReason::EspLimit, wait: bounds.hold_max },
+        None => Unreserved::NoPlace,
     };
     if estimate.wait > hold_max {
         return Err(too_long(None));
@@ -86,7 +81,7 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
     let connections = plan.connection_limits(&esp, &case.group);
     let by = worker.clock.tick() + bounds.hold_max;
     let Some(connection) = worker.connections.take(&connections, by).await else {
-        return Err(Unreserved::Later { reason: WaitReason::EspLimit, wait: bounds.hold_max });
+        return Err(Unreserved::NoPlace);
     };
     let Some(handle) = worker.esps.get(&esp) else { return Err(Unreserved::RouteAgain) };
     let place = match Arc::clone(&handle.places).try_acquire_owned() {
@@ -94,7 +89,7 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
         Err(_) => Box::pin(wait_for_place(handle, bounds.hold_max)).await,
     };
     let Some(place) = place else {
-        return Err(Unreserved::Later { reason: WaitReason::EspLimit, wait: bounds.hold_max });
+        return Err(Unreserved::NoPlace);
     };
     match worker.breakers.ask(&esp) {
         Ok(leave) => Ok(Reservation { esp, ticket, limit: estimate.limit, leave, place, connection }),
