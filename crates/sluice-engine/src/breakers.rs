@@ -40,6 +40,8 @@ struct Kept {
     breaker: Breaker,
     /// The ESP has answered since the breaker was last open.
     has_answered: bool,
+    /// The state that metrics and log have last heard of.
+    told: State,
     wished_at: Tick,
     granted_at: Tick,
 }
@@ -122,16 +124,16 @@ impl Breakers {
         let now = self.clock.tick();
         let Some(mut kept) = self.of(esp) else { return Err(now + Duration::from_secs(60)) };
         let breaker = &mut kept.breaker;
-        let before = breaker.state(now);
         let probe = match breaker.ask(now) {
             Verdict::Pass => false,
             Verdict::Probe => true,
             Verdict::Refuse { until } => return Err(until),
         };
-        if probe && before != State::HalfOpen {
-            self.changed(esp, State::HalfOpen);
-        }
+        let changed = kept.changed(now);
         drop(kept);
+        if let Some(state) = changed {
+            self.changed(esp, state);
+        }
         Ok(Leave { breakers: Arc::clone(self), esp: esp.clone(), probe, settled: false })
     }
 
@@ -154,19 +156,18 @@ impl Breakers {
                 continue;
             }
             let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let before = kept.breaker.state(now);
             let known = view.breakers.get(esp.as_str()).cloned().unwrap_or_default();
             let unused = kept.adopt(&known, now);
-            let after = kept.breaker.state(now);
+            let changed = kept.changed(now);
             kept.note(false, now);
             drop(kept);
             for _ in 0..unused {
                 self.news.turned(esp, Turn::ProbeReturned);
             }
-            if before != after {
-                self.changed(esp, after);
-            } else if known.granted > 0 {
-                self.closed.notify_waiters();
+            match changed {
+                Some(state) => self.changed(esp, state),
+                None if known.granted > 0 => self.closed.notify_waiters(),
+                None => {}
             }
         }
     }
@@ -218,7 +219,19 @@ impl Breakers {
 impl Kept {
     fn new(terms: BreakerTerms) -> Self {
         let breaker = Breaker::new(terms);
-        Self { breaker, has_answered: false, wished_at: Tick::ZERO, granted_at: Tick::ZERO }
+        Self {
+            breaker,
+            has_answered: false,
+            told: State::Closed,
+            wished_at: Tick::ZERO,
+            granted_at: Tick::ZERO,
+        }
+    }
+
+    /// The state, if nobody has been told of it: it also changes by time alone.
+    fn changed(&mut self, now: Tick) -> Option<State> {
+        let state = self.breaker.state(now);
+        (std::mem::replace(&mut self.told, state) != state).then_some(state)
     }
 
     /// Keeps whether the ESP has answered; an open breaker makes that doubtful again.
@@ -294,12 +307,13 @@ impl Leave {
             Some(_) | None => None,
         };
         kept.note(matches!(call, Some(Call::Success | Call::Slow)), now);
+        let changed = kept.changed(now);
         drop(kept);
         if let Some(turn) = turn {
             breakers.news.turned(&self.esp, turn);
         }
-        if opened {
-            breakers.changed(&self.esp, State::Open);
+        if let Some(state) = changed {
+            breakers.changed(&self.esp, state);
         }
     }
 }
@@ -354,6 +368,24 @@ mod tests {
         elsewhere.adopt(&View::default());
         assert!(!after(&elsewhere, &faulted), "it is closed again, and has to show itself");
         assert!(after(&elsewhere, &accepted));
+    }
+
+    #[test]
+    fn a_breaker_whose_time_is_up_shows_as_half_open() {
+        let it = breakers();
+        let adopt = |open_for_ns| {
+            let known = FleetBreaker { open_for_ns: Some(open_for_ns), trips: 1, ..FleetBreaker::default() };
+            it.adopt(&View { breakers: [("main".to_owned(), known)].into(), ..View::default() });
+            it.metrics.render().unwrap()
+        };
+        let state =
+            |text: &str, of: u8| text.contains(&format!("sluice_breaker_state{{esp=\"main\"}} {of}\n"));
+        assert!(state(&adopt(5_000_000), 1));
+        std::thread::sleep(Duration::from_millis(10));
+        let text = adopt(0);
+        assert!(state(&text, 2), "{text}");
+        let turns = "sluice_breaker_transitions_total{esp=\"main\",to=\"half_open\"} 1\n";
+        assert!(text.contains(turns), "{text}");
     }
 
     #[test]
