@@ -1,9 +1,8 @@
 //! Claims: one row of `job`, durable before the send.
 
-use std::time::Duration;
-
 use rusqlite::{Connection, OptionalExtension, params};
 use sluice_engine::{Claim, ClaimVerdict, Intent};
+use sluice_policy::{ClaimStep, FoundJob};
 use sluice_types::{AttemptOutcome, Category, JobState, Timestamp};
 
 use crate::{convert, park};
@@ -32,20 +31,16 @@ fn claim_one(
         // It was there an instant ago in this very transaction.
         return Err(rusqlite::Error::QueryReturnedNoRows);
     };
-    match row.decide(claim, me, now) {
-        Decision::Take => {
+    match claim.wish().meet(&row.found_by(claim, me, now)) {
+        ClaimStep::Take => {
             take(connection, me, now, claim, &goal)?;
             finish(connection, claim, &goal)
         }
-        Decision::Repeat => {
-            prolong(connection, now, claim)?;
-            Ok(ClaimVerdict::Go)
-        }
-        Decision::Lost => {
+        ClaimStep::Lost => {
             give_up(connection, now, claim, &row)?;
             Ok(ClaimVerdict::Unknown { attempt: row.attempts })
         }
-        Decision::Stay(verdict) => Ok(verdict),
+        ClaimStep::Stay(verdict) => Ok(verdict),
     }
 }
 
@@ -159,16 +154,6 @@ fn take(
     Ok(())
 }
 
-/// A repeated call keeps what the first one wrote, but for the deadline.
-fn prolong(connection: &Connection, now: Timestamp, claim: &Claim) -> rusqlite::Result<()> {
-    if let Intent::Send { ttl, .. } = &claim.intent {
-        connection
-            .prepare_cached("update job set deadline = ?2 where id = ?1")?
-            .execute(params![claim.id.as_str(), (now + *ttl).as_micros()])?;
-    }
-    Ok(())
-}
-
 /// A closed job waits for nothing any more.
 fn finish(connection: &Connection, claim: &Claim, goal: &Goal<'_>) -> rusqlite::Result<ClaimVerdict> {
     if goal.state.is_final() {
@@ -210,6 +195,7 @@ fn give_up(connection: &Connection, now: Timestamp, claim: &Claim, row: &JobRow)
 /// What a claim finds.
 #[derive(Clone, Debug)]
 struct JobRow {
+    tenant: String,
     state: JobState,
     attempts: u32,
     worker: Option<String>,
@@ -220,82 +206,40 @@ struct JobRow {
     updated_at: i64,
 }
 
-/// What to do about a row that is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decision {
-    /// The claim goes through.
-    Take,
-    /// It went through before.
-    Repeat,
-    /// The claim that holds it is dead.
-    Lost,
-    /// Nothing changes.
-    Stay(ClaimVerdict),
-}
-
 impl JobRow {
     fn read(connection: &Connection, claim: &Claim) -> rusqlite::Result<Option<Self>> {
         connection
             .prepare_cached(
-                "select state, attempts, worker, claim_token, deadline, fingerprint, esp, updated_at
+                "select tenant, state, attempts, worker, claim_token, deadline, fingerprint, esp, updated_at
                  from job where id = ?1",
             )?
             .query_row([claim.id.as_str()], |row| {
                 Ok(Self {
-                    state: convert::word(row, 0, JobState::from_word)?,
-                    attempts: row.get(1)?,
-                    worker: row.get(2)?,
-                    token: row.get(3)?,
-                    deadline: row.get(4)?,
-                    fingerprint: row.get(5)?,
-                    esp: row.get(6)?,
-                    updated_at: row.get(7)?,
+                    tenant: row.get(0)?,
+                    state: convert::word(row, 1, JobState::from_word)?,
+                    attempts: row.get(2)?,
+                    worker: row.get(3)?,
+                    token: row.get(4)?,
+                    deadline: row.get(5)?,
+                    fingerprint: row.get(6)?,
+                    esp: row.get(7)?,
+                    updated_at: row.get(8)?,
                 })
             })
             .optional()
     }
 
-    fn decide(&self, claim: &Claim, me: &str, now: Timestamp) -> Decision {
-        // Later attempts come from `pending`, whose body was checked when it was the first.
-        if claim.attempt == 1 && !claim.resend && claim.fingerprint != self.fingerprint {
-            return Decision::Stay(ClaimVerdict::Conflict);
-        }
-        let is_next = self.attempts == claim.attempt.saturating_sub(1);
-        match self.state {
-            JobState::Deferred if is_next => Decision::Take,
-            JobState::Unknown if is_next && claim.resend => Decision::Take,
-            JobState::Unknown => Decision::Stay(ClaimVerdict::Unknown { attempt: self.attempts }),
-            JobState::Sending => self.decide_sending(claim, me, now),
-            JobState::Deferred
-            | JobState::Accepted
-            | JobState::Rejected
-            | JobState::Suppressed
-            | JobState::Expired
-            | JobState::Cancelled
-            | JobState::Delivered
-            | JobState::Bounced
-            | JobState::Complained => Decision::Stay(ClaimVerdict::Done),
-        }
-    }
-
     /// There is one worker per file, so a claim of any other opening of it is dead at once.
-    fn decide_sending(&self, claim: &Claim, me: &str, now: Timestamp) -> Decision {
-        let mine = self.worker.as_deref() == Some(me);
-        if mine && self.token == Some(claim.token) && self.attempts == claim.attempt {
-            return Decision::Repeat;
-        }
-        let remaining = match self.deadline {
-            Some(deadline) if mine => Timestamp::from_micros(deadline).after(now),
-            Some(_) | None => Duration::ZERO,
-        };
-        if remaining.is_zero() {
-            Decision::Lost
-        } else {
-            Decision::Stay(ClaimVerdict::InFlight { remaining })
+    fn found_by(&self, claim: &Claim, me: &str, now: Timestamp) -> FoundJob<'_> {
+        let is_mine = self.worker.as_deref() == Some(me);
+        let deadline = self.deadline.filter(|_| is_mine).map(Timestamp::from_micros);
+        FoundJob {
+            tenant: &self.tenant,
+            fingerprint: Some(self.fingerprint),
+            state: self.state,
+            attempts: self.attempts,
+            is_ours: is_mine && self.token == Some(claim.token),
+            remaining: deadline.map(|deadline| deadline.after(now)).filter(|left| !left.is_zero()),
         }
     }
 }
-
-#[cfg(test)]
-#[path = "claim/tests.rs"]
-mod tests;

@@ -1,8 +1,9 @@
-//! Decisions as functions of state, input and now: slot leases, breakers, retries, routing.
+//! Decisions as functions of state, input and now: claims, slot leases, breakers, retries, routing.
 //!
 //! Pure: it never reads a clock, never waits, and knows nothing of how state is stored.
 
 mod breaker;
+mod claim;
 mod counted;
 mod fleet;
 mod gcra;
@@ -14,6 +15,7 @@ mod slots;
 mod spaced;
 
 pub use breaker::*;
+pub use claim::{ClaimStep, ClaimVerdict, ClaimWish, FoundJob};
 pub use counted::{CountedState, CountedTerms};
 pub use fleet::{
     BrakeView, BreakerTurn, CampaignOrder, ConnectionWish, ConnectionsView, Edit, FleetBreaker, FleetState,

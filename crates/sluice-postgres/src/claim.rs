@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sluice_engine::{Claim, ClaimVerdict, Intent};
+use sluice_policy::{ClaimStep, FoundJob};
 use sluice_types::JobState;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::convert::{Standing, column, int4, uint4, verdict_of_put, verdict_of_standing, wait_us, word};
+use crate::convert::{column, int4, uint4, verdict_of_put, wait_us, word};
 use crate::{Postgres, StoreError};
 
 const STEP: &str = "claim jobs";
@@ -227,24 +228,29 @@ impl<'a> ClaimColumns<'a> {
     }
 }
 
+/// `None` when the row as seen should have let the claim, so that it must have changed since.
 fn verdict_of_row(claim: &Claim, worker: &str, row: &Row) -> Result<Option<ClaimVerdict>, StoreError> {
     let state = word(row, STEP, "state", JobState::from_word)?;
     let attempts = uint4(column(row, STEP, "attempts")?);
     if column(row, STEP, "put")? {
         return Ok(Some(verdict_of_put(claim, state, attempts)));
     }
+    let holder: Option<&str> = column(row, STEP, "worker")?;
+    let token: Option<i64> = column(row, STEP, "claim_token")?;
     let remaining_us: Option<i64> = column(row, STEP, "remaining_us")?;
-    let standing = Standing {
+    let found = FoundJob {
         tenant: column(row, STEP, "tenant")?,
+        fingerprint: column(row, STEP, "fingerprint")?,
         state,
         attempts,
-        fingerprint: column(row, STEP, "fingerprint")?,
-        worker: column(row, STEP, "worker")?,
-        claim_token: column(row, STEP, "claim_token")?,
+        is_ours: holder == Some(worker) && token == Some(claim.token),
         remaining: remaining_us
             .and_then(|left| u64::try_from(left).ok())
             .filter(|left| *left > 0)
             .map(Duration::from_micros),
     };
-    Ok(verdict_of_standing(claim, worker, &standing))
+    Ok(match claim.wish().meet(&found) {
+        ClaimStep::Stay(verdict) => Some(verdict),
+        ClaimStep::Take | ClaimStep::Lost => None,
+    })
 }

@@ -15,19 +15,6 @@ const LAST_INSTANT_US: i64 = 253_402_300_799_999_999;
 /// The longest wait that is kept: a hundred years.
 const LONGEST_WAIT_US: i64 = 100 * 366 * 86_400 * 1_000_000;
 
-/// A job's row as a claim finds it.
-#[derive(Clone, Debug)]
-pub(crate) struct Standing {
-    pub(crate) tenant: String,
-    pub(crate) state: JobState,
-    pub(crate) attempts: u32,
-    pub(crate) fingerprint: Option<i64>,
-    pub(crate) worker: Option<String>,
-    pub(crate) claim_token: Option<i64>,
-    /// Until its claim lapses; none when it has, or when there is no claim.
-    pub(crate) remaining: Option<Duration>,
-}
-
 /// The verdict on a claim that has put the row into `state`.
 pub(crate) fn verdict_of_put(claim: &Claim, state: JobState, attempts: u32) -> ClaimVerdict {
     match (state, &claim.intent) {
@@ -35,44 +22,6 @@ pub(crate) fn verdict_of_put(claim: &Claim, state: JobState, attempts: u32) -> C
         (JobState::Unknown, _) => ClaimVerdict::Unknown { attempt: attempts },
         (JobState::Suppressed, Intent::Send { .. }) => ClaimVerdict::Suppressed,
         (_, _) => ClaimVerdict::Closed,
-    }
-}
-
-/// The verdict on a claim that has not changed the row; `None` when the row as seen should have let it, so that the
-/// row must have changed since.
-pub(crate) fn verdict_of_standing(claim: &Claim, worker: &str, row: &Standing) -> Option<ClaimVerdict> {
-    let first = claim.attempt == 1 && !claim.resend;
-    let other_body = first && row.fingerprint.is_some_and(|seen| seen != claim.fingerprint);
-    if row.tenant != claim.tenant.as_str() || other_body {
-        return Some(ClaimVerdict::Conflict);
-    }
-    let ours = row.worker.as_deref() == Some(worker) && row.claim_token == Some(claim.token);
-    let is_next = row.attempts.saturating_add(1) == claim.attempt;
-    if row.state.is_final() {
-        return Some(match &claim.intent {
-            Intent::Close { state, .. } if ours && *state == row.state => ClaimVerdict::Closed,
-            Intent::Send { .. } if ours && row.state == JobState::Suppressed => ClaimVerdict::Suppressed,
-            Intent::Close { .. } | Intent::Send { .. } => ClaimVerdict::Done,
-        });
-    }
-    if row.attempts > claim.attempt {
-        return Some(ClaimVerdict::Done);
-    }
-    match row.state {
-        JobState::Sending if ours && row.attempts == claim.attempt => None,
-        JobState::Sending => row.remaining.map(|remaining| ClaimVerdict::InFlight { remaining }),
-        JobState::Unknown if claim.resend && is_next => None,
-        JobState::Unknown => Some(ClaimVerdict::Unknown { attempt: row.attempts }),
-        JobState::Deferred if is_next => None,
-        JobState::Deferred
-        | JobState::Accepted
-        | JobState::Rejected
-        | JobState::Suppressed
-        | JobState::Expired
-        | JobState::Cancelled
-        | JobState::Delivered
-        | JobState::Bounced
-        | JobState::Complained => Some(ClaimVerdict::Done),
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+pub use sluice_policy::ClaimVerdict;
+use sluice_policy::ClaimWish;
 use sluice_types::{
     Address, Campaign, Category, Class, EspId, JobId, JobState, Lane, Outcome, PoolName, Refusal, Tenant,
     Timestamp,
@@ -105,6 +107,23 @@ pub struct Claim {
     pub intent: Intent,
 }
 
+impl Claim {
+    /// What it comes to when it meets a row.
+    #[must_use]
+    pub fn wish(&self) -> ClaimWish<'_> {
+        ClaimWish {
+            tenant: &self.tenant,
+            fingerprint: self.fingerprint,
+            attempt: self.attempt,
+            resend: self.resend,
+            close: match &self.intent {
+                Intent::Send { .. } => None,
+                Intent::Close { state, .. } => Some(*state),
+            },
+        }
+    }
+}
+
 /// What a claim is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {
@@ -121,31 +140,6 @@ pub enum Intent {
         state: JobState,
         /// In one word.
         category: Category,
-    },
-}
-
-/// The ledger's word on a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClaimVerdict {
-    /// Yes: send it. The attempt counter has moved.
-    Go,
-    /// Closed as wished.
-    Closed,
-    /// The recipient is suppressed; the job is closed as `suppressed`.
-    Suppressed,
-    /// Nothing to do: the job is final, or a later attempt is already known.
-    Done,
-    /// The id is taken by a job with another body.
-    Conflict,
-    /// A live claim holds it.
-    InFlight {
-        /// How long that claim still stands.
-        remaining: Duration,
-    },
-    /// A dead claim left it `unknown`; the attempt is recorded so. The body must be parked under `unknown`.
-    Unknown {
-        /// The attempt whose outcome nobody knows.
-        attempt: u32,
     },
 }
 

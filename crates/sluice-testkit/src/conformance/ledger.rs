@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_engine::{
-    ClaimVerdict, Console, DeadLetter, Due, DueQuery, Intent, Ledger, NextStep, ParkVerdict, RecordVerdict,
-    SuppressionEntry,
+    Claim, ClaimVerdict, Console, DeadLetter, Due, DueQuery, Intent, Ledger, NextStep, ParkVerdict,
+    RecordVerdict, SuppressionEntry,
 };
 use sluice_types::{Category, JobId, JobState, Outcome, Refusal, RefusalReason, WaitReason};
 
@@ -24,7 +24,7 @@ pub struct Store {
 }
 
 impl Store {
-    async fn claim_one(&self, claim: sluice_engine::Claim) -> ClaimVerdict {
+    async fn claim_one(&self, claim: Claim) -> ClaimVerdict {
         self.ledger.claim(&[claim]).await.unwrap()[0]
     }
 
@@ -98,6 +98,65 @@ pub async fn another_body_under_the_same_id_is_a_conflict(store: Store) {
     assert_eq!(store.claim_one(other.clone()).await, ClaimVerdict::Conflict);
     store.record_one(accepted(&id, 1)).await;
     assert_eq!(store.claim_one(other).await, ClaimVerdict::Conflict);
+}
+
+/// An id is one tenant's job: another's claim moves nothing and learns nothing of it, whatever its number.
+pub async fn a_job_of_another_tenant_under_the_same_id_is_a_conflict(store: Store) {
+    let id = fresh_id("job");
+    let theirs = |attempt| Claim { tenant: "acme".parse().unwrap(), attempt, ..claim(&id) };
+    store.claim_one(claim(&id)).await;
+    assert_eq!(store.claim_one(theirs(1)).await, ClaimVerdict::Conflict);
+    store.record_one(deferred(&id, 1, LATER)).await;
+    assert_eq!(store.claim_one(theirs(2)).await, ClaimVerdict::Conflict);
+    assert_eq!(store.state(&id).await, "deferred");
+    assert_eq!(store.claim_one(Claim { attempt: 2, ..claim(&id) }).await, ClaimVerdict::Go);
+    store.record_one(accepted(&id, 2)).await;
+    assert_eq!(store.claim_one(theirs(1)).await, ClaimVerdict::Conflict);
+}
+
+/// A second copy of the first publication has nothing to wait for once a later attempt is known, whatever became of it:
+/// parked, it would come back as a number that is past.
+pub async fn a_copy_whose_number_is_past_is_done(store: Store) {
+    let id = fresh_id("job");
+    let second = |ttl| Claim { attempt: 2, intent: send_for(ttl), ..claim(&id) };
+    store.claim_one(claim(&id)).await;
+    store.record_one(deferred(&id, 1, LATER)).await;
+    assert_eq!(store.claim_one(second(Duration::from_secs(10))).await, ClaimVerdict::Go);
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Done, "in flight");
+    let next = NextStep::Unsent(Box::new(parked(&id, LATER, WaitReason::EspLimit, 2)));
+    store.record_one(record(&id, 2, None, next)).await;
+    assert_eq!(store.claim_one(second(Duration::from_millis(40))).await, ClaimVerdict::Go);
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Done, "lapsed");
+    assert_eq!(store.state(&id).await, "sending", "an old copy gives up on no claim");
+    assert_eq!(store.claim_one(second(Duration::ZERO)).await, ClaimVerdict::Unknown { attempt: 2 });
+    assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Done, "unknown");
+}
+
+/// Not only a claim to send may be repeated.
+pub async fn a_repeated_call_finds_what_it_closed(store: Store) {
+    let expired = Intent::Close { state: JobState::Expired, category: Category::Expired };
+    let it = Claim { intent: expired.clone(), ..claim(&fresh_id("job")) };
+    assert_eq!(store.claim_one(it.clone()).await, ClaimVerdict::Closed);
+    assert_eq!(store.claim_one(it.clone()).await, ClaimVerdict::Closed);
+    assert_eq!(store.claim_one(Claim { token: it.token + 1, ..it }).await, ClaimVerdict::Done);
+    store.console.suppress(&[suppression(None, "ada@gmail.com")]).await.unwrap();
+    let it = claim(&fresh_id("job"));
+    assert_eq!(store.claim_one(it.clone()).await, ClaimVerdict::Suppressed);
+    assert_eq!(store.claim_one(it.clone()).await, ClaimVerdict::Suppressed);
+    assert_eq!(store.claim_one(Claim { token: it.token + 1, ..it }).await, ClaimVerdict::Done);
+}
+
+/// Nobody knows whether a job in doubt was sent: it is closed only by a copy that may also send it again.
+pub async fn a_job_in_doubt_closes_with_a_resend_only(store: Store) {
+    let id = fresh_id("job");
+    lapsed(&store, &id).await;
+    let expired = Intent::Close { state: JobState::Expired, category: Category::Expired };
+    let close = |resend| Claim { attempt: 2, resend, intent: expired.clone(), ..claim(&id) };
+    assert_eq!(store.claim_one(close(false)).await, ClaimVerdict::Unknown { attempt: 1 });
+    assert_eq!(store.claim_one(close(true)).await, ClaimVerdict::Closed);
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.attempts), ("expired", 1));
 }
 
 fn suppression(tenant: Option<&str>, recipient: &str) -> SuppressionEntry {
