@@ -80,7 +80,7 @@ WITH input AS MATERIALIZED (
                 CASE WHEN (j.worker, j.claim_token) IS DISTINCT FROM (excluded.worker, excluded.claim_token)
                      THEN coalesce(j.deadline <= clock_timestamp(), true)
                         AND j.attempts <= excluded.attempts + CASE excluded.state WHEN 'sending' THEN 0 ELSE 1 END
-                     ELSE excluded.state = 'sending' AND j.attempts = excluded.attempts END
+                     ELSE j.attempts = excluded.attempts + CASE excluded.state WHEN 'sending' THEN 0 ELSE 1 END END
             ELSE false END
     RETURNING j.id, j.tenant, j.state, j.attempts, j.esp, j.deadline, j.worker
 ), lost AS (

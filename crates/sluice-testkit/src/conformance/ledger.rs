@@ -159,6 +159,16 @@ pub async fn a_job_in_doubt_closes_with_a_resend_only(store: Store) {
     assert_eq!((job.state.as_str(), job.attempts), ("expired", 1));
 }
 
+/// The answer to its claim was lost, and nothing is sent before that is known.
+pub async fn a_job_suppressed_before_its_claim_is_repeated_is_closed(store: Store) {
+    let it = claim(&fresh_id("job"));
+    assert_eq!(store.claim_one(it.clone()).await, ClaimVerdict::Go);
+    store.console.suppress(&[suppression(None, "ada@gmail.com")]).await.unwrap();
+    assert_eq!(store.claim_one(it.clone()).await, ClaimVerdict::Suppressed);
+    let job = store.console.job(&it.id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.attempts, job.attempt_list.len()), ("suppressed", 0, 0));
+}
+
 fn suppression(tenant: Option<&str>, recipient: &str) -> SuppressionEntry {
     SuppressionEntry {
         tenant: tenant.map(|name| name.parse().unwrap()),

@@ -48,6 +48,7 @@ macro_rules! ledger_conformance {
                 a_copy_whose_number_is_past_is_done,
                 a_repeated_call_finds_what_it_closed,
                 a_job_in_doubt_closes_with_a_resend_only,
+                a_job_suppressed_before_its_claim_is_repeated_is_closed,
                 a_suppressed_recipient_closes_the_job,
                 a_suppression_of_one_tenant_concerns_no_other,
                 a_deferred_job_waits_and_is_claimed_with_its_next_number,
