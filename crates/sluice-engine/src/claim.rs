@@ -23,6 +23,13 @@ pub(crate) enum Claimed {
         /// Names this claim in its record.
         token: i64,
     },
+    /// It is not sent now.
+    Not(Unclaimed),
+}
+
+/// What is left to do for a job that is not sent now.
+#[derive(Debug)]
+pub(crate) enum Unclaimed {
     /// There is nothing to send.
     Over,
     /// It must wait in `pending`.
@@ -43,14 +50,21 @@ pub(crate) async fn claim(worker: &Worker, case: &Case<'_>, esp: &EspId) -> Resu
 /// Closes a job unsent.
 ///
 /// # Errors
-/// When the store cannot be asked: the delivery must be given back.
+/// When the store cannot be asked, or answers something else: the delivery must be given back.
 pub(crate) async fn close(
     worker: &Worker,
     case: &Case<'_>,
     state: JobState,
     category: Category,
-) -> Result<Claimed, NotStored> {
-    ask(worker, case, Intent::Close { state, category }).await
+) -> Result<Unclaimed, NotStored> {
+    match ask(worker, case, Intent::Close { state, category }).await? {
+        Claimed::Not(unclaimed) => Ok(unclaimed),
+        // Acked, it would be neither sent nor closed.
+        Claimed::Go { .. } => {
+            tracing::error!(job = %case.job.id, "a job was to be closed, and the store let it be sent");
+            Err(NotStored)
+        }
+    }
 }
 
 async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed, NotStored> {
@@ -65,32 +79,32 @@ async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed
         NotStored
     })?;
     let ttl = worker.plan().bounds().claim_ttl;
-    Ok(match written.answer {
+    Ok(Claimed::Not(match written.answer {
         ClaimVerdict::Go => {
             // A send that begins by then also ends before the claim does, unless the claim is shorter than a send.
             let until = ttl.saturating_sub(longest_send + CLAIM_MARGIN).max(ttl / 4);
-            Claimed::Go { until: written.asked_at + until, token }
+            return Ok(Claimed::Go { until: written.asked_at + until, token });
         }
         ClaimVerdict::Closed => {
             if let Some(state) = closing {
                 worker.metrics.job(state);
             }
-            Claimed::Over
+            Unclaimed::Over
         }
         ClaimVerdict::Suppressed => {
             worker.metrics.job(JobState::Suppressed);
-            Claimed::Over
+            Unclaimed::Over
         }
         ClaimVerdict::Done => {
             worker.metrics.duplicate();
-            Claimed::Over
+            Unclaimed::Over
         }
-        ClaimVerdict::Conflict => Claimed::Refuse(Refusal::id_conflict()),
+        ClaimVerdict::Conflict => Unclaimed::Refuse(Refusal::id_conflict()),
         ClaimVerdict::InFlight { remaining } => {
-            Claimed::Park(Box::new(case.parked(Due::In(remaining), WaitReason::InFlightElsewhere)))
+            Unclaimed::Park(Box::new(case.parked(Due::In(remaining), WaitReason::InFlightElsewhere)))
         }
-        ClaimVerdict::Unknown { attempt } => Claimed::Park(Box::new(unknown(worker, case, attempt))),
-    })
+        ClaimVerdict::Unknown { attempt } => Unclaimed::Park(Box::new(unknown(worker, case, attempt))),
+    }))
 }
 
 fn request(worker: &Worker, case: &Case<'_>, intent: Intent) -> Claim {

@@ -8,7 +8,7 @@ use sluice_types::{Category, Job, JobState, Lane, Refusal, Timestamp, WaitReason
 
 use crate::ack::{NotStored, ack};
 use crate::case::Case;
-use crate::claim::{Claimed, claim, close};
+use crate::claim::{Claimed, Unclaimed, claim, close};
 use crate::decode::decode;
 use crate::failpoint::{Failpoint, at};
 use crate::groups::group_of;
@@ -119,7 +119,7 @@ async fn walk(
                 at(Failpoint::Recorded, id);
                 recorded
             }
-            other => settle(worker, &case, other).await,
+            Claimed::Not(unclaimed) => settle(worker, &case, unclaimed).await,
         };
     }
 }
@@ -132,12 +132,12 @@ fn paused(case: &Case<'_>) -> Parked {
     parked
 }
 
-/// What is left to do for a job that is not sent now.
-async fn settle(worker: &Worker, case: &Case<'_>, claimed: Claimed) -> Result<(), NotStored> {
-    match claimed {
-        Claimed::Go { .. } | Claimed::Over => Ok(()),
-        Claimed::Park(parked) => park(worker, *parked).await,
-        Claimed::Refuse(refusal) => refuse(worker, case.lane, case.body, refusal).await,
+/// Does what is left to do for a job that is not sent now.
+async fn settle(worker: &Worker, case: &Case<'_>, unclaimed: Unclaimed) -> Result<(), NotStored> {
+    match unclaimed {
+        Unclaimed::Over => Ok(()),
+        Unclaimed::Park(parked) => park(worker, *parked).await,
+        Unclaimed::Refuse(refusal) => refuse(worker, case.lane, case.body, refusal).await,
     }
 }
 
