@@ -18,23 +18,26 @@ use super::{DueBatch, DueQuery, Parked, WaitingKey};
 pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// Claims jobs before they are sent, or closes them without a send; one verdict per claim, in order.
     ///
-    /// A claim goes through when the job is new and `attempt` is 1, when it is `deferred` and `attempt` is the one
-    /// after its last, or when it is `unknown`, `attempt` is the one after its last and `resend` is set. A suppressed
-    /// recipient closes the job instead. Two claims of one batch never name the same job.
+    /// A claim goes through when the job has no row, whatever its attempt (rows are not kept for ever), or as
+    /// [`ClaimWish::meet`] says of the row there is. A suppressed recipient closes a job that was to be sent. Two
+    /// claims of one batch never name the same job.
     ///
     /// # Errors
     /// When the store could not be asked; the call may be repeated: a claim of the same worker, job, attempt and
-    /// token as one that went through is `Go` again.
+    /// token as one that went through is answered as that was, unless its recipient has been suppressed since.
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<ClaimVerdict>, LedgerError>;
 
-    /// Records results; one verdict per record, in order. The attempt is kept in any case.
+    /// Records results; one verdict per record, in order. The attempt is kept in any case, if there was a call.
     ///
     /// # Errors
     /// When the store could not be asked; the call may be repeated.
     async fn record(&self, records: &[Record]) -> Result<Vec<RecordVerdict>, LedgerError>;
 
-    /// Parks jobs that hold no claim; one verdict per job, in order. A job that is parked already keeps its first row.
-    /// No two jobs of one call have the same id.
+    /// Parks jobs that hold no claim; one verdict per job, in order. No two jobs of one call have the same id.
+    ///
+    /// A job that is parked already keeps its row, unless this copy has a later attempt, or the same one and may
+    /// resend: then the row becomes this copy's. A row that a relay holds may be gone at any instant, and the job is
+    /// parked all the same. A copy that waits for another's claim is not parked when the job is final.
     ///
     /// # Errors
     /// When the store could not be asked; the call may be repeated.
@@ -48,8 +51,8 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
 
     /// Parked jobs that are due, hidden from other relays; `None` when none is.
     ///
-    /// Tenants, and campaigns within a tenant, take turns by weight for each lane; within one of them the oldest goes
-    /// first.
+    /// Lanes take turns evenly, within a lane tenants by weight, within a tenant its campaigns evenly; within one of
+    /// them the oldest goes first.
     ///
     /// # Errors
     /// When the store could not be asked.
@@ -170,7 +173,8 @@ pub struct Record {
 /// Where a job goes after a record.
 #[derive(Clone, Debug)]
 pub enum NextStep {
-    /// It is final; its parked copies go.
+    /// It is final, and the parked copies that wait for its outcome go. One that waits for a slot or its time stays:
+    /// it may have another body, which its claim will find out.
     Final {
         /// The state.
         state: JobState,
