@@ -10,8 +10,8 @@ use tokio_postgres::Row;
 use tracing::warn;
 
 use crate::StoreError;
+use crate::connections::Lent;
 use crate::convert::{column, timestamp, uint4, word};
-use crate::line::Lent;
 
 const STEP: &str = "read parked jobs";
 

@@ -1,4 +1,4 @@
-//! The client: settings, and one line of connections for each purpose.
+//! The client: settings, and connections of their own for each purpose.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::line::Line;
+use crate::connections::Connections;
 use crate::slots::AnswerTimes;
 use crate::{ConnectError, tls};
 
@@ -99,19 +99,19 @@ pub struct Postgres {
     /// Longest table that is counted as a whole.
     pub(crate) count_max_bytes: f64,
     /// Claims, records, parking and refusals.
-    pub(crate) writers: Line,
+    pub(crate) writers: Connections,
     /// Slot leases and pings.
-    pub(crate) control: Line,
+    pub(crate) control: Connections,
     /// How long the leases took lately.
     pub(crate) lease_answers: Arc<AnswerTimes>,
     /// What the replicas tell each other.
-    pub(crate) fleet: Line,
+    pub(crate) fleet: Connections,
     /// Due jobs and lines.
-    pub(crate) relay: Line,
+    pub(crate) relay: Connections,
     /// The flow after which the next look for due jobs begins.
     pub(crate) flows_after: Arc<Mutex<String>>,
     /// Operators' questions, housekeeping and migrations.
-    pub(crate) readers: Line,
+    pub(crate) readers: Connections,
 }
 
 impl Postgres {
@@ -124,11 +124,11 @@ impl Postgres {
         let config = base_config(&settings)?;
         let tls = tls::connector(&config, settings.tls_ca_file.as_deref(), settings.tls_pair.as_ref())?;
         let connect_timeout = settings.connect_timeout;
-        let line = |size: usize, statement_timeout: Duration, options: &str| {
+        let connections = |size: usize, statement_timeout: Duration, options: &str| {
             let config = with_options(&config, statement_timeout, options);
             let call_timeout = statement_timeout + ANSWER_GRACE;
             let pool = pool(config, tls.clone(), size, connect_timeout, call_timeout)?;
-            Ok(Line::new(pool, call_timeout))
+            Ok(Connections::new(pool, call_timeout))
         };
         let ending_idle = |max: Duration| {
             format!("{WRITER_PLANS} -c idle_in_transaction_session_timeout={}", max.as_millis())
@@ -136,20 +136,20 @@ impl Postgres {
         Ok(Self {
             worker: Arc::from(settings.worker.as_str()),
             count_max_bytes: settings.count_max_bytes.max(1) as f64,
-            writers: line(settings.writers, settings.statement_timeout, WRITER_PLANS)?,
+            writers: connections(settings.writers, settings.statement_timeout, WRITER_PLANS)?,
             lease_answers: Arc::new(AnswerTimes::new(settings.lease_lead_max)),
-            control: line(CONTROL_CONNECTIONS, settings.statement_timeout, WRITER_PLANS)?,
-            fleet: line(FLEET_CONNECTIONS, settings.statement_timeout, &ending_idle(FLEET_IDLE_MAX))?,
-            relay: line(RELAY_CONNECTIONS, settings.statement_timeout, &ending_idle(RELAY_IDLE_MAX))?,
+            control: connections(CONTROL_CONNECTIONS, settings.statement_timeout, WRITER_PLANS)?,
+            fleet: connections(FLEET_CONNECTIONS, settings.statement_timeout, &ending_idle(FLEET_IDLE_MAX))?,
+            relay: connections(RELAY_CONNECTIONS, settings.statement_timeout, &ending_idle(RELAY_IDLE_MAX))?,
             flows_after: Arc::default(),
-            readers: line(settings.pool_size, READ_TIMEOUT, "")?,
+            readers: connections(settings.pool_size, READ_TIMEOUT, "")?,
         })
     }
 
     /// Closes every connection; calls fail from here on.
     pub fn close(&self) {
-        for line in [&self.writers, &self.control, &self.fleet, &self.relay, &self.readers] {
-            line.close();
+        for connections in [&self.writers, &self.control, &self.fleet, &self.relay, &self.readers] {
+            connections.close();
         }
     }
 }

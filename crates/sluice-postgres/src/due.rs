@@ -6,9 +6,9 @@ use sluice_engine::DueQuery;
 use tokio_postgres::Row;
 
 use crate::batch::{Locked, PostgresDueBatch, job_columns};
+use crate::connections::Lent;
 use crate::convert::{clean, column};
 use crate::flows::Look;
-use crate::line::Lent;
 use crate::turns::{Flow, share};
 use crate::{Postgres, StoreError};
 

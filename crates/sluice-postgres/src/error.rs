@@ -115,7 +115,7 @@ pub enum StoreError {
         /// What was tried.
         step: &'static str,
     },
-    /// The store or the line to it failed.
+    /// The store or the connection to it failed.
     #[error("store failed to {step}")]
     Query {
         /// What was tried.

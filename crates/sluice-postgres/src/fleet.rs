@@ -5,8 +5,8 @@ use sluice_engine::{Fleet, FleetError};
 use sluice_policy::{Edit, FleetState, Report, View};
 use tokio_postgres::Row;
 
+use crate::connections::Lent;
 use crate::convert::column;
-use crate::line::Lent;
 use crate::{Postgres, StoreError};
 
 const LOCK_STEP: &str = "lock the fleet's document";

@@ -10,6 +10,7 @@
 mod batch;
 mod claim;
 mod client;
+mod connections;
 mod console;
 mod convert;
 mod due;
@@ -19,7 +20,6 @@ mod fleet;
 mod flows;
 mod housekeeping;
 mod ledger;
-mod line;
 mod lines;
 mod migrate;
 mod park;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::info;
 
+use crate::connections::Lent;
 use crate::convert::column;
-use crate::line::Lent;
 use crate::{MigrateError, Postgres};
 
 /// Longest time for all of it, waiting for another replica included.

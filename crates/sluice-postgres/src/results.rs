@@ -9,8 +9,8 @@ use sluice_engine::{Announcement, LedgerError, ResultBatch, Results};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use crate::connections::Lent;
 use crate::convert::{column, timestamp, uint4, wait_us};
-use crate::line::Lent;
 use crate::{Postgres, StoreError};
 
 /// Version of the body.

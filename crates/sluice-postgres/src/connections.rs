@@ -1,4 +1,4 @@
-//! A line to the store: a pool of connections for one purpose, and calls that always end.
+//! Connections to the store for one purpose, and calls over them that always end.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// Connections for one purpose, so that one kind of call cannot starve another.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub(crate) struct Connections {
     pool: Pool,
     call_timeout: Duration,
 }
 
-impl Line {
-    /// A line over `pool`; a call that takes longer than `call_timeout` fails and gives its connection up.
+impl Connections {
+    /// Those of `pool`; a call that takes longer than `call_timeout` fails and gives its connection up.
     pub(crate) fn new(pool: Pool, call_timeout: Duration) -> Self {
         Self { pool, call_timeout }
     }
