@@ -70,9 +70,7 @@ impl Lent {
         sql: &'static str,
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
-        let Some(client) = &self.object else {
-            return Err(StoreError::Timeout { step });
-        };
+        let client = self.client(step)?;
         let call = async {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, params).await
@@ -87,9 +85,7 @@ impl Lent {
         sql: &'static str,
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
-        let Some(client) = &self.object else {
-            return Err(StoreError::Timeout { step });
-        };
+        let client = self.client(step)?;
         let call = async {
             // Known before anything is sent, so that the two go out in the order of their first polls.
             let statement = client.prepare_cached(sql).await?;
@@ -107,9 +103,7 @@ impl Lent {
         sql: &'static str,
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
-        let Some(client) = &self.object else {
-            return Err(StoreError::Timeout { step });
-        };
+        let client = self.client(step)?;
         let call = async {
             let statement = client.prepare_cached(sql).await?;
             // A statement that fails turns the commit into a rollback.
@@ -122,10 +116,13 @@ impl Lent {
 
     /// Runs statements that take no parameters and answer nothing.
     pub(crate) async fn run(&self, step: &'static str, sql: &'static str) -> Result<(), StoreError> {
-        let Some(client) = &self.object else {
-            return Err(StoreError::Timeout { step });
-        };
+        let client = self.client(step)?;
         within(self.call_timeout, step, client.batch_execute(sql)).await
+    }
+
+    /// The client itself; there is one until the connection is given back, which ends this.
+    fn client(&self, step: &'static str) -> Result<&Object, StoreError> {
+        self.object.as_ref().ok_or(StoreError::Timeout { step })
     }
 
     /// Back to the pool: idle, in no transaction.
