@@ -7,22 +7,7 @@ use sluice_engine::{Feed, Inbox, InboxError, LaneDepth};
 use sluice_types::Lane;
 
 use crate::feed::{LaneFeed, Lender};
-use crate::{Embedded, StoreError, convert};
-
-impl Embedded {
-    /// Every lane that has messages. One that the configuration no longer names has nobody to consume it.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn queued_lanes(&self) -> Result<Vec<Lane>, InboxError> {
-        let lanes = self.shared().questions.ask(|connection| {
-            let mut select =
-                connection.prepare_cached("select distinct lane from lane_message order by lane")?;
-            select.query_map([], |row| convert::parsed(row, 0))?.collect()
-        });
-        Ok(lanes.await?)
-    }
-}
+use crate::{Embedded, StoreError};
 
 #[async_trait]
 impl Inbox for Embedded {
