@@ -137,7 +137,9 @@ struct Pair {
     kind: EventKind,
     job: JobId,
     tenant: String,
-    esp: String,
+    esp: EspId,
+    /// Of the recipient; empty without a job.
+    domain: String,
     attempt: Option<u32>,
     received_at: Timestamp,
     standing: Option<(JobState, u32)>,
@@ -147,7 +149,7 @@ impl Pair {
     fn read(connection: &Connection, event: i64) -> rusqlite::Result<Option<Self>> {
         connection
             .prepare_cached(
-                "select e.kind, e.job_id, e.tenant, e.esp, e.attempt, e.received_at, j.state, j.attempts
+                "select e.kind, e.job_id, e.tenant, e.esp, e.attempt, e.received_at, j.state, j.attempts, j.recipient
                  from event e left join job j on j.id = e.job_id and j.tenant = e.tenant
                  where e.id = ?1 and e.due_at is not null",
             )?
@@ -157,11 +159,13 @@ impl Pair {
                     Some(attempts) => Some((convert::word(row, 6, JobState::from_word)?, attempts)),
                     None => None,
                 };
+                let recipient: Option<String> = row.get(8)?;
                 Ok(Self {
                     kind: convert::word(row, 0, EventKind::from_word)?,
                     job: convert::parsed(row, 1)?,
                     tenant: row.get(2)?,
-                    esp: row.get(3)?,
+                    esp: convert::parsed(row, 3)?,
+                    domain: recipient.as_deref().and_then(domain_of).unwrap_or_default().to_owned(),
                     attempt: row.get(4)?,
                     received_at: Timestamp::from_micros(row.get(5)?),
                     standing,
@@ -208,7 +212,11 @@ fn apply(connection: &Connection, now: Timestamp, event: i64) -> rusqlite::Resul
         unknowns::tell(connection, now, &resolution)?;
         park::forget(connection, &pair.job)?;
     }
-    Ok(Some(Moved { job: pair.job, before, after }))
+    Ok(Some(Moved { job: pair.job, esp: pair.esp, domain: pair.domain, before, after }))
+}
+
+fn domain_of(recipient: &str) -> Option<&str> {
+    recipient.rsplit('@').next()
 }
 
 fn postpone(

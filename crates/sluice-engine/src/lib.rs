@@ -43,7 +43,7 @@ pub use breakers::{BreakerView, Breakers};
 pub use decode::rehearse;
 pub use drain::DrainReport;
 pub use engine::{Engine, Parts, Roles};
-pub use events::{count_moves, sweep_events};
+pub use events::{Bounces, sweep_events};
 pub use failpoint::Failpoint;
 pub use health::Health;
 pub use intake::{Intake, IntakeAnswer};

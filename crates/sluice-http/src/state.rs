@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_engine::{Breakers, Clock, Console, Events, Health, Intake, Overview, Webhook};
+use sluice_engine::{Bounces, Breakers, Clock, Console, Events, Health, Intake, Overview, Webhook};
 use sluice_telemetry::Metrics;
 use sluice_types::Tick;
 use tokio::sync::Semaphore;
@@ -21,6 +21,8 @@ pub struct AppState {
     pub console: Arc<dyn Console>,
     /// Where events of ESPs land.
     pub events: Arc<dyn Events>,
+    /// What events have made of messages that were taken.
+    pub bounces: Arc<Bounces>,
     /// The webhooks that are on, one for an ESP at most.
     pub webhooks: Arc<[Arc<dyn Webhook>]>,
     /// How the fleet stands, and orders to it.

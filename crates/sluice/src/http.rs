@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use sluice_config::{Config, Scope};
-use sluice_engine::{Breakers, Engine, Health, Intake, Overview};
+use sluice_engine::{Bounces, Breakers, Engine, Health, Intake, Overview};
 use sluice_http::{Access, AppState, HttpServer, InFlight, Limits, Tls, Token};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ impl Http {
         config: &Config,
         outside: &Outside,
         health: &Arc<Health>,
+        bounces: &Arc<Bounces>,
         breakers: Option<Arc<Breakers>>,
         engine: &Arc<OnceLock<Engine>>,
     ) -> anyhow::Result<Option<Self>> {
@@ -43,6 +44,7 @@ impl Http {
             ),
             console: Arc::clone(&outside.console),
             events: Arc::clone(&outside.events),
+            bounces: Arc::clone(bounces),
             webhooks: crate::wiring::webhooks(config)?.into(),
             overview: Overview::new(
                 Arc::clone(&outside.plan),

@@ -102,6 +102,10 @@ pub struct Landed {
 pub struct Moved {
     /// The job.
     pub job: JobId,
+    /// Whose event it was.
+    pub esp: EspId,
+    /// The recipient's domain.
+    pub domain: String,
     /// Its state before.
     pub before: JobState,
     /// Its state now.

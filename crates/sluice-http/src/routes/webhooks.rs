@@ -7,7 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
-use sluice_engine::{Reading, Webhook, WebhookCall, count_moves};
+use sluice_engine::{Reading, Webhook, WebhookCall};
 use sluice_types::WebhookRefusal;
 use utoipa::ToSchema;
 
@@ -83,7 +83,7 @@ pub(super) async fn take(
     }
     app.metrics.event_duplicates(esp, landed.duplicates);
     app.metrics.events_left_out(esp, foreign, unreadable);
-    count_moves(&app.metrics, &landed.moved);
+    app.bounces.count(&landed.moved);
     Ok(Json(Taken { taken: landed.fresh, duplicates: landed.duplicates, foreign, unreadable }))
 }
 

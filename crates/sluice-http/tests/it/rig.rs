@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluice_config::Config;
-use sluice_engine::{Breakers, Clock, Health, Intake, LivePlan, Overview, Plan, SystemClock};
+use sluice_engine::{Bounces, Breakers, Clock, Health, Intake, LivePlan, Overview, Plan, SystemClock};
 use sluice_http::{Access, AppState, HttpServer, InFlight, Limits, Tls};
 use sluice_telemetry::{Dependency, Metrics};
 use tokio::task::JoinHandle;
@@ -94,9 +94,10 @@ pub(crate) async fn start_with(setup: Setup) -> Rig {
         Arc::clone(&store) as _,
     );
     let state = AppState {
-        intake: Intake::new(live, Arc::clone(&outbox) as _, Arc::clone(&console) as _),
+        intake: Intake::new(Arc::clone(&live), Arc::clone(&outbox) as _, Arc::clone(&console) as _),
         console: Arc::clone(&console) as _,
         events: Arc::clone(&events) as _,
+        bounces: Arc::new(Bounces::new(Arc::clone(&live), Arc::clone(&metrics))),
         webhooks: Arc::new([Arc::new(FakeWebhook::new()) as _]),
         overview,
         health: Arc::clone(&health),

@@ -26,7 +26,7 @@ impl FakeEvents {
 
 #[async_trait]
 impl Events for FakeEvents {
-    async fn land(&self, _: &EspId, events: &[EspEvent]) -> Result<Landed, LedgerError> {
+    async fn land(&self, esp: &EspId, events: &[EspEvent]) -> Result<Landed, LedgerError> {
         if !self.mood.act().await {
             return Err(LedgerError::Unavailable(away()));
         }
@@ -40,7 +40,8 @@ impl Events for FakeEvents {
             landed.fresh += 1;
             known.push(event.event_id.clone());
             let (job, after) = (event.job.clone(), event.kind.state());
-            landed.moved.push(Moved { job, before: JobState::Unknown, after });
+            let (esp, domain) = (esp.clone(), "acme.example".to_owned());
+            landed.moved.push(Moved { job, esp, domain, before: JobState::Unknown, after });
         }
         Ok(landed)
     }

@@ -72,6 +72,11 @@ pub(super) fn step(ramps: &mut BTreeMap<String, Ramp>, now_ns: i64, terms: &[Ram
                     ramp.troubled = ramp.troubled.saturating_add(send.count);
                 }
                 Verdict::Other => {}
+                // It was sent some time before, and counted then.
+                Verdict::Returned => {
+                    ramp.troubled = ramp.troubled.saturating_add(send.count);
+                    continue;
+                }
             }
             ramp.last_sent = today;
         }

@@ -36,6 +36,8 @@ pub enum Verdict {
     Troubled,
     /// The ESP's own fault: says nothing of our standing.
     Other,
+    /// Taken before, and reported as bounced or as spam since: no call.
+    Returned,
 }
 
 /// Calls of one ESP by minute since the epoch.
@@ -56,7 +58,7 @@ pub struct TallyView {
 
 pub(super) fn count(tallies: &mut BTreeMap<String, Tally>, now_ns: i64, sends: &[Sends]) {
     let minute = now_ns.div_euclid(MINUTE_NS);
-    for it in sends {
+    for it in sends.iter().filter(|it| it.verdict != Verdict::Returned) {
         if !tallies.contains_key(&it.esp) && tallies.len() >= ESPS_MAX {
             continue;
         }

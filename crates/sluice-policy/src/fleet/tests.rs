@@ -281,6 +281,33 @@ fn a_ramp_counts_sending_days_and_is_held_by_trouble() {
     assert_eq!(day(&mut state, 40, 1, 0).quota, Some(100), "after a month it is cold again");
 }
 
+#[test]
+fn what_comes_back_later_holds_a_ramp_too() {
+    let mut state = FleetState::default();
+    let bounced = |state: &mut FleetState, on: i64, count| {
+        let sends = Sends {
+            esp: "main".to_owned(),
+            group: "gmail".to_owned(),
+            word: "bounced".to_owned(),
+            verdict: tally::Verdict::Returned,
+            count,
+        };
+        let now = START.div_euclid(DAY_NS) * DAY_NS + on * DAY_NS + 7200 * SECOND_NS;
+        state.exchange(now, &Report { ramps: vec![ramp()], sends: vec![sends], ..from("a") })
+    };
+    assert_eq!(day(&mut state, 0, 100, 0).quota, Some(100));
+    let view = bounced(&mut state, 0, 6);
+    assert_eq!(view.ramps["esp:main"].sent, 100, "they are no more sends");
+    assert!(view.tally.is_empty(), "and no calls");
+    let held = day(&mut state, 1, 100, 0);
+    assert_eq!((held.quota, held.held), (Some(100), true), "six of a hundred came back");
+    bounced(&mut state, 1, 5);
+    assert_eq!(day(&mut state, 2, 0, 0).quota, Some(200), "five may");
+    // A day on which nothing but bounces came is no sending day.
+    bounced(&mut state, 3, 5);
+    assert_eq!(day(&mut state, 4, 0, 0).quota, Some(200));
+}
+
 fn connections(replica: &str, in_use: u32, wanted: u32) -> Report {
     let key = "esp:main/connections".to_owned();
     let wish = ConnectionWish { key, limit: 10, in_use, wanted, ttl_ns: 60 * SECOND_NS };

@@ -1,11 +1,11 @@
 //! Applies events that are kept to the jobs that they name.
 
 use sluice_engine::{EspEvent, Moved};
-use sluice_types::{EventKind, JobId, JobState};
+use sluice_types::{EspId, EventKind, JobId, JobState};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::convert::{int4, word};
+use crate::convert::{column, int4, word};
 use crate::{Postgres, StoreError};
 
 const STEP: &str = "apply events";
@@ -66,7 +66,7 @@ WITH kinds AS (
         updated_at = clock_timestamp()
     FROM best b
     WHERE j.id = b.job_id AND b.rank_before < b.rank_after
-    RETURNING j.id, j.tenant, b.before, b.after, b.esp, coalesce(b.attempt, b.attempts) AS attempt, b.rank_before
+    RETURNING j.id, j.tenant, j.recipient, b.before, b.after, b.esp, coalesce(b.attempt, b.attempts) AS attempt, b.rank_before
 ), told AS (
     INSERT INTO sluice.resolution (job_id, tenant, attempt, before, verdict, resolved_by)
     SELECT m.id, m.tenant, m.attempt, m.before, m.after, 'webhook:' || m.esp
@@ -93,7 +93,7 @@ WITH kinds AS (
     WHERE e.job_id = o.job_id AND e.received_at = o.received_at AND e.esp = o.esp
       AND e.provider_event_id = o.provider_event_id
 )
-SELECT m.id, m.before, m.after FROM moved m
+SELECT m.id, m.esp, substring(m.recipient from '[^@]*$') AS domain, m.before, m.after FROM moved m
 "
         )
     };
@@ -145,6 +145,8 @@ impl Postgres {
 fn moved_of_row(row: &Row) -> Result<Moved, StoreError> {
     Ok(Moved {
         job: word(row, STEP, "id", |text| JobId::new(text).ok())?,
+        esp: word(row, STEP, "esp", |text| EspId::new(text).ok())?,
+        domain: column(row, STEP, "domain")?,
         before: word(row, STEP, "before", JobState::from_word)?,
         after: word(row, STEP, "after", JobState::from_word)?,
     })

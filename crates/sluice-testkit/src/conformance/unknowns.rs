@@ -215,7 +215,9 @@ pub async fn an_event_settles_a_job_in_doubt(desk: Desk) {
     desk.unknown(&id).await;
     let landed = desk.land(&[event(&id, EventKind::Processed, "1")]).await;
     assert_eq!((landed.fresh, landed.duplicates, landed.moved.len()), (1, 0, 1));
-    assert_eq!((landed.moved[0].before, landed.moved[0].after), (JobState::Unknown, JobState::Accepted));
+    let moved = &landed.moved[0];
+    assert_eq!((&moved.job, &moved.esp, moved.domain.as_str()), (&id, &esp(), "gmail.com"));
+    assert_eq!((moved.before, moved.after), (JobState::Unknown, JobState::Accepted));
     let job = desk.job(&id).await;
     assert_eq!((job.state.as_str(), job.provider_message_id.as_deref()), ("accepted", Some("from-event")));
     assert!(job.pending.is_none() && job.category.is_none(), "{job:?}");

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use sluice_config::{Config, EspKind};
-use sluice_engine::{Engine, Health, Roles};
+use sluice_engine::{Bounces, Engine, Health, Roles};
 use tokio::sync::watch;
 
 use self::housekeeping::keep_house;
@@ -42,8 +42,12 @@ pub(crate) async fn run(
     let engine_roles = Roles { worker: roles.worker, relay: roles.relay };
     let parts = outside.parts(&config, engine_roles, &breakers, &health)?;
     let engine = Arc::new(OnceLock::new());
-    let http =
-        if roles.http { Http::start(&config, &outside, &health, own_breakers, &engine).await? } else { None };
+    let bounces = Arc::new(Bounces::new(Arc::clone(&outside.plan), Arc::clone(&outside.metrics)));
+    let http = if roles.http {
+        Http::start(&config, &outside, &health, &bounces, own_breakers, &engine).await?
+    } else {
+        None
+    };
 
     let mut signals = Signals::new()?;
     let mut hangup = hangup()?;
@@ -60,7 +64,7 @@ pub(crate) async fn run(
         tokio::select! {
             () = signals.next() => {}
             () = keep_house(&outside, roles, live_config) => {}
-            () = sweep(&outside, roles) => {}
+            () = sweep(&outside, &bounces, roles) => {}
             () = reload_on_hangup(&config, running, &live, &mut hangup, reread) => {}
             error = broker_refuses(&outside) => refused = Some(error),
         }
@@ -93,12 +97,15 @@ fn announce(config: &Config) {
     }
 }
 
-/// Applies events that came before their job's result, for ever, where parked jobs are relayed too.
-async fn sweep(outside: &Outside, roles: RunRoles) {
-    if !roles.relay {
-        return std::future::pending().await;
+/// Tells the fleet of bounces that ESPs report, and where parked jobs are relayed too applies events that came before their
+/// job's result; for ever.
+async fn sweep(outside: &Outside, bounces: &Bounces, roles: RunRoles) {
+    let tell = bounces.keep_telling(outside.fleet.as_ref(), &outside.name);
+    if roles.relay {
+        tokio::join!(tell, sluice_engine::sweep_events(outside.events.as_ref(), bounces));
+    } else {
+        tell.await;
     }
-    sluice_engine::sweep_events(outside.events.as_ref(), &outside.metrics).await;
 }
 
 /// SIGTERM and SIGINT.
