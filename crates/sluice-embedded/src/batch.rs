@@ -83,6 +83,23 @@ impl Basket {
         Ok(None)
     }
 
+    /// Puts in those of `rows` that nobody holds, but for the jobs of `full` lanes.
+    pub(crate) fn fill(&mut self, mut rows: Rows<'_>, full: &HashSet<String>) -> rusqlite::Result<()> {
+        while !self.is_full()
+            && let Some(row) = rows.next()?
+        {
+            let id: JobId = convert::parsed(row, 2)?;
+            if self.held.contains(&id) {
+                continue;
+            }
+            let job = pending_job(row, id)?;
+            if !full.contains(&format!("{}.{}.{}", job.pool, job.class, job.group)) {
+                self.put(Found { place: (row.get(0)?, row.get(1)?), job });
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a job in.
     pub(crate) fn put(&mut self, found: Found) {
         self.held.insert(found.job.id.clone());

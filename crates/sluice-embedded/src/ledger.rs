@@ -69,9 +69,17 @@ impl Ledger for Embedded {
         full: &[Lane],
     ) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
         let (shared, counts, full) = (self.worker_shared()?.clone(), counts.to_vec(), full.to_vec());
-        let inner = shared.clone();
+        let (inner, now) = (shared.clone(), shared.clock.now());
         let lease =
-            move |connection: &_| line::release(connection, &inner.due, &inner.writer, &counts, &full);
+            move |connection: &_| line::release(connection, (&inner.due, &inner.writer), now, &counts, &full);
+        Ok(shared.relay.ask(lease).await?.map(boxed))
+    }
+
+    async fn expired(&self, max: u32, full: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        let (shared, full) = (self.worker_shared()?.clone(), full.to_vec());
+        let (inner, now) = (shared.clone(), shared.clock.now());
+        let lease =
+            move |connection: &_| line::expired(connection, (&inner.due, &inner.writer), now, max, &full);
         Ok(shared.relay.ask(lease).await?.map(boxed))
     }
 

@@ -27,7 +27,7 @@ const NEXT_OF_INSTANT: &str = concat!(
     "select seen_at, ",
     columns!(),
     " from pending where due_at is null and limit_key = ?1 and pool = ?2 and class = ?3 and group_name = ?4
-          and seen_at = ?5 and seq > ?6
+          and seen_at = ?5 and seq > ?6 and (expires_at is null or expires_at > ?7)
       order by seq"
 );
 /// The jobs of a strand after an instant, first seen first.
@@ -35,8 +35,15 @@ const AFTER_INSTANT: &str = concat!(
     "select seen_at, ",
     columns!(),
     " from pending where due_at is null and limit_key = ?1 and pool = ?2 and class = ?3 and group_name = ?4
-          and seen_at > ?5
+          and seen_at > ?5 and (expires_at is null or expires_at > ?6)
       order by seen_at, seq"
+);
+/// The jobs that have expired in line, oldest end first.
+const EXPIRED: &str = concat!(
+    "select expires_at, ",
+    columns!(),
+    " from pending where due_at is null and limit_key is not null and expires_at <= ?1
+      order by expires_at, seq"
 );
 const COUNT: &str =
     "select count(*) from (select 1 from pending where due_at is null and limit_key = ?1 limit ?2)";
@@ -106,32 +113,47 @@ pub(crate) fn ahead(connection: &Connection, id: &str) -> rusqlite::Result<Optio
 /// Leases the first jobs of each line, as many as its count says. Runs on the relay's thread.
 pub(crate) fn release(
     connection: &Connection,
-    leases: &Arc<DueLeases>,
-    writer: &Writer,
+    (leases, writer): (&Arc<DueLeases>, &Writer),
+    now: Timestamp,
     counts: &[(String, u32)],
     full: &[Lane],
 ) -> rusqlite::Result<Option<Batch>> {
     let full: HashSet<String> = full.iter().map(Lane::to_string).collect();
     let mut basket = Basket::new(leases, usize::MAX);
     for (key, count) in counts {
-        release_line(connection, key, *count, &full, &mut basket)?;
+        release_line(connection, (key, *count), now, &full, &mut basket)?;
     }
     basket.sort();
+    Ok(basket.lease(leases, writer))
+}
+
+/// Leases jobs that have expired in line, `max` at most. Runs on the relay's thread.
+pub(crate) fn expired(
+    connection: &Connection,
+    (leases, writer): (&Arc<DueLeases>, &Writer),
+    now: Timestamp,
+    max: u32,
+    full: &[Lane],
+) -> rusqlite::Result<Option<Batch>> {
+    let full: HashSet<String> = full.iter().map(Lane::to_string).collect();
+    let mut basket = Basket::new(leases, usize::try_from(max).unwrap_or(usize::MAX));
+    let mut select = connection.prepare_cached(EXPIRED)?;
+    basket.fill(select.query([now.as_micros()])?, &full)?;
     Ok(basket.lease(leases, writer))
 }
 
 /// Merges the line's strands but for those of full lanes, whose jobs are not even looked at.
 fn release_line(
     connection: &Connection,
-    key: &str,
-    count: u32,
+    (key, count): (&str, u32),
+    now: Timestamp,
     full: &HashSet<String>,
     basket: &mut Basket,
 ) -> rusqlite::Result<()> {
     let mut heads: Vec<(Strand, Option<Found>)> = Vec::new();
     for strand in strands(connection, key)? {
         if !full.contains(&format!("{}.{}.{}", strand.pool, strand.class, strand.group)) {
-            let head = next_job(connection, &strand, (i64::MIN, i64::MIN), basket)?;
+            let head = next_job(connection, &strand, (i64::MIN, i64::MIN), now, basket)?;
             heads.push((strand, head));
         }
     }
@@ -145,7 +167,7 @@ fn release_line(
         }
         let place = found.place;
         basket.put(found);
-        *head = next_job(connection, strand, place, basket)?;
+        *head = next_job(connection, strand, place, now, basket)?;
     }
     Ok(())
 }
@@ -165,16 +187,18 @@ fn next_job(
     connection: &Connection,
     strand: &Strand,
     (seen_at, seq): (i64, i64),
+    now: Timestamp,
     basket: &Basket,
 ) -> rusqlite::Result<Option<Found>> {
     let Strand { key, pool, class, group } = strand;
+    let now = now.as_micros();
     let mut of_instant = connection.prepare_cached(NEXT_OF_INSTANT)?;
-    let rows = of_instant.query(params![key, pool, class, group, seen_at, seq])?;
+    let rows = of_instant.query(params![key, pool, class, group, seen_at, seq, now])?;
     if let Some(found) = basket.first_free(rows)? {
         return Ok(Some(found));
     }
     let mut after = connection.prepare_cached(AFTER_INSTANT)?;
-    basket.first_free(after.query(params![key, pool, class, group, seen_at])?)
+    basket.first_free(after.query(params![key, pool, class, group, seen_at, now])?)
 }
 
 #[cfg(test)]
@@ -196,5 +220,6 @@ mod tests {
         ] {
             crate::schema::tests::assert_seeks(statement, "pending_line", by);
         }
+        crate::schema::tests::assert_seeks(EXPIRED, "pending_expires", "expires_at<?");
     }
 }

@@ -95,10 +95,12 @@ fn insert(connection: &Connection, now: Timestamp, job: &Parked) -> rusqlite::Re
         Due::InLine if key.is_none() => (Some(now), None),
         Due::InLine => (None, key),
     };
+    // Only in line does somebody look for it.
+    let expires_at = job.expires_at.filter(|at| due.is_none() && key.is_some() && *at > now);
     let mut insert = connection.prepare_cached(
         "insert into pending (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
-             attempt, first_seen, faulted, resend, traceparent, created_at, body)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+             attempt, first_seen, faulted, resend, traceparent, created_at, body, expires_at)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
          on conflict (job_id) do nothing",
     )?;
     insert.execute(params![
@@ -119,6 +121,7 @@ fn insert(connection: &Connection, now: Timestamp, job: &Parked) -> rusqlite::Re
         job.passport.traceparent,
         now.as_micros(),
         job.body.as_ref(),
+        expires_at.map(Timestamp::as_micros),
     ])?;
     Ok(())
 }

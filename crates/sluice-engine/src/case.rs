@@ -49,6 +49,7 @@ impl<'a> Case<'a> {
             due,
             reason,
             limit_key: None,
+            expires_at: self.job.expires_at,
             body: self.body.clone(),
             passport,
         }

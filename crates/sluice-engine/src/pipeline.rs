@@ -129,6 +129,8 @@ fn paused(case: &Case<'_>) -> Parked {
     let mut parked = case.parked(Due::InLine, WaitReason::CampaignPaused);
     let campaign = case.job.campaign.as_ref();
     parked.limit_key = campaign.map(|it| line_of_campaign(case.job.tenant.as_str(), it.as_str()));
+    // It would be parked again, for the pause comes first.
+    parked.expires_at = None;
     parked
 }
 

@@ -1,7 +1,7 @@
 //! Publishes parked jobs whose time has come, and removes them once the broker has confirmed.
 //!
 //! Jobs with a due time go when it has come, tenants in turns. Jobs in line under a limit go as its slots open: as many
-//! as will open while a job is held, each once, whatever the number of relays.
+//! as will open while a job is held, each once, whatever the number of relays. Those that expire there go at once, to be closed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ use crate::worker::Worker;
 const LINES_MAX: u32 = 2_000;
 /// Pause between two rounds over the lines.
 const LINES_EVERY: Duration = Duration::from_millis(500);
+/// Batches of expired jobs in one round over the lines.
+const EXPIRED_BATCHES: usize = 4;
 /// How old the depths of the lanes may be.
 const DEPTHS_KEPT: Duration = Duration::from_millis(500);
 /// A lane is long enough with so many seconds of its rate, and at least so many jobs.
@@ -85,6 +87,7 @@ async fn round(worker: &Worker, lanes: &mut Lanes, with_lines: bool) -> Result<b
     lanes.refresh(worker).await;
     let plan = worker.plan();
     if with_lines {
+        close_expired(worker, lanes, &plan).await?;
         let lines = worker.ledger.waiting(LINES_MAX, plan.bounds().relay_batch).await?;
         let counts = releases(worker, &plan, &lines).await;
         if !counts.is_empty()
@@ -105,6 +108,19 @@ async fn round(worker: &Worker, lanes: &mut Lanes, with_lines: bool) -> Result<b
         Some(batch) => Ok(publish(worker, lanes, batch).await),
         None => Ok(false),
     }
+}
+
+/// Sends what has expired in line to be closed: that takes no slot, so it waits for none.
+async fn close_expired(worker: &Worker, lanes: &mut Lanes, plan: &Plan) -> Result<(), LedgerError> {
+    let max = plan.bounds().relay_batch;
+    for _ in 0..EXPIRED_BATCHES {
+        let Some(batch) = worker.ledger.expired(max, &lanes.full(plan)).await? else { break };
+        let is_last = batch.jobs().len() < usize::try_from(max).unwrap_or(usize::MAX);
+        if !publish(worker, lanes, batch).await || is_last {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// How many jobs of each line may go now. When that cannot be found out, none.

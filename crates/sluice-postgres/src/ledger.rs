@@ -44,6 +44,11 @@ impl Ledger for Postgres {
         Ok(batch.map(|batch| Box::new(batch) as Box<dyn DueBatch>))
     }
 
+    async fn expired(&self, max: u32, full: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        let batch = self.take_expired(max, full).await?;
+        Ok(batch.map(|batch| Box::new(batch) as Box<dyn DueBatch>))
+    }
+
     async fn ping(&self) -> Result<(), LedgerError> {
         self.control.query("ping", "SELECT 1", &[]).await?;
         Ok(())

@@ -67,6 +67,7 @@ CROSS JOIN LATERAL (
             q.pool || '.' || q.class || '.' || q.group_name AS lane
         FROM sluice.pending q
         WHERE q.due_at IS NULL AND q.limit_key COLLATE \"C\" = l.key
+          AND coalesce(q.expires_at > statement_timestamp(), true)
         ORDER BY 2
         LIMIT $4
     ) w
@@ -76,6 +77,30 @@ CROSS JOIN LATERAL (
     LIMIT l.jobs
     FOR UPDATE OF p SKIP LOCKED
 ) p
+"
+);
+
+const EXPIRED_STEP: &str = "take expired jobs from lines";
+
+/// A look at the first row of an index that only jobs with an end are in. What stays for its full lane is passed over, but not
+/// endlessly.
+const EXPIRED: &str = concat!(
+    "
+SELECT p.expires_at AS turn_at, ",
+    job_columns!(),
+    "
+FROM (
+    SELECT q.job_id, q.expires_at, q.pool || '.' || q.class || '.' || q.group_name AS lane
+    FROM sluice.pending q
+    WHERE q.due_at IS NULL AND q.limit_key IS NOT NULL AND q.expires_at <= statement_timestamp()
+    ORDER BY q.expires_at
+    LIMIT $3
+) w
+JOIN sluice.pending p ON p.job_id = w.job_id
+WHERE NOT w.lane = ANY ($2)
+ORDER BY w.expires_at
+LIMIT $1
+FOR UPDATE OF p SKIP LOCKED
 "
 );
 
@@ -106,6 +131,19 @@ impl Postgres {
         let lent = self.relay.borrow(RELEASE_STEP).await?;
         let mut locked = Locked::default();
         locked.take(&lent.begin(RELEASE_STEP, RELEASE, &[&keys, &jobs, &full, &LINE_MAX]).await?)?;
+        locked.into_batch(lent).await
+    }
+
+    /// Takes jobs that have expired in line; they stay locked as long as the batch lives.
+    pub(crate) async fn take_expired(
+        &self,
+        max: u32,
+        full: &[Lane],
+    ) -> Result<Option<PostgresDueBatch>, StoreError> {
+        let full: Vec<String> = full.iter().map(ToString::to_string).collect();
+        let lent = self.relay.borrow(EXPIRED_STEP).await?;
+        let mut locked = Locked::default();
+        locked.take(&lent.begin(EXPIRED_STEP, EXPIRED, &[&i64::from(max), &full, &LINE_MAX]).await?)?;
         locked.into_batch(lent).await
     }
 }

@@ -25,18 +25,19 @@ macro_rules! park {
 WITH p AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
             $8::timestamptz[], $9::bigint[], $10::text[], $11::text[], $12::int[], $13::boolean[],
-            $14::timestamptz[], $15::text[], $16::text[], $17::bytea[])
+            $14::timestamptz[], $15::text[], $16::text[], $17::bytea[], $18::timestamptz[])
         AS u (job_id, tenant, campaign, pool, class, domain, group_name, due_at, due_in_us, reason, limit_key,
-              attempt, resend, first_seen, faulted, traceparent, body)
+              attempt, resend, first_seen, faulted, traceparent, body, expires_at)
 )",
             $before,
             "
 INSERT INTO sluice.pending
     (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
-     attempt, resend, first_seen, faulted, traceparent, body)
+     attempt, resend, first_seen, faulted, traceparent, body, expires_at)
 SELECT p.job_id, p.tenant, p.campaign, p.pool, p.class, p.domain, p.group_name,
     coalesce(p.due_at, clock_timestamp() + p.due_in_us * interval '1 microsecond'), p.reason, p.limit_key,
-    p.attempt, p.resend, p.first_seen, string_to_array(p.faulted, ','), p.traceparent, p.body
+    p.attempt, p.resend, p.first_seen, string_to_array(p.faulted, ','), p.traceparent, p.body,
+    CASE WHEN p.expires_at > statement_timestamp() THEN p.expires_at END
 FROM p",
             $after
         )
@@ -71,10 +72,10 @@ WHERE p.reason <> 'in_flight_elsewhere' OR NOT EXISTS (
 ORDER BY p.job_id COLLATE \"C\"
 ON CONFLICT (job_id) DO UPDATE SET
     (campaign, pool, class, domain, group_name, due_at, reason, limit_key,
-     attempt, resend, first_seen, faulted, traceparent)
+     attempt, resend, first_seen, faulted, traceparent, expires_at)
     = (excluded.campaign, excluded.pool, excluded.class, excluded.domain, excluded.group_name, excluded.due_at,
        excluded.reason, excluded.limit_key, excluded.attempt, excluded.resend, excluded.first_seen,
-       excluded.faulted, excluded.traceparent)
+       excluded.faulted, excluded.traceparent, excluded.expires_at)
     WHERE sluice.pending.tenant = excluded.tenant AND sluice.pending.body = excluded.body
       AND (sluice.pending.attempt, sluice.pending.resend) < (excluded.attempt, excluded.resend)
 )
@@ -129,10 +130,17 @@ impl Postgres {
         for job in jobs {
             columns.push(Some(job));
         }
+        let ends: Vec<Option<SystemTime>> = jobs.iter().map(|job| end_in_line(job)).collect();
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&ids, &tenants];
         params.extend(columns.params());
+        params.push(&ends);
         self.writers.query(STEP, statement, &params).await
     }
+}
+
+/// When a job expires, where somebody will look: in line. What a record parks goes without.
+fn end_in_line(job: &Parked) -> Option<SystemTime> {
+    job.expires_at.filter(|_| job.due == Due::InLine).map(instant)
 }
 
 /// Parked jobs as columns, without id and tenant; a row of nulls where a record parks nothing.

@@ -118,6 +118,7 @@ pub(crate) fn parked(job: &str, attempt: u32, due: Due) -> Parked {
         due,
         reason: WaitReason::Retry,
         limit_key: None,
+        expires_at: None,
         body: Bytes::from(format!("body of {job}")),
         passport: Passport { attempt, first_seen: Some(Timestamp::from_micros(5)), ..Passport::default() },
     }

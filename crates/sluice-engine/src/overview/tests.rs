@@ -183,6 +183,10 @@ impl Ledger for Store {
         panic!("an overview publishes nothing")
     }
 
+    async fn expired(&self, _: u32, _: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        panic!("an overview publishes nothing")
+    }
+
     async fn ping(&self) -> Result<(), LedgerError> {
         self.answers(LedgerError::Unavailable)
     }

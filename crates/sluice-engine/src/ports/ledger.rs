@@ -66,7 +66,7 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     async fn waiting(&self, max: u32, count_max: u32) -> Result<Vec<WaitingKey>, LedgerError>;
 
     /// The first jobs of each line, up to the count beside its key, hidden from other relays; `None` when there are
-    /// none. Jobs of `full` lanes stay where they are.
+    /// none. Jobs of `full` lanes stay where they are, and expired ones are left to [`Ledger::expired`].
     ///
     /// # Errors
     /// When the store could not be asked.
@@ -75,6 +75,13 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
         counts: &[(String, u32)],
         full: &[Lane],
     ) -> Result<Option<Box<dyn DueBatch>>, LedgerError>;
+
+    /// Jobs in line whose [`Parked::expires_at`] has passed on the store's clock, at most `max`, hidden from other relays;
+    /// `None` when there are none. Jobs of `full` lanes stay where they are.
+    ///
+    /// # Errors
+    /// When the store could not be asked.
+    async fn expired(&self, max: u32, full: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError>;
 
     /// Whether the store answers.
     ///

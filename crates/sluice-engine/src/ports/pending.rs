@@ -44,6 +44,9 @@ pub struct Parked {
     pub reason: WaitReason,
     /// The key of the limit that holds it, where one does.
     pub limit_key: Option<String>,
+    /// When it need not be sent any more. Kept for jobs in line alone ([`Due::InLine`]), and only where it lies ahead by
+    /// the store's clock: one that it calls past and the parking worker does not would come and go for ever.
+    pub expires_at: Option<Timestamp>,
     /// The body as published.
     pub body: Bytes,
     /// What goes into the next publication.

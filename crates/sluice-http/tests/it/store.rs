@@ -124,6 +124,10 @@ impl Ledger for FakeStore {
         unreachable!("the HTTP side publishes nothing that was parked")
     }
 
+    async fn expired(&self, _: u32, _: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        unreachable!("the HTTP side publishes nothing that was parked")
+    }
+
     async fn ping(&self) -> Result<(), LedgerError> {
         if self.mood.act().await { Ok(()) } else { Err(LedgerError::Unavailable(away())) }
     }

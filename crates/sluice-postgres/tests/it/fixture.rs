@@ -129,6 +129,7 @@ pub(crate) fn parked(job: &str, attempt: u32, due: Due, reason: WaitReason) -> P
         due,
         reason,
         limit_key: None,
+        expires_at: None,
         body: Bytes::from_static(b"{}"),
         passport: Passport { attempt, first_seen: Some(NOON), ..Passport::default() },
     }

@@ -51,6 +51,7 @@ pub fn parked(id: &JobId, due: Due, reason: WaitReason, attempt: u32) -> Parked 
         due,
         reason,
         limit_key: None,
+        expires_at: None,
         body: Bytes::from_static(b"{\"v\":1}"),
         passport: Passport {
             attempt,

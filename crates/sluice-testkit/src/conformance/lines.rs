@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sluice_engine::{Due, DueBatch, DueQuery, Parked, PendingJob, WaitingKey};
+use sluice_engine::{Clock as _, Due, DueBatch, DueQuery, Parked, PendingJob, SystemClock, WaitingKey};
 use sluice_types::{JobId, Timestamp, WaitReason};
 
 use super::jobs::{fresh_id, in_line, parked};
@@ -182,6 +182,43 @@ pub async fn full_lanes_are_left_alone(store: Store) {
     }
     let counts = [("k".to_owned(), 1)];
     assert_eq!(ids(store.ledger.release(&counts, &full).await.unwrap().as_deref()), [d]);
+}
+
+/// Whatever else waits there: closing them takes no slot.
+pub async fn what_expires_in_line_leaves_it(store: Store) {
+    let expires = |job: Parked, at| Parked { expires_at: Some(at), ..job };
+    let soon = SystemClock::new().now() + Duration::from_millis(50);
+    let later = soon + Duration::from_secs(600);
+    let [a, b, c, timed, held] = some_ids("job");
+    store.park(&[expires(in_line(&c, "k", 1), later), expires(in_line(&b, "k", 9), soon)]).await;
+    store.park(&[expires(in_line(&a, "other", 2), soon + Duration::from_micros(1))]).await;
+    store.park(&[expires(parked(&timed, LATER, WaitReason::Retry, 1), soon)]).await;
+    store.park(&[expires(Parked { due: Due::Held, ..in_line(&held, "k", 1) }, soon)]).await;
+    let both = async {
+        loop {
+            match store.ledger.expired(9, &[]).await.unwrap() {
+                Some(batch) if batch.jobs().len() == 2 => return batch,
+                Some(batch) => batch.published(&[]).await.unwrap(),
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    let both = tokio::time::timeout(VISIBLE_AGAIN, both).await.expect("two expire");
+    assert_eq!(ids(Some(&*both)), [b.clone(), a.clone()]);
+    assert!(store.ledger.expired(9, &[]).await.unwrap().is_none(), "hidden from other relays");
+    both.published(&[]).await.unwrap();
+    assert_eq!(ids(store.release(&[("k", 9), ("other", 9)]).await.as_deref()), [c], "no release is theirs");
+    assert_eq!(ids(store.ledger.expired(1, &[]).await.unwrap().as_deref()), [b]);
+    let full = ["default.bulk.gmail".parse().unwrap()];
+    assert!(store.ledger.expired(9, &full).await.unwrap().is_none());
+}
+
+/// Then the clocks disagree, and the worker that gets it would only park it again.
+pub async fn what_has_expired_when_it_is_parked_waits_for_its_turn(store: Store) {
+    let id = fresh_id("job");
+    store.park(&[Parked { expires_at: Some(Timestamp::from_micros(1)), ..in_line(&id, "k", 1) }]).await;
+    assert!(store.ledger.expired(9, &[]).await.unwrap().is_none());
+    assert_eq!(ids(store.release(&[("k", 9)]).await.as_deref()), [id]);
 }
 
 /// The campaign of one tenant, not that of the same name of another.

@@ -95,6 +95,8 @@ macro_rules! lines_conformance {
                 several_lines_are_released_in_one_call,
                 a_job_in_line_knows_how_many_go_before_it,
                 full_lanes_are_left_alone,
+                what_expires_in_line_leaves_it,
+                what_has_expired_when_it_is_parked_waits_for_its_turn,
                 paused_campaigns_are_left_alone,
                 tenants_take_turns,
                 a_weight_of_two_gets_twice_the_turns,
