@@ -17,6 +17,7 @@ use crate::due::Rounds;
 use crate::fleet::FleetBook;
 use crate::lanes::{Acks, LaneBook};
 use crate::reader::Reader;
+use crate::release::Lines;
 use crate::slots::SLOT_CLOCK;
 use crate::watch::WatchLoop;
 use crate::writer::Writer;
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) acks: Arc<Acks>,
     pub(crate) due: Arc<DueLeases>,
     pub(crate) rounds: Rounds,
+    /// The turns of lines, from batch to batch.
+    pub(crate) lines: Lines,
     pub(crate) fleet: FleetBook,
     pub(crate) clock: StoreClock,
     /// The name under which jobs are claimed: the worker's, and the number of this opening. `None` for a client.
@@ -122,6 +125,7 @@ impl Embedded {
             acks,
             due: Arc::new(DueLeases::default()),
             rounds: Rounds::default(),
+            lines: Lines::default(),
             fleet: FleetBook::default(),
             clock: StoreClock::new(clock, found.slot_clock),
             worker: worker.map(|name| Arc::from(format!("{name}/{}", found.run))),

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use sluice_engine::{
     Claim, ClaimVerdict, DeadLetter, DueBatch, DueQuery, Ledger, LedgerError, ParkVerdict, Parked, Record,
-    RecordVerdict, WaitingKey,
+    RecordVerdict, ReleaseQuery, WaitingKey,
 };
 use sluice_types::Lane;
 
 use crate::batch::Batch;
-use crate::{Embedded, StoreError, claim, due, line, park, record, refuse};
+use crate::{Embedded, StoreError, claim, due, line, park, record, refuse, release};
 
 /// Stands for the worker's name where there is none; no worker has it.
 const NOBODY: &str = "";
@@ -63,15 +63,12 @@ impl Ledger for Embedded {
         Ok(reader.ask(move |connection| line::waiting(connection, max, count_max)).await?)
     }
 
-    async fn release(
-        &self,
-        counts: &[(String, u32)],
-        full: &[Lane],
-    ) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
-        let (shared, counts, full) = (self.worker_shared()?.clone(), counts.to_vec(), full.to_vec());
+    async fn release(&self, query: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        let (shared, query) = (self.worker_shared()?.clone(), query.clone());
         let (inner, now) = (shared.clone(), shared.clock.now());
-        let lease =
-            move |connection: &_| line::release(connection, (&inner.due, &inner.writer), now, &counts, &full);
+        let lease = move |connection: &_| {
+            release::release(connection, (&inner.due, &inner.lines), &inner.writer, now, &query)
+        };
         Ok(shared.relay.ask(lease).await?.map(boxed))
     }
 

@@ -29,6 +29,7 @@ mod park;
 mod reader;
 mod record;
 mod refuse;
+mod release;
 mod schema;
 mod slots;
 mod turns;

@@ -1,7 +1,7 @@
 //! Publishes parked jobs whose time has come, and removes them once the broker has confirmed.
 //!
-//! Jobs with a due time go when it has come, tenants in turns. Jobs in line under a limit go as its slots open: as many
-//! as will open while a job is held, each once, whatever the number of relays. Those that expire there go at once, to be closed.
+//! Jobs with a due time go when it has come, tenants in turns. Jobs in line under a limit go as its slots open, in turns too: as
+//! many as will open while a job is held, each once, whatever the number of relays. Those that expire there go at once, to be closed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::failpoint::{Failpoint, at};
 use crate::health::chain;
 use crate::plan::Plan;
 use crate::ports::{
-    DueBatch, DueQuery, LedgerError, LimitLook, PendingJob, Publication, PublishError, WaitingKey,
+    DueBatch, DueQuery, LedgerError, LimitLook, PendingJob, Publication, PublishError, ReleaseQuery,
+    WaitingKey,
 };
 use crate::worker::Worker;
 
@@ -90,24 +91,36 @@ async fn round(worker: &Worker, lanes: &mut Lanes, with_lines: bool) -> Result<b
         close_expired(worker, lanes, &plan).await?;
         let lines = worker.ledger.waiting(LINES_MAX, plan.bounds().relay_batch).await?;
         let counts = releases(worker, &plan, &lines).await;
-        if !counts.is_empty()
-            && let Some(batch) = worker.ledger.release(&counts, &lanes.full(&plan)).await?
+        let query = ReleaseQuery {
+            counts,
+            full: lanes.full(&plan),
+            paused: ordered(worker, Order::Paused),
+            cancelled: ordered(worker, Order::Cancelled),
+            weights: plan.weights().to_vec(),
+        };
+        if !query.counts.is_empty()
+            && let Some(batch) = worker.ledger.release(&query).await?
         {
             publish(worker, lanes, batch).await;
         }
     }
-    let view = worker.link.view();
-    let paused = view.campaigns.iter().filter(|it| it.order == Order::Paused);
     let query = DueQuery {
         max: plan.bounds().relay_batch,
         full: lanes.full(&plan),
-        paused: paused.map(|it| (it.tenant.clone(), it.campaign.clone())).collect(),
+        paused: ordered(worker, Order::Paused),
         weights: plan.weights().to_vec(),
     };
     match worker.ledger.due(&query).await? {
         Some(batch) => Ok(publish(worker, lanes, batch).await),
         None => Ok(false),
     }
+}
+
+/// The campaigns for which an order stands, as (tenant, campaign).
+fn ordered(worker: &Worker, order: Order) -> Vec<(String, String)> {
+    let view = worker.link.view();
+    let campaigns = view.campaigns.iter().filter(|it| it.order == order);
+    campaigns.map(|it| (it.tenant.clone(), it.campaign.clone())).collect()
 }
 
 /// Sends what has expired in line to be closed: that takes no slot, so it waits for none.

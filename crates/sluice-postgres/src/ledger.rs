@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sluice_engine::{
     Claim, ClaimVerdict, DeadLetter, DueBatch, DueQuery, Ledger, LedgerError, ParkVerdict, Parked, Record,
-    RecordVerdict, WaitingKey,
+    RecordVerdict, ReleaseQuery, WaitingKey,
 };
 use sluice_types::Lane;
 
@@ -35,12 +35,8 @@ impl Ledger for Postgres {
         Ok(self.lines(max, count_max).await?)
     }
 
-    async fn release(
-        &self,
-        counts: &[(String, u32)],
-        full: &[Lane],
-    ) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
-        let batch = self.take_from_lines(counts, full).await?;
+    async fn release(&self, query: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        let batch = self.take_from_lines(query).await?;
         Ok(batch.map(|batch| Box::new(batch) as Box<dyn DueBatch>))
     }
 

@@ -1,7 +1,5 @@
-//! Lines: jobs that wait under a limit until they are released, first seen first.
+//! Lines: jobs that wait under a limit, and those that have waited for too long.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use sluice_engine::WaitingKey;
@@ -9,11 +7,11 @@ use sluice_types::Lane;
 use tokio_postgres::Row;
 
 use crate::batch::{Locked, PostgresDueBatch, job_columns};
-use crate::convert::{clean, column, timestamp};
+use crate::convert::{column, timestamp};
 use crate::{Postgres, StoreError};
 
-/// Jobs of a line are looked through for lanes that are not full up to here.
-const LINE_MAX: i64 = 10_000;
+/// Expired jobs are looked through for lanes that are not full up to here.
+const LOOK_MAX: i64 = 10_000;
 
 const WAITING_STEP: &str = "list lines";
 
@@ -51,35 +49,6 @@ CROSS JOIN LATERAL (
 ) first
 ";
 
-const RELEASE_STEP: &str = "release jobs from lines";
-
-/// What is not released for its full lane is passed over, but not endlessly.
-const RELEASE: &str = concat!(
-    "
-SELECT p.seen AS turn_at, ",
-    job_columns!(),
-    "
-FROM unnest($1::text[], $2::bigint[]) AS l (key, jobs)
-CROSS JOIN LATERAL (
-    SELECT p.*, w.seen
-    FROM (
-        SELECT q.job_id, coalesce(q.first_seen, q.created_at) AS seen,
-            q.pool || '.' || q.class || '.' || q.group_name AS lane
-        FROM sluice.pending q
-        WHERE q.due_at IS NULL AND q.limit_key COLLATE \"C\" = l.key
-          AND coalesce(q.expires_at > statement_timestamp(), true)
-        ORDER BY 2
-        LIMIT $4
-    ) w
-    JOIN sluice.pending p ON p.job_id = w.job_id
-    WHERE NOT w.lane = ANY ($3)
-    ORDER BY w.seen
-    LIMIT l.jobs
-    FOR UPDATE OF p SKIP LOCKED
-) p
-"
-);
-
 const EXPIRED_STEP: &str = "take expired jobs from lines";
 
 /// A look at the first row of an index that only jobs with an end are in. What stays for its full lane is passed over, but not
@@ -111,29 +80,6 @@ impl Postgres {
         rows.iter().map(line_of_row).collect()
     }
 
-    /// Takes the first jobs of lines; they stay locked as long as the batch lives.
-    pub(crate) async fn take_from_lines(
-        &self,
-        counts: &[(String, u32)],
-        full: &[Lane],
-    ) -> Result<Option<PostgresDueBatch>, StoreError> {
-        if counts.is_empty() {
-            return Ok(None);
-        }
-        // A key that stood there twice would take the same jobs twice.
-        let mut lines: BTreeMap<Cow<'_, str>, i64> = BTreeMap::new();
-        for (key, jobs) in counts {
-            *lines.entry(clean(key)).or_default() += i64::from(*jobs);
-        }
-        let keys: Vec<&str> = lines.keys().map(AsRef::as_ref).collect();
-        let jobs: Vec<i64> = lines.values().copied().collect();
-        let full: Vec<String> = full.iter().map(ToString::to_string).collect();
-        let lent = self.relay.borrow(RELEASE_STEP).await?;
-        let mut locked = Locked::default();
-        locked.take(&lent.begin(RELEASE_STEP, RELEASE, &[&keys, &jobs, &full, &LINE_MAX]).await?)?;
-        locked.into_batch(lent).await
-    }
-
     /// Takes jobs that have expired in line; they stay locked as long as the batch lives.
     pub(crate) async fn take_expired(
         &self,
@@ -143,7 +89,7 @@ impl Postgres {
         let full: Vec<String> = full.iter().map(ToString::to_string).collect();
         let lent = self.relay.borrow(EXPIRED_STEP).await?;
         let mut locked = Locked::default();
-        locked.take(&lent.begin(EXPIRED_STEP, EXPIRED, &[&i64::from(max), &full, &LINE_MAX]).await?)?;
+        locked.take(&lent.begin(EXPIRED_STEP, EXPIRED, &[&i64::from(max), &full, &LOOK_MAX]).await?)?;
         locked.into_batch(lent).await
     }
 }

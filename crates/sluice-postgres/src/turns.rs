@@ -1,5 +1,5 @@
-//! Whose turn it is: a batch is shared by lanes evenly, within a lane by tenants as they weigh, within a tenant by its
-//! campaigns evenly. Pure.
+//! Whose turn it is: a batch is shared by lanes evenly, within a lane (or the line of a limit) by tenants as they weigh, within a
+//! tenant by its campaigns evenly. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -46,17 +46,43 @@ pub(crate) fn share(
     }
     let mut turns = vec![0; flows.len()];
     for (tenants, of_lane) in lanes.values().zip(split(budget, vec![1; lanes.len()], chance)) {
-        let weigh = |tenant: &&str| weights.get(tenant).copied().unwrap_or(USUAL_WEIGHT).max(1);
-        let of_tenants = split(of_lane, tenants.keys().map(weigh).collect(), chance);
-        for (places, of_tenant) in tenants.values().zip(of_tenants) {
-            for (place, n) in places.iter().zip(split(of_tenant, vec![1; places.len()], chance)) {
-                if let Some(turn) = turns.get_mut(*place) {
-                    *turn = n;
-                }
+        share_tenants(tenants, weights, of_lane, chance, &mut turns);
+    }
+    turns
+}
+
+/// The same for the owners of jobs in one line, by the tenant of each: tenants as they weigh, a tenant's campaigns evenly.
+pub(crate) fn share_owners(
+    owners: &[&str],
+    weights: &HashMap<&str, u32>,
+    budget: usize,
+    chance: &mut Rng,
+) -> Vec<usize> {
+    let mut tenants: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (place, tenant) in owners.iter().enumerate() {
+        tenants.entry(tenant).or_default().push(place);
+    }
+    let mut turns = vec![0; owners.len()];
+    share_tenants(&tenants, weights, budget, chance, &mut turns);
+    turns
+}
+
+fn share_tenants(
+    tenants: &BTreeMap<&str, Vec<usize>>,
+    weights: &HashMap<&str, u32>,
+    budget: usize,
+    chance: &mut Rng,
+    turns: &mut [usize],
+) {
+    let weigh = |tenant: &&str| weights.get(tenant).copied().unwrap_or(USUAL_WEIGHT).max(1);
+    let of_tenants = split(budget, tenants.keys().map(weigh).collect(), chance);
+    for (places, of_tenant) in tenants.values().zip(of_tenants) {
+        for (place, n) in places.iter().zip(split(of_tenant, vec![1; places.len()], chance)) {
+            if let Some(turn) = turns.get_mut(*place) {
+                *turn = n;
             }
         }
     }
-    turns
 }
 
 /// Splits `total` by weight into whole numbers: each is its share rounded down or up, by a chance that makes it the
@@ -104,6 +130,20 @@ mod tests {
         check(&["l/t/a", "l/t/b", "l/t/", "l/u/"], &[], 60, &[10, 10, 10, 30]);
         check(&["l/t/", "l/u/", "m/t/"], &[], 40, &[10, 10, 20]);
         check(&["no flow at all"], &[], 4, &[4]);
+    }
+
+    #[test]
+    fn turns_in_a_line_go_by_tenant_then_campaign() {
+        let weights = HashMap::from([("t", 2)]);
+        for (owners, expected) in [
+            (vec![], vec![]),
+            (vec!["t"], vec![60]),
+            (vec!["t", "u"], vec![40, 20]),
+            (vec!["t", "t", "u"], vec![20, 20, 20]),
+            (vec!["u", "v", "v", "v"], vec![30, 10, 10, 10]),
+        ] {
+            assert_eq!(share_owners(&owners, &weights, 60, &mut Rng::with_seed(1)), expected, "{owners:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice_embedded::Embedded;
-use sluice_engine::{Console, Due, Ledger, LedgerError, Parked};
+use sluice_engine::{Console, Due, Ledger, LedgerError, Parked, ReleaseQuery};
 use sluice_types::{Class, Timestamp, WaitReason};
 
 use crate::support::*;
@@ -18,8 +18,8 @@ fn waits(job: &str, first_seen: Option<i64>) -> Parked {
 }
 
 async fn release(store: &Embedded, key: &str, count: u32, full: &[&str]) -> Vec<String> {
-    let full: Vec<_> = full.iter().map(|name| lane(name)).collect();
-    ids(store.release(&[(key.to_owned(), count)], &full).await.unwrap().as_deref())
+    let full = full.iter().map(|name| lane(name)).collect();
+    ids(store.release(&ReleaseQuery { full, ..from_line(key, count) }).await.unwrap().as_deref())
 }
 
 #[tokio::test]
@@ -57,8 +57,9 @@ async fn the_same_key_twice_in_one_call_releases_no_job_twice() {
     let place = Place::new();
     let store = place.open();
     store.park(&[waits("a", Some(1)), waits("b", Some(2)), waits("c", Some(3))]).await.unwrap();
-    let counts = [(KEY.to_owned(), 1), (KEY.to_owned(), 1)];
-    assert_eq!(ids(store.release(&counts, &[]).await.unwrap().as_deref()), ["a", "b"]);
+    let counts = vec![(KEY.to_owned(), 1), (KEY.to_owned(), 1)];
+    let query = ReleaseQuery { counts, ..ReleaseQuery::default() };
+    assert_eq!(ids(store.release(&query).await.unwrap().as_deref()), ["a", "b"]);
 }
 
 #[tokio::test]
@@ -66,7 +67,7 @@ async fn a_job_parked_again_while_the_relay_holds_it_is_not_lost() {
     let place = Place::new();
     let store = place.open();
     store.park(&[waits("a", Some(1))]).await.unwrap();
-    let batch = store.release(&[(KEY.to_owned(), 1)], &[]).await.unwrap().unwrap();
+    let batch = store.release(&from_line(KEY, 1)).await.unwrap().unwrap();
     store.park(&[waits("a", Some(1))]).await.unwrap();
     batch.published(&[id("a")]).await.unwrap();
     assert_eq!(release(&store, KEY, 1, &[]).await, ["a"]);
@@ -110,7 +111,7 @@ async fn a_client_looks_at_lines_and_wakes_campaigns_but_releases_nothing() {
     store.park(&[job]).await.unwrap();
     let client = Embedded::open_client(&place.path()).unwrap();
     assert_eq!(client.waiting(9, 10_000).await.unwrap().len(), 1);
-    let refused = client.release(&[(KEY.to_owned(), 1)], &[]).await;
+    let refused = client.release(&from_line(KEY, 1)).await;
     assert!(matches!(refused, Err(LedgerError::Refused(_))));
     let (tenant, campaign) = ("default".parse().unwrap(), "spring".parse().unwrap());
     assert_eq!(client.wake_campaign(&tenant, &campaign).await.unwrap(), 1);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sluice_embedded::{Embedded, EmbeddedSettings};
 use sluice_engine::{
     Claim, ClaimVerdict, Clock, Delivery, Due, DueBatch, DueQuery, Feed, Intent, Ledger, NextStep, Outbox,
-    Parked, Passport, Publication, PublishError, Record, RecordVerdict,
+    Parked, Passport, Publication, PublishError, Record, RecordVerdict, ReleaseQuery,
 };
 use sluice_types::{
     Address, Category, Class, EspId, JobId, JobState, Lane, Outcome, PoolName, Tenant, Tick, Timestamp,
@@ -122,6 +122,11 @@ pub(crate) fn parked(job: &str, attempt: u32, due: Due) -> Parked {
         body: Bytes::from(format!("body of {job}")),
         passport: Passport { attempt, first_seen: Some(Timestamp::from_micros(5)), ..Passport::default() },
     }
+}
+
+/// The wish for jobs of one line.
+pub(crate) fn from_line(key: &str, jobs: u32) -> ReleaseQuery {
+    ReleaseQuery { counts: vec![(key.to_owned(), jobs)], ..ReleaseQuery::default() }
 }
 
 pub(crate) fn accepted() -> Outcome {

@@ -89,10 +89,9 @@ async fn a_batch_stops_at_so_many_bytes_and_loses_nothing() {
     let first = store.due(&up_to(100)).await.unwrap();
     assert_eq!(ids(first.as_deref()), ["j0", "j1"]);
     assert_eq!(due_ids(&store).await, ["j2"]);
-    let counts = [("k".to_owned(), 3)];
-    let first = store.release(&counts, &[]).await.unwrap();
+    let first = store.release(&from_line("k", 3)).await.unwrap();
     assert_eq!(ids(first.as_deref()), ["j10", "j11"]);
-    assert_eq!(ids(store.release(&counts, &[]).await.unwrap().as_deref()), ["j12"]);
+    assert_eq!(ids(store.release(&from_line("k", 3)).await.unwrap().as_deref()), ["j12"]);
 }
 
 #[tokio::test]

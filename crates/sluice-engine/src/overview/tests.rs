@@ -16,7 +16,7 @@ use sluice_types::{Lane, Limit};
 use super::*;
 use crate::ports::{
     Claim, ClaimVerdict, DeadLetter, DueBatch, DueQuery, FleetError, Leased, LedgerError, LimitLook,
-    ParkVerdict, Parked, Record, RecordVerdict, SlotError, Unused, WaitingKey, Want,
+    ParkVerdict, Parked, Record, RecordVerdict, ReleaseQuery, SlotError, Unused, WaitingKey, Want,
 };
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -175,11 +175,7 @@ impl Ledger for Store {
         Ok(lines.iter().take(usize::try_from(max).unwrap()).cloned().collect())
     }
 
-    async fn release(
-        &self,
-        _: &[(String, u32)],
-        _: &[Lane],
-    ) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+    async fn release(&self, _: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
         panic!("an overview publishes nothing")
     }
 

@@ -11,7 +11,7 @@ use sluice_types::{
     Timestamp,
 };
 
-use super::{DueBatch, DueQuery, Parked, WaitingKey};
+use super::{DueBatch, DueQuery, Parked, ReleaseQuery, WaitingKey};
 
 /// The ledger of jobs, attempts, parked jobs and dead letters. A call returns when its rows are durable.
 #[async_trait]
@@ -65,16 +65,14 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// When the store could not be asked.
     async fn waiting(&self, max: u32, count_max: u32) -> Result<Vec<WaitingKey>, LedgerError>;
 
-    /// The first jobs of each line, up to the count beside its key, hidden from other relays; `None` when there are
-    /// none. Jobs of `full` lanes stay where they are, and expired ones are left to [`Ledger::expired`].
+    /// Jobs of each line, up to the count beside its key, hidden from other relays; `None` when there are none. Expired
+    /// ones are left to [`Ledger::expired`].
+    ///
+    /// Tenants take turns by weight, and campaigns within a tenant; within one of them the first seen goes first.
     ///
     /// # Errors
     /// When the store could not be asked.
-    async fn release(
-        &self,
-        counts: &[(String, u32)],
-        full: &[Lane],
-    ) -> Result<Option<Box<dyn DueBatch>>, LedgerError>;
+    async fn release(&self, query: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError>;
 
     /// Jobs in line whose [`Parked::expires_at`] has passed on the store's clock, at most `max`, hidden from other relays;
     /// `None` when there are none. Jobs of `full` lanes stay where they are.

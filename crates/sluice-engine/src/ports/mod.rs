@@ -33,7 +33,7 @@ pub use ledger::{
 };
 pub use mx::{MxAnswer, MxSource};
 pub use outbox::{Burial, Outbox, Publication, PublishError};
-pub use pending::{Due, DueBatch, DueQuery, Parked, PendingJob, WaitingKey};
+pub use pending::{Due, DueBatch, DueQuery, Parked, PendingJob, ReleaseQuery, WaitingKey};
 pub use results::{Announcement, Herald, ResultBatch, Results};
 pub use slot_source::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
 pub use taster::{Taste, Taster};

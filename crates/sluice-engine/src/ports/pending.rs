@@ -66,6 +66,21 @@ pub struct DueQuery {
     pub weights: Vec<(Tenant, u32)>,
 }
 
+/// Which jobs a relay wants from lines.
+#[derive(Clone, Debug, Default)]
+pub struct ReleaseQuery {
+    /// How many of each line, by its key.
+    pub counts: Vec<(String, u32)>,
+    /// Lanes that are long enough: their jobs stay where they are.
+    pub full: Vec<Lane>,
+    /// Campaigns that are paused, as (tenant, campaign): their jobs stay where they are.
+    pub paused: Vec<(String, String)>,
+    /// Campaigns that are cancelled: their jobs go whatever the counts say, for they only go to be closed.
+    pub cancelled: Vec<(String, String)>,
+    /// Tenants whose weight is not 1.
+    pub weights: Vec<(Tenant, u32)>,
+}
+
 /// Jobs that wait in line under one limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingKey {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sluice_engine::{
     Claim, ClaimVerdict, DeadLetter, DueBatch, DueQuery, Fleet, FleetError, Leased, Ledger, LedgerError,
-    LimitLook, ParkVerdict, Parked, Record, RecordVerdict, SlotError, SlotSource, Unused, WaitingKey, Want,
+    LimitLook, ParkVerdict, Parked, Record, RecordVerdict, ReleaseQuery, SlotError, SlotSource, Unused,
+    WaitingKey, Want,
 };
 use sluice_policy::{Edit, FleetState, Report, View};
 use sluice_types::{Lane, Limit, Timestamp};
@@ -116,11 +117,7 @@ impl Ledger for FakeStore {
         Ok(vec![WaitingKey { key: "esp:sandbox/per:s".to_owned(), jobs: 120, oldest }])
     }
 
-    async fn release(
-        &self,
-        _: &[(String, u32)],
-        _: &[Lane],
-    ) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+    async fn release(&self, _: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
         unreachable!("the HTTP side publishes nothing that was parked")
     }
 

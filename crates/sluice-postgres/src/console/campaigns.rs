@@ -11,16 +11,38 @@ const BATCH: i64 = 5_000;
 
 const LINES_STEP: &str = "wake a campaign's waiting jobs";
 
-/// A row that a relay holds is on its way already.
+/// A walk from line to line over the index of owners, what is held among them. A row that a relay holds is on its way already.
 const WAKE_LINES: &str = "
-WITH parked AS MATERIALIZED (
-    SELECT p.job_id
-    FROM sluice.pending p
-    WHERE p.due_at IS NULL
-      AND p.tenant COLLATE \"C\" = $1 AND p.campaign COLLATE \"C\" = $2
-      AND p.reason <> 'unknown'
+WITH RECURSIVE line (key) AS (
+    (SELECT coalesce(p.limit_key, '') COLLATE \"C\"
+     FROM sluice.pending p
+     WHERE p.due_at IS NULL
+     ORDER BY 1
+     LIMIT 1)
+    UNION ALL
+    SELECT n.key
+    FROM line l
+    CROSS JOIN LATERAL (
+        SELECT coalesce(p.limit_key, '') COLLATE \"C\" AS key
+        FROM sluice.pending p
+        WHERE p.due_at IS NULL AND coalesce(p.limit_key, '') COLLATE \"C\" > l.key
+        ORDER BY 1
+        LIMIT 1
+    ) n
+), parked AS MATERIALIZED (
+    SELECT q.job_id
+    FROM line l
+    CROSS JOIN LATERAL (
+        SELECT p.job_id
+        FROM sluice.pending p
+        WHERE p.due_at IS NULL
+          AND coalesce(p.limit_key, '') COLLATE \"C\" = l.key
+          AND p.tenant COLLATE \"C\" = $1 AND coalesce(p.campaign, '') COLLATE \"C\" = $2
+          AND p.reason <> 'unknown'
+        LIMIT $3
+        FOR UPDATE SKIP LOCKED
+    ) q
     LIMIT $3
-    FOR UPDATE SKIP LOCKED
 ), woken AS (
     UPDATE sluice.pending SET due_at = statement_timestamp(), limit_key = NULL
     WHERE job_id = ANY (ARRAY(SELECT job_id FROM parked))

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sluice_engine::{Console, Due, DueBatch, Ledger, NextStep, Parked};
+use sluice_engine::{Console, Due, DueBatch, Ledger, NextStep, Parked, ReleaseQuery};
 use sluice_types::{Campaign, JobId, JobState, Tenant, WaitReason};
 
-use crate::fixture::{Fixture, MINUTE, claim, claim_one, id, parked, record, record_one, up_to};
+use crate::fixture::{Fixture, MINUTE, claim, claim_one, from_line, id, parked, record, record_one, up_to};
 
 const NOW: Due = Due::In(Duration::ZERO);
 
@@ -114,7 +114,7 @@ async fn a_row_in_line_that_is_no_job_is_held_and_the_rest_go() {
     let good =
         Parked { limit_key: Some("k".to_owned()), ..parked("good", 1, Due::InLine, WaitReason::GroupLimit) };
     a.park(&[good]).await.unwrap();
-    let batch = a.release(&[("k".to_owned(), 2)], &[]).await.unwrap().unwrap();
+    let batch = a.release(&from_line("k", 2)).await.unwrap().unwrap();
     assert_eq!(ids(&*batch), ["good"]);
     batch.published(&[id("good")]).await.unwrap();
     assert_eq!(a.waiting(9, 10_000).await.unwrap(), []);
@@ -144,6 +144,33 @@ async fn no_flow_is_out_of_reach() {
     assert_eq!(taken, 30);
 }
 
+/// More owners in one line than one look walks over.
+#[tokio::test]
+async fn no_owner_in_a_line_is_out_of_reach() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    let many = "
+        insert into sluice.pending (job_id, tenant, pool, class, domain, limit_key, reason, attempt, body)
+        select 'j' || n, 'tenant-' || n, 'default', 'bulk', 'x.example', 'k', 'domain_limit', 1, '{}'
+        from generate_series(1, 4500) n;
+        insert into sluice.pending (job_id, tenant, pool, class, domain, limit_key, reason, attempt, body)
+        select 'other-' || n, 'tenant-' || n, 'default', 'bulk', 'x.example', 'l', 'domain_limit', 1, '{}'
+        from generate_series(1, 3) n";
+    fixture.sql().await.batch_execute(many).await.unwrap();
+    let query =
+        ReleaseQuery { counts: vec![("k".to_owned(), 700), ("l".to_owned(), 1)], ..ReleaseQuery::default() };
+    let (mut taken, mut of_other, mut batches) = (0, 0, 0);
+    while let Some(batch) = a.release(&query).await.unwrap() {
+        let published: Vec<JobId> = batch.jobs().iter().map(|job| job.id.clone()).collect();
+        let others = published.iter().filter(|id| id.as_str().starts_with("other-")).count();
+        assert!(others <= 1 && published.len() - others <= 700);
+        (of_other, taken, batches) = (of_other + others, taken + published.len() - others, batches + 1);
+        batch.published(&published).await.unwrap();
+    }
+    assert_eq!((taken, of_other), (4500, 3));
+    assert!(batches <= 10, "{batches}");
+}
+
 /// What another relay holds is passed over, and what it has not taken goes.
 #[tokio::test]
 async fn two_relays_share_a_backlog() {
@@ -170,7 +197,7 @@ async fn a_campaign_is_woken_but_for_what_a_relay_holds() {
         ..parked(job, 1, Due::InLine, WaitReason::GroupLimit)
     };
     a.park(&[in_line("held"), in_line("woken")]).await.unwrap();
-    let batch = relay.release(&[("k".to_owned(), 1)], &[]).await.unwrap().unwrap();
+    let batch = relay.release(&from_line("k", 1)).await.unwrap().unwrap();
     let woken =
         tokio::time::timeout(Duration::from_secs(5), a.wake_campaign(&Tenant::default(), &spring)).await;
     assert_eq!(woken.unwrap().unwrap(), 1);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use sluice_engine::{
     Claim, ClaimVerdict, Due, DueQuery, Intent, Ledger, NextStep, Parked, Passport, Record, RecordVerdict,
+    ReleaseQuery,
 };
 use sluice_postgres::{Postgres, PostgresSettings};
 use sluice_testkit::services::shared_postgres;
@@ -138,6 +139,11 @@ pub(crate) fn parked(job: &str, attempt: u32, due: Due, reason: WaitReason) -> P
 /// The wish for due jobs of any lane.
 pub(crate) fn up_to(max: u32) -> DueQuery {
     DueQuery { max, ..DueQuery::default() }
+}
+
+/// The wish for jobs of one line.
+pub(crate) fn from_line(key: &str, jobs: u32) -> ReleaseQuery {
+    ReleaseQuery { counts: vec![(key.to_owned(), jobs)], ..ReleaseQuery::default() }
 }
 
 pub(crate) fn accepted() -> Outcome {

@@ -113,7 +113,7 @@ async fn long_bodies_are_packed_by_lz4_where_the_server_has_it() {
     assert_eq!(fixture.text(packed).await, wanted);
 }
 
-/// Undoes V11 to V4, so that the store is as V3 left it.
+/// Undoes V12 to V4, so that the store is as V3 left it.
 const BACK_TO_V3: &str = "
     drop table sluice.event_id, sluice.resolution;
     drop index sluice.event_due;
@@ -135,10 +135,10 @@ const BACK_TO_V3: &str = "
     drop type sluice.hole_list;
     alter table sluice.limit_gcra drop column spacing_ns, drop column window_no, drop column used, drop column used_before,
         drop column holes, drop column grid, drop column hole_spacing_ns;
-    drop index sluice.pending_flow, sluice.pending_line, sluice.pending_campaign;
+    drop index sluice.pending_flow, sluice.pending_line, sluice.pending_owner;
     drop function sluice.flow(text, text, text, text, text);
     alter table sluice.pending drop column group_name, drop column expires_at;
-    delete from sluice.migration where version in (4, 5, 6, 7, 8, 9, 11);
+    delete from sluice.migration where version in (4, 5, 6, 7, 8, 9, 11, 12);
 ";
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn parked_jobs_of_the_version_before_stay_parked() {
     fixture.sql().await.batch_execute(of_v3).await.unwrap();
 
     let a = fixture.worker("a");
-    assert_eq!(a.migrate().await.unwrap(), 7);
+    assert_eq!(a.migrate().await.unwrap(), 8);
     let batch = a.due(&up_to(10)).await.unwrap().unwrap();
     let [job] = batch.jobs() else { panic!("one job") };
     assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));

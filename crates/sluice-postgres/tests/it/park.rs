@@ -7,7 +7,9 @@ use sluice_engine::{Due, Ledger, NextStep, ParkVerdict, Parked, Passport};
 use sluice_types::{Campaign, EspId, WaitReason};
 use tokio::time::timeout;
 
-use crate::fixture::{Fixture, MINUTE, NOON, claim, claim_one, id, parked, record, record_one, up_to};
+use crate::fixture::{
+    Fixture, MINUTE, NOON, claim, claim_one, from_line, id, parked, record, record_one, up_to,
+};
 
 #[tokio::test]
 async fn a_parked_job_keeps_its_first_row() {
@@ -117,7 +119,7 @@ async fn a_record_puts_a_job_in_line() {
     let in_line =
         Parked { limit_key: Some("k".to_owned()), ..parked("j", 1, Due::InLine, WaitReason::GroupLimit) };
     record_one(&a, record("j", 1, None, NextStep::Unsent(Box::new(in_line)))).await;
-    let batch = a.release(&[("k".to_owned(), 1)], &[]).await.unwrap().unwrap();
+    let batch = a.release(&from_line("k", 1)).await.unwrap().unwrap();
     assert_eq!((batch.jobs()[0].id.clone(), batch.jobs()[0].group.as_str()), (id("j"), "gmail"));
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sluice_engine::{Clock as _, Due, DueBatch, DueQuery, Parked, PendingJob, SystemClock, WaitingKey};
+use sluice_engine::{
+    Clock as _, Due, DueBatch, DueQuery, Parked, PendingJob, ReleaseQuery, SystemClock, WaitingKey,
+};
 use sluice_types::{JobId, Timestamp, WaitReason};
 
 use super::jobs::{fresh_id, in_line, parked};
@@ -18,9 +20,25 @@ impl Store {
     }
 
     async fn release(&self, counts: &[(&str, u32)]) -> Option<Box<dyn DueBatch>> {
-        let counts: Vec<(String, u32)> =
-            counts.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect();
-        self.ledger.release(&counts, &[]).await.unwrap()
+        self.ledger.release(&from_lines(counts)).await.unwrap()
+    }
+
+    /// Parks `count` jobs of a tenant's campaign in the line `k`, first seen at and after `seen_s`.
+    async fn park_in_line(&self, tenant: &str, campaign: &str, seen_s: i64, count: i64) {
+        let job = |n| Parked {
+            tenant: tenant.parse().unwrap(),
+            campaign: campaign.parse().ok(),
+            ..in_line(&fresh_id(tenant), "k", seen_s + n)
+        };
+        self.park(&(0..count).map(job).collect::<Vec<_>>()).await;
+    }
+
+    /// How many jobs of each tenant `query` releases, and what they are is gone. Ids begin with the tenant's name.
+    async fn released(&self, query: &ReleaseQuery) -> BTreeMap<String, usize> {
+        let Some(batch) = self.ledger.release(query).await.unwrap() else { return BTreeMap::new() };
+        let released = ids(Some(&*batch));
+        batch.published(&released).await.unwrap();
+        by_tenant(&released)
     }
 
     /// Parks `count` due jobs of a tenant's campaign.
@@ -32,13 +50,28 @@ impl Store {
     /// How many jobs of each tenant are in one batch. Ids begin with the tenant's name.
     async fn turns(&self, query: &DueQuery) -> BTreeMap<String, usize> {
         let batch = self.ledger.due(query).await.unwrap();
-        let mut turns = BTreeMap::new();
-        for id in ids(batch.as_deref()) {
-            let tenant = id.as_str().split('-').next().unwrap_or_default().to_owned();
-            *turns.entry(tenant).or_default() += 1;
-        }
-        turns
+        by_tenant(&ids(batch.as_deref()))
     }
+}
+
+/// The wish for jobs of lines.
+fn from_lines(counts: &[(&str, u32)]) -> ReleaseQuery {
+    let counts = counts.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect();
+    ReleaseQuery { counts, ..ReleaseQuery::default() }
+}
+
+/// How many of each tenant, whose name they begin with.
+fn by_tenant(ids: &[JobId]) -> BTreeMap<String, usize> {
+    let mut tenants = BTreeMap::new();
+    for id in ids {
+        *tenants.entry(id.as_str().split('-').next().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    tenants
+}
+
+/// The campaign `spring` of `acme`.
+fn spring_of_acme() -> Vec<(String, String)> {
+    vec![("acme".to_owned(), "spring".to_owned())]
 }
 
 /// A job of `tenant` whose id begins with its name.
@@ -180,8 +213,8 @@ pub async fn full_lanes_are_left_alone(store: Store) {
         let due = store.due_ids_of(&DueQuery { full: full.clone(), ..up_to(max) }).await;
         assert_eq!(due, std::slice::from_ref(&b), "up to {max}");
     }
-    let counts = [("k".to_owned(), 1)];
-    assert_eq!(ids(store.ledger.release(&counts, &full).await.unwrap().as_deref()), [d]);
+    let query = ReleaseQuery { full, ..from_lines(&[("k", 1)]) };
+    assert_eq!(ids(store.ledger.release(&query).await.unwrap().as_deref()), [d]);
 }
 
 /// Whatever else waits there: closing them takes no slot.
@@ -232,6 +265,59 @@ pub async fn paused_campaigns_are_left_alone(store: Store) {
         due.sort_unstable();
         assert_eq!(due, [jobs[2].id.clone(), jobs[1].id.clone()], "up to {max}");
     }
+}
+
+/// However long its backlog is, it keeps nobody behind it from the slots of the line.
+pub async fn a_paused_campaign_takes_no_release(store: Store) {
+    store.park_in_line("acme", "spring", 1, 200).await;
+    store.park_in_line("acme", "", 500, 2).await;
+    store.park_in_line("other", "spring", 600, 2).await;
+    let query = ReleaseQuery { paused: spring_of_acme(), ..from_lines(&[("k", 3)]) };
+    let first = store.released(&query).await;
+    assert_eq!(first.values().sum::<usize>(), 3, "{first:?}");
+    let rest = store.released(&query).await;
+    assert_eq!(rest.values().sum::<usize>(), 1, "{rest:?}");
+    assert!(store.ledger.release(&query).await.unwrap().is_none());
+    let resumed = store.released(&from_lines(&[("k", 500)])).await;
+    assert_eq!(resumed, BTreeMap::from([("acme".to_owned(), 200)]));
+}
+
+/// Its jobs only go to be closed.
+pub async fn a_cancelled_campaign_takes_no_release(store: Store) {
+    store.park_in_line("acme", "spring", 1, 20).await;
+    store.park_in_line("other", "spring", 600, 3).await;
+    let query = ReleaseQuery { cancelled: spring_of_acme(), ..from_lines(&[("k", 2)]) };
+    let expected = [("acme", 20), ("other", 2)].map(|(tenant, n)| (tenant.to_owned(), n));
+    assert_eq!(store.released(&query).await, BTreeMap::from(expected));
+}
+
+/// Tenants in line take turns as they weigh, however long the backlog of one of them is, and the campaigns of one evenly.
+pub async fn owners_take_turns_in_a_line(store: Store) {
+    store.park_in_line("big", "", 1, 500).await;
+    store.park_in_line("small", "", 1_000, 60).await;
+    store.park_in_line("many", "spring", 2_000, 60).await;
+    store.park_in_line("many", "summer", 2_100, 60).await;
+    let weights = vec![("big".parse().unwrap(), 2)];
+    let turns = store.released(&ReleaseQuery { weights, ..from_lines(&[("k", 40)]) }).await;
+    assert!((18..=22).contains(&turns["big"]), "{turns:?}");
+    assert!((8..=12).contains(&turns["small"]) && (8..=12).contains(&turns["many"]), "{turns:?}");
+    assert_eq!(turns.values().sum::<usize>(), 40);
+    // What the others have no jobs for is not lost.
+    let turns = store.released(&from_lines(&[("k", 600)])).await;
+    assert!(turns["big"] > 400 && turns["small"] + turns["many"] > 140, "{turns:?}");
+}
+
+/// Under a slow limit jobs go one by one.
+pub async fn turns_in_a_line_come_round_one_by_one(store: Store) {
+    store.park_in_line("big", "", 1, 200).await;
+    store.park_in_line("small", "", 1_000, 40).await;
+    let mut turns = BTreeMap::new();
+    for _ in 0..60 {
+        for (tenant, n) in store.released(&from_lines(&[("k", 1)])).await {
+            *turns.entry(tenant).or_insert(0) += n;
+        }
+    }
+    assert!((15..=45).contains(&turns["small"]), "{turns:?}");
 }
 
 /// However long the backlog of one of them is.

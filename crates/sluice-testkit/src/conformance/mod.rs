@@ -103,6 +103,10 @@ macro_rules! lines_conformance {
                 campaigns_of_a_tenant_share_its_turns,
                 a_hungry_tenant_fills_the_batch_alone,
                 no_tenant_starves_among_many,
+                a_paused_campaign_takes_no_release,
+                a_cancelled_campaign_takes_no_release,
+                owners_take_turns_in_a_line,
+                turns_in_a_line_come_round_one_by_one,
                 a_woken_campaign_is_due_at_once,
                 a_large_campaign_is_woken_whole,
             ]

@@ -1,0 +1,203 @@
+//! What goes from lines: the owners of jobs in each take turns, and of an owner's jobs the first seen goes first.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use sluice_engine::ReleaseQuery;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::batch::{Locked, PostgresDueBatch, job_columns};
+use crate::convert::{clean, column};
+use crate::connections::Lent;
+use crate::owners::Owner;
+use crate::turns::share_owners;
+use crate::{Postgres, StoreError};
+
+const STEP: &str = "release jobs from lines";
+
+/// Jobs of a line are looked through for lanes that are not full up to here, all its owners together, and of each owner so many
+/// in any case.
+const LINE_MAX: usize = 10_000;
+const OWNER_LEAST: usize = 100;
+/// Times that the turns which some owners had no jobs for are given to the others.
+const ROUNDS_MAX: usize = 5;
+/// Jobs of cancelled campaigns that go in one batch beside what was asked for.
+const CANCELLED_MAX: usize = 1_000;
+
+/// The first jobs of the owners $2 and $3 in lines $1, up to the turns of each ($5), without those that we hold already ($7).
+/// What is not released for its full lane is passed over, but not endlessly.
+const TAKE: &str = concat!(
+    "
+SELECT o.place, p.seen AS turn_at, ",
+    job_columns!(),
+    "
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
+    AS o (key, tenant, campaign, place, turns, look)
+CROSS JOIN LATERAL (
+    SELECT p.*, w.seen
+    FROM (
+        SELECT q.job_id, coalesce(q.first_seen, q.created_at) AS seen,
+            q.pool || '.' || q.class || '.' || q.group_name AS lane
+        FROM sluice.pending q
+        WHERE q.due_at IS NULL
+          AND coalesce(q.limit_key, '') COLLATE \"C\" = o.key
+          AND q.tenant COLLATE \"C\" = o.tenant
+          AND coalesce(q.campaign, '') COLLATE \"C\" = o.campaign
+          AND coalesce(q.expires_at > statement_timestamp(), true)
+        ORDER BY 2
+        LIMIT o.look
+    ) w
+    JOIN sluice.pending p ON p.job_id = w.job_id
+    WHERE NOT w.lane = ANY ($8) AND NOT w.job_id = ANY ($7)
+    ORDER BY w.seen
+    LIMIT o.turns
+    FOR UPDATE OF p SKIP LOCKED
+) p
+"
+);
+
+/// An owner whose turn it is, and how many.
+struct Turn<'a> {
+    owner: &'a Owner,
+    turns: usize,
+}
+
+impl Postgres {
+    /// Takes the first jobs of lines; they stay locked as long as the batch lives.
+    pub(crate) async fn take_from_lines(
+        &self,
+        query: &ReleaseQuery,
+    ) -> Result<Option<PostgresDueBatch>, StoreError> {
+        // A key that stood there twice would take the same jobs twice.
+        let mut lines: BTreeMap<Cow<'_, str>, usize> = BTreeMap::new();
+        for (key, jobs) in query.counts.iter().filter(|(_, jobs)| *jobs > 0) {
+            *lines.entry(clean(key)).or_default() += usize::try_from(*jobs).unwrap_or(usize::MAX);
+        }
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        let keys: Vec<&str> = lines.keys().map(AsRef::as_ref).collect();
+        let owners = self.look_for_owners(&keys).await?;
+        let paused = owners_of(&query.paused);
+        let owners: Vec<Owner> = owners.into_iter().filter(|owner| !is_of(owner, &paused)).collect();
+        if owners.is_empty() {
+            return Ok(None);
+        }
+        self.take_turns_in_lines(query, &keys, lines.values().copied().collect(), &owners).await
+    }
+
+    async fn take_turns_in_lines(
+        &self,
+        query: &ReleaseQuery,
+        keys: &[&str],
+        mut left: Vec<usize>,
+        owners: &[Owner],
+    ) -> Result<Option<PostgresDueBatch>, StoreError> {
+        let weights: HashMap<&str, u32> =
+            query.weights.iter().map(|(tenant, weight)| (tenant.as_str(), *weight)).collect();
+        let full: Vec<String> = query.full.iter().map(ToString::to_string).collect();
+        let mut chance = fastrand::Rng::new();
+        let cancelled = owners_of(&query.cancelled);
+        let (free, mut owners): (Vec<&Owner>, Vec<&Owner>) =
+            owners.iter().partition(|owner| is_of(owner, &cancelled));
+        let lent = self.relay.borrow(STEP).await?;
+        let (mut locked, mut is_open) = (Locked::default(), false);
+        if !free.is_empty() {
+            let each = (CANCELLED_MAX / free.len()).max(1);
+            let turns: Vec<Turn<'_>> =
+                free.into_iter().take(CANCELLED_MAX).map(|owner| Turn { owner, turns: each }).collect();
+            locked.take(&take(&lent, keys, &turns, &locked, &full, is_open).await?)?;
+            is_open = true;
+        }
+        for _ in 0..ROUNDS_MAX {
+            let turns = deal(&owners, &left, &weights, &mut chance);
+            if turns.is_empty() {
+                break;
+            }
+            let rows = take(&lent, keys, &turns, &locked, &full, is_open).await?;
+            is_open = true;
+            locked.take(&rows)?;
+            let mut got = vec![0; turns.len()];
+            for row in &rows {
+                let place = usize::try_from(column::<i64>(row, STEP, "place")?).ok();
+                if let Some(got) = place.and_then(|place| got.get_mut(place)) {
+                    *got += 1;
+                }
+            }
+            for (turn, got) in turns.iter().zip(&got) {
+                if let Some(left) = left.get_mut(turn.owner.line) {
+                    *left = left.saturating_sub(*got);
+                }
+            }
+            // An owner that has not used its turns has no more.
+            owners = turns
+                .iter()
+                .zip(got)
+                .filter(|(turn, got)| turn.turns == *got)
+                .map(|(it, _)| it.owner)
+                .collect();
+        }
+        locked.into_batch(lent).await
+    }
+}
+
+/// Gives out what is `left` of each line among the owners that have jobs there, which stand together by line.
+fn deal<'a>(
+    owners: &[&'a Owner],
+    left: &[usize],
+    weights: &HashMap<&str, u32>,
+    chance: &mut fastrand::Rng,
+) -> Vec<Turn<'a>> {
+    let mut lines: BTreeMap<usize, Vec<&'a Owner>> = BTreeMap::new();
+    for owner in owners {
+        lines.entry(owner.line).or_default().push(owner);
+    }
+    let mut dealt = Vec::with_capacity(owners.len());
+    for (line, owners) in lines {
+        let left = left.get(line).copied().unwrap_or(0);
+        if left == 0 {
+            continue;
+        }
+        let tenants: Vec<&str> = owners.iter().map(|owner| owner.tenant.as_str()).collect();
+        let turns = share_owners(&tenants, weights, left, chance);
+        dealt.extend(owners.into_iter().zip(turns).map(|(owner, turns)| Turn { owner, turns }));
+    }
+    dealt
+}
+
+async fn take(
+    lent: &Lent,
+    keys: &[&str],
+    turns: &[Turn<'_>],
+    locked: &Locked,
+    full: &[String],
+    is_open: bool,
+) -> Result<Vec<Row>, StoreError> {
+    let mut of_line: HashMap<usize, usize> = HashMap::new();
+    turns.iter().for_each(|turn| *of_line.entry(turn.owner.line).or_default() += 1);
+    let (mut lines, mut tenants, mut campaigns) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut places, mut counts, mut looks) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, Turn { owner, turns }) in turns.iter().enumerate().filter(|(_, turn)| turn.turns > 0) {
+        let owners = of_line.get(&owner.line).copied().unwrap_or(1).max(1);
+        let look = (LINE_MAX / owners).max(OWNER_LEAST).max(*turns + locked.ids().len());
+        lines.push(keys.get(owner.line).copied().unwrap_or_default());
+        tenants.push(owner.tenant.as_str());
+        campaigns.push(owner.campaign.as_str());
+        places.push(i64::try_from(place).unwrap_or(i64::MAX));
+        counts.push(i64::try_from(*turns).unwrap_or(i64::MAX));
+        looks.push(i64::try_from(look).unwrap_or(i64::MAX));
+    }
+    let params: [&(dyn ToSql + Sync); 8] =
+        [&lines, &tenants, &campaigns, &places, &counts, &looks, &locked.ids(), &full];
+    if is_open { lent.query(STEP, TAKE, &params).await } else { lent.begin(STEP, TAKE, &params).await }
+}
+
+fn owners_of(campaigns: &[(String, String)]) -> HashSet<(Cow<'_, str>, Cow<'_, str>)> {
+    campaigns.iter().map(|(tenant, campaign)| (clean(tenant), clean(campaign))).collect()
+}
+
+fn is_of(owner: &Owner, campaigns: &HashSet<(Cow<'_, str>, Cow<'_, str>)>) -> bool {
+    !campaigns.is_empty()
+        && campaigns.contains(&(Cow::Borrowed(owner.tenant.as_str()), Cow::Borrowed(owner.campaign.as_str())))
+}
