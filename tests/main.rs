@@ -24,6 +24,7 @@ mod half_of_the_traffic_cannot_go;
 mod limits_are_edited_while_they_hold;
 mod malformed_messages_arrive;
 mod old_rows_go;
+mod others_wait_in_the_same_line;
 mod postgres_restarts_mid_batch;
 mod replicas_are_replaced_under_load;
 mod several_faults_strike;
