@@ -28,7 +28,7 @@ Examples:
   sluice campaign pause acme spring-sale
 
 Nothing of it is sent from then on, but for calls under way. Its jobs wait in the store, with the
-reason `campaign_paused`; their `expires_at` is not moved.";
+reason `campaign_paused` or the one that they waited for before; their `expires_at` is not moved.";
 
 const RESUME_EXAMPLES: &str = "\
 Examples:
