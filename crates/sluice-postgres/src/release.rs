@@ -8,8 +8,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::batch::{Locked, PostgresDueBatch, job_columns};
-use crate::convert::{clean, column};
 use crate::connections::Lent;
+use crate::convert::{clean, column};
 use crate::owners::Owner;
 use crate::turns::share_owners;
 use crate::{Postgres, StoreError};
