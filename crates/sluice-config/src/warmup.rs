@@ -27,7 +27,8 @@ pub struct Warmup {
     /// Most messages on each sending day, UTC, from the first one on, over all replicas; never falling, 1 to 400 of them.
     /// After the last one there is no cap.
     pub caps: Vec<u32>,
-    /// Share of deferred or refused sends of a day above which the next sending day repeats its cap. 0.0 to 1.0.
+    /// Share of sends of a day that were deferred, refused or reported as bounced since, above which the next sending day repeats its
+    /// cap. 0.0 to 1.0.
     pub hold_above: f64,
     /// Ramps of single domain groups at this ESP, which hold as well.
     pub groups: BTreeMap<GroupName, Ramp>,
@@ -58,7 +59,8 @@ struct RampKeys {
     growth: Option<f64>,
     /// Most messages on the last day of the ramp, `first` to 100000000. After it there is no cap.
     cap: Option<u32>,
-    /// Share of deferred or refused sends of a day above which the next sending day repeats its cap, 0.0 to 1.0, default
+    /// Share of sends of a day that were deferred, refused or reported as bounced since, above which the next sending day repeats its
+    /// cap. 0.0 to 1.0. default
     /// 0.05. More: a bad reception is run into with more mail. Less: a few bad addresses stop the growth.
     #[schemars(with = "Option<f64>")]
     hold_above: f64,
