@@ -118,14 +118,16 @@ fn nanos(at: Timestamp) -> i64 {
 fn load_gcra(connection: &Connection, key: &str) -> rusqlite::Result<Option<GcraState>> {
     connection
         .prepare_cached(
-            "select tat_ns, spacing_ns, window_no, used, used_before, holes, grid, hole_spacing_ns from limit_gcra
-             where key = ?1",
+            "select tat_ns, spacing_ns, window_no, used, used_before, holes, grid, hole_spacing_ns, burst, owed_ns
+             from limit_gcra where key = ?1",
         )?
         .query_row([key], |row| {
             let spacing_ns = row.get(1)?;
             let mut state = GcraState {
                 tat_ns: row.get(0)?,
                 spacing_ns,
+                burst: row.get(8)?,
+                owed_ns: row.get(9)?,
                 window: row.get(2)?,
                 used: row.get(3)?,
                 used_before: row.get(4)?,
@@ -142,16 +144,17 @@ fn load_gcra(connection: &Connection, key: &str) -> rusqlite::Result<Option<Gcra
 }
 
 fn store_gcra(connection: &Connection, key: &str, state: &GcraState) -> rusqlite::Result<()> {
-    let GcraState { tat_ns, spacing_ns, window, used, used_before, ref holes, grid } = *state;
+    let GcraState { tat_ns, spacing_ns, burst, owed_ns, window, used, used_before, ref holes, grid } = *state;
     connection
         .prepare_cached(
-            "insert into limit_gcra (key, tat_ns, spacing_ns, window_no, used, used_before, holes, grid, hole_spacing_ns)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?3)
+            "insert into limit_gcra (key, tat_ns, spacing_ns, window_no, used, used_before, holes, grid, hole_spacing_ns,
+                 burst, owed_ns)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?3, ?9, ?10)
              on conflict (key) do update set tat_ns = excluded.tat_ns, spacing_ns = excluded.spacing_ns, window_no = excluded.window_no,
                  used = excluded.used, used_before = excluded.used_before, holes = excluded.holes, grid = excluded.grid,
-                 hole_spacing_ns = excluded.hole_spacing_ns",
+                 hole_spacing_ns = excluded.hole_spacing_ns, burst = excluded.burst, owed_ns = excluded.owed_ns",
         )?
-        .execute((key, tat_ns, spacing_ns, window, used, used_before, text_of_holes(holes), grid))?;
+        .execute((key, tat_ns, spacing_ns, window, used, used_before, text_of_holes(holes), grid, burst, owed_ns))?;
     Ok(())
 }
 

@@ -3,13 +3,24 @@
 //! With spacing `T`, burst `B`, grace `g` and horizon `h`, at the store's instant `now`, wanting `n`:
 //!
 //! ```text
-//! tat   = tat - T_old + T                      if T has changed since the last lease
 //! base  = max(tat, now)                        first theoretical arrival
 //! open  = base - (B - 1) * T                   opening of the first slot
 //! fit   = (now + h - open) / T + 1             slots that open within the horizon (0 if open > now + h)
 //! m     = min(n, fit)                          slots granted; tat := base + m * T
 //! now_k = min(m, (now - open) / T + 1)         of these, slots that are open already (0 if open > now)
 //! runs  = now_k slots at 0 apart, opening now; the others T apart, the first at open + now_k * T
+//! ```
+//!
+//! Where `T` or `B` has changed since the last lease (an edit, a brake) as many slots are spent as were, and under what is
+//! left of a bucket the next comes one new spacing after the last one:
+//!
+//! ```text
+//! last  = tat - B_old * T_old                  opening of the last slot; before now if the bucket had some left
+//! since = min(last, now) if B_old = 1          the latest that spent slots were used; now if B_old > 1
+//! next  = max(last, since) + T
+//! full  = since + (tat + owed - since) * T / T_old, and next at least if last > now
+//! tat   = min(full, max(next, now) + (B - 1) * T)
+//! owed  = full - tat                           more than a bucket of B can lack: time pays for it once that is full
 //! ```
 //!
 //! A slot is used between its opening and `g` later. Any span `t` of uses then holds at most
@@ -28,6 +39,8 @@ const HEADROOM_PERCENT: i64 = 2;
 const GRACE_MAX_NS: i64 = 500_000_000;
 /// Grace of a bucket deep enough to allow it.
 const BUCKET_GRACE_NS: i64 = 100_000_000;
+/// More is not owed, so that no number runs over: 146 years.
+const OWED_MAX_NS: i64 = 1 << 62;
 /// Leases reach at least, and at most, so far ahead.
 const HORIZON_NS: (i64, i64) = (300_000_000, 5_000_000_000);
 /// Leases of spaced slots reach at least so far ahead.
@@ -57,6 +70,10 @@ pub struct GcraState {
     pub tat_ns: i64,
     /// The spacing at which it was reached; 0 when nothing was leased yet.
     pub spacing_ns: i64,
+    /// The burst at which it was reached; 0 when that is not known, since a build of before has leased.
+    pub burst: u32,
+    /// What was spent beyond the arrival time, since it is more than a bucket of this burst holds.
+    pub owed_ns: i64,
     /// The window, as a number since the epoch, that the counts are of.
     pub window: i64,
     /// Slots leased in that window.
@@ -156,15 +173,35 @@ impl GcraTerms {
 }
 
 impl GcraState {
-    /// After an edit (or under a brake) the next slot comes one new spacing after the last one, not one old one: what was
-    /// spent stays spent, and a limit that was raised need not wait for what the old one would have allowed.
-    pub(crate) fn respace(&mut self, spacing_ns: i64) {
-        if self.spacing_ns != 0 && self.spacing_ns != spacing_ns {
-            self.tat_ns += spacing_ns - self.spacing_ns;
+    /// Brings the state to `now_ns` and to the terms that hold now.
+    ///
+    /// After an edit (or under a brake) what was spent stays spent, and as many slots as were; but a limit that was raised
+    /// need not wait for what the old one would have allowed.
+    pub(crate) fn arrive(&mut self, terms: &GcraTerms, now_ns: i64) {
+        let old_burst = if self.burst == 0 { terms.burst } else { self.burst };
+        if self.spacing_ns != 0 && (self.spacing_ns, old_burst) != (terms.spacing_ns, terms.burst) {
+            self.edit(i64::from(old_burst), terms, now_ns);
             self.holes.clear();
             self.grid += 1;
         }
-        self.spacing_ns = spacing_ns;
+        (self.spacing_ns, self.burst) = (terms.spacing_ns, terms.burst);
+        if self.tat_ns < now_ns {
+            self.owed_ns = (self.owed_ns - (now_ns - self.tat_ns)).max(0);
+            self.tat_ns = now_ns;
+        }
+    }
+
+    fn edit(&mut self, old_burst: i64, terms: &GcraTerms, now_ns: i64) {
+        let last_ns = self.tat_ns.saturating_sub(old_burst.saturating_mul(self.spacing_ns));
+        let since_ns = if old_burst == 1 { last_ns.min(now_ns) } else { now_ns };
+        let next_ns = last_ns.max(since_ns).saturating_add(terms.spacing_ns);
+        let spent_ns = (self.tat_ns.saturating_add(self.owed_ns) - since_ns).max(0);
+        let spent_ns = scaled(spent_ns, terms.spacing_ns, self.spacing_ns);
+        let full_ns = since_ns.saturating_add(spent_ns);
+        let full_ns = if last_ns > now_ns { full_ns.max(next_ns) } else { full_ns };
+        let behind_ns = i64::from(terms.burst - 1).saturating_mul(terms.spacing_ns);
+        self.tat_ns = full_ns.min(next_ns.max(now_ns).saturating_add(behind_ns));
+        self.owed_ns = full_ns - self.tat_ns;
     }
 
     pub(crate) fn count(&mut self, terms: &GcraTerms, now_ns: i64, granted: i64) {
@@ -177,16 +214,22 @@ impl GcraState {
     }
 }
 
+/// `time * to / from`, rounded up; at most [`OWED_MAX_NS`].
+fn scaled(time_ns: i64, to_ns: i64, from_ns: i64) -> i64 {
+    let (time, to, from) = (i128::from(time_ns), i128::from(to_ns), i128::from(from_ns.max(1)));
+    i64::try_from((time * to + from - 1) / from).unwrap_or(OWED_MAX_NS).min(OWED_MAX_NS)
+}
+
 /// How the limit stands at `now_ns`, but for what is left of it: what was leased within the last window (the part of the
 /// window before this one is taken as evenly spread), and when the next slot opens.
 pub(crate) fn look_gcra(terms: &GcraTerms, state: &GcraState, now_ns: i64) -> LimitLook {
     let mut at_now = state.clone();
-    at_now.respace(terms.spacing_ns);
+    at_now.arrive(terms, now_ns);
     at_now.count(terms, now_ns, 0);
     let window_ns = terms.window_ns.max(1);
     let rest_permille = 1000 - now_ns.rem_euclid(window_ns) / (window_ns / 1000).max(1);
     let used = at_now.used + at_now.used_before * rest_permille.clamp(0, 1000) / 1000;
-    let tail = at_now.tat_ns.max(now_ns) - i64::from(terms.burst - 1) * terms.spacing_ns;
+    let tail = at_now.tat_ns - i64::from(terms.burst - 1) * terms.spacing_ns;
     let hole = at_now.holes.iter().find_map(|hole| hole.next(now_ns, terms.spacing_ns));
     let open = hole.map_or(tail, |hole| hole.min(tail));
     LimitLook {
@@ -209,8 +252,8 @@ pub(crate) fn give_back_gcra(terms: &GcraTerms, state: &mut GcraState, count: u3
 /// Leases up to `want` slots at the instant `now_ns`.
 pub(crate) fn lease_gcra(terms: &GcraTerms, state: &mut GcraState, now_ns: i64, want: u32) -> Leased {
     let GcraTerms { spacing_ns, burst, grace_ns, horizon_ns, .. } = *terms;
-    state.respace(spacing_ns);
-    let base = state.tat_ns.max(now_ns);
+    state.arrive(terms, now_ns);
+    let base = state.tat_ns;
     let open = base - i64::from(burst - 1) * spacing_ns;
     let fit = if open > now_ns + horizon_ns { 0 } else { (now_ns + horizon_ns - open) / spacing_ns + 1 };
     let granted = fit.min(i64::from(want));

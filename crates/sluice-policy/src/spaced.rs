@@ -71,8 +71,7 @@ impl Spaced<'_> {
     /// Brings the state to `now_ns`: a new spacing makes a new grid, and what has passed is gone.
     fn arrive(&mut self, now_ns: i64) {
         let spacing_ns = self.terms.spacing_ns;
-        self.state.respace(spacing_ns);
-        self.state.tat_ns = self.state.tat_ns.max(now_ns);
+        self.state.arrive(&self.terms, now_ns);
         for hole in &mut self.state.holes {
             let passed = ceil_div((now_ns - hole.first_ns).max(0), spacing_ns).min(hole.count);
             hole.first_ns += passed * spacing_ns;

@@ -101,3 +101,104 @@ fn an_edited_limit_goes_on_one_new_spacing_after_the_last_slot() {
         Duration::from_millis(1040 + 2040)
     );
 }
+
+fn terms(spec: &str) -> GcraTerms {
+    match crate::Terms::of(&spec.parse().unwrap()) {
+        Some(crate::Terms::Spaced(terms) | crate::Terms::Gcra(terms)) => terms,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How many slots a lease has that are open at once, and when the next opens, in ms.
+fn at_once(grant: &Grant) -> (u32, Option<u128>) {
+    let open = grant.runs.iter().filter(|run| run.opens_in.is_zero()).map(|run| run.count).sum();
+    let later = grant.runs.iter().find(|run| !run.opens_in.is_zero()).map(|run| run.opens_in);
+    (open, later.or(grant.next_in).map(|wait| wait.as_millis()))
+}
+
+#[test]
+fn an_edit_keeps_as_many_slots_spent_as_were() {
+    const NOW: i64 = 1_700_000_000_000_000_000;
+    // (before, slots leased at once, then after so many ms, slots that are open, ms to the next)
+    for (before, spent, to, after_ms, open, next_ms) in [
+        // Spent, then lowered: nothing of it is forgotten. (A tenth of a second is the grace of a bucket: ten slots at 100/s.)
+        ("100/s burst 100", 90, "1/s burst 100", 0, 9, 1020),
+        ("100/s burst 100", 90, "1/s burst 90", 0, 0, 1020),
+        ("100/s burst 100", 90, "1/s burst 20", 0, 0, 1020),
+        ("100/s burst 100", 40, "50/s burst 30", 0, 0, 20),
+        ("100/s burst 100", 10, "50/s burst 30", 0, 15, 20),
+        // Spent, then raised: what is refilled from now on comes at the new rate.
+        ("1/s burst 100", 99, "100/s burst 100", 0, 0, 10),
+        ("1/s burst 100", 99, "100/s burst 120", 0, 11, 10),
+        ("1/s burst 1000", 999, "2/s burst 10", 0, 0, 510),
+        ("1/s burst 100", 99, "100/s burst 100", 51_000, 41, 10),
+        ("1/s burst 100", 99, "1/s burst 150", 0, 50, 1020),
+        // A limit that becomes spaced, or was.
+        ("1/s burst 100", 99, "100/s", 0, 0, 10),
+        ("100/s burst 100", 90, "1/s", 0, 0, 1020),
+        ("100/s burst 100", 90, "100/s", 0, 0, 10),
+        ("1/s", 1, "100/s burst 100", 500, 90, 10),
+        ("100/s", 1, "1/s burst 100", 0, 98, 1020),
+        ("100/s", 1, "100/s burst 100", 0, 89, 10),
+    ] {
+        let mut state = GcraState::default();
+        let spent_at = lease_gcra(&terms(before), &mut state, NOW, spent);
+        assert_eq!(at_once(&spent_at).0, spent, "{before}");
+        let now = NOW + after_ms * 1_000_000;
+        assert_eq!(look_gcra(&terms(to), &state, now).next_in.is_zero(), open > 0, "{before} to {to}");
+        let edited = lease_gcra(&terms(to), &mut state, now, 10_000);
+        assert_eq!(at_once(&edited), (open, Some(next_ms)), "{before} to {to} after {after_ms} ms");
+    }
+}
+
+#[test]
+fn a_brake_on_a_spent_bucket_neither_stops_it_nor_fills_it() {
+    let full = terms("1/s burst 1000");
+    let mut state = GcraState::default();
+    let mut now = 1_700_000_000_000_000_000;
+    lease_gcra(&full, &mut state, now, 2000);
+    // Half the rate, and back to the full one within a minute, a little every second.
+    let mut leased = 0;
+    for second in 0..60 {
+        now += 1_000_000_000;
+        let braked = lease_gcra(&full.at_rate(500 + second * 500 / 60), &mut state, now, 1000);
+        leased += braked.runs.iter().map(|run| run.count).sum::<u32>();
+    }
+    assert!((40..=60).contains(&leased), "{leased}");
+    let after = lease_gcra(&full, &mut state, now, 1000);
+    let open: u32 = after.runs.iter().map(|run| run.count).sum();
+    assert!(open <= 20, "{open}: the bucket was spent, and refilled only by what the brake had held back");
+}
+
+proptest! {
+    /// Whatever lower limits and brakes there were in between.
+    #[test]
+    fn a_bucket_edited_to_and_fro_keeps_its_promise(
+        steps in proptest::collection::vec((0_i64..900_000_000, 0_u32..80, 0_usize..8), 1..120)
+    ) {
+        let full = terms("50/s burst 60");
+        let others = ["50/s burst 20", "10/s burst 60", "2/s burst 5", "50/s", "30/s", "1/s"];
+        let mut state = GcraState::default();
+        let mut now = 1_700_000_000_000_000_000_i64;
+        let mut uses = Vec::new();
+        for (pause, want, which) in steps {
+            now += pause;
+            let terms = match which {
+                0 => full.at_rate(500),
+                1..7 => terms(others[which - 1]),
+                _ => full,
+            };
+            for run in lease_gcra(&terms, &mut state, now, want).runs {
+                uses.extend((0..i64::from(run.count)).map(|i| now + nanos(run.opens_in) + i * nanos(run.spacing)));
+            }
+        }
+        uses.sort_unstable();
+        for (i, first) in uses.iter().enumerate() {
+            for (n, at) in (1_u32..).zip(&uses[i..]) {
+                #[expect(clippy::cast_precision_loss, reason = "test data")]
+                let promised = 60.0 + (at - first) as f64 * 50.0 / 1e9;
+                prop_assert!(f64::from(n) <= promised + 1e-6, "{n} > {promised}");
+            }
+        }
+    }
+}

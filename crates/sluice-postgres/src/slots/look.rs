@@ -16,7 +16,7 @@ const STEP: &str = "look at limits";
 /// another spacing began another grid.
 const LOOK: &str = "
 SELECT coalesce($2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000) AS now_ns,
-    s.tat_ns, s.spacing_ns, s.window_no, s.used, s.used_before, s.grid,
+    s.tat_ns, s.spacing_ns, s.burst, s.owed_ns, s.window_no, s.used, s.used_before, s.grid,
     CASE WHEN s.hole_spacing_ns = s.spacing_ns THEN s.holes END AS holes, c.buckets_ns, c.counts
 FROM unnest($1::text[]) WITH ORDINALITY AS k (key, place)
 LEFT JOIN sluice.limit_gcra s ON s.key = k.key
@@ -68,6 +68,8 @@ fn gcra_of_row(row: &Row) -> Result<Option<GcraState>, StoreError> {
     Ok(Some(GcraState {
         tat_ns,
         spacing_ns: column(row, STEP, "spacing_ns")?,
+        burst: u32::try_from(column::<i64>(row, STEP, "burst")?).unwrap_or(0),
+        owed_ns: column(row, STEP, "owed_ns")?,
         window: column(row, STEP, "window_no")?,
         used: column(row, STEP, "used")?,
         used_before: column(row, STEP, "used_before")?,

@@ -93,7 +93,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// What is leased alone, some under a key that spaced limits have too.
-const LIMITS: [(&str, &str); 14] = [
+const LIMITS: [(&str, &str); 15] = [
     ("main", "50/s"),
     ("main", "1000000/s"),
     ("main", "3/min"),
@@ -102,6 +102,7 @@ const LIMITS: [(&str, &str); 14] = [
     ("main", "100/s burst 1"),
     ("main", "7/min burst 3"),
     ("main", "100/min burst 40"),
+    ("group", "2000/min burst 90"),
     ("main", "50/h"),
     ("main", "200/h"),
     ("main", "1000/day"),

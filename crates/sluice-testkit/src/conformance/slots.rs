@@ -134,6 +134,44 @@ pub async fn an_edit_keeps_what_was_spent(source: Source) {
     assert_eq!(count(&source.lease(1, &[want("main", "28/h", 20)]).await[0]), 3);
 }
 
+/// With a burst as well: the slots that were spent come back at the new rate.
+pub async fn a_spent_bucket_that_is_lowered_lends_nothing_of_it_again(source: Source) {
+    let spent = source.lease(0, &[want("main", "100/s burst 100", 300)]).await;
+    assert!(count(&spent[0]) >= 90, "{spent:?}");
+    let mut leased = 0;
+    for lowered in ["1/s burst 100", "1/s burst 50", "1/s", "1/s burst 100"] {
+        let look = source.look(&limit("main", lowered)).await;
+        assert!(!look.next_in.is_zero(), "{lowered}: {look:?}");
+        leased += count(&source.lease(1, &[want("main", lowered, 300)]).await[0]);
+    }
+    // Each lease reaches ahead.
+    assert!(leased <= 12, "{leased}");
+}
+
+/// Nobody waits for what the old rate would have let go.
+pub async fn a_spent_bucket_that_is_raised_lends_at_its_new_rate(source: Source) {
+    let spent = source.lease(0, &[want("main", "1/s burst 100", 300)]).await;
+    assert!(count(&spent[0]) >= 99, "{spent:?}");
+    let look = source.look(&limit("main", "100/s burst 100")).await;
+    assert!(look.next_in < Duration::from_millis(1200), "{look:?}");
+    tokio::time::sleep(look.next_in).await;
+    let raised = source.lease(1, &[want("main", "100/s burst 100", 300)]).await.remove(0);
+    assert!((10..90).contains(&count(&raised)), "{raised:?}");
+}
+
+/// Nor does a brake, which makes a bucket spaced.
+pub async fn a_limit_that_is_spaced_for_a_while_forgets_nothing(source: Source) {
+    let bucket = || want("main", "1/s burst 500", 1000);
+    let spent = count(&source.lease_one(bucket()).await);
+    assert!(spent >= 499, "{spent}");
+    for between in [want("main", "1/s", 1), Want { rates_permille: vec![500], ..bucket() }] {
+        let between = source.lease_one(between).await;
+        assert!(count(&between) <= 3, "{between:?}");
+        let after = source.lease_one(bucket()).await;
+        assert!(count(&after) <= 3, "{after:?}");
+    }
+}
+
 /// Eight tasks lease as fast as they can: no window holds more than the limit, and nobody is stuck.
 pub async fn lessees_at_the_same_time_never_exceed(source: Source) {
     let source = Arc::new(source);
