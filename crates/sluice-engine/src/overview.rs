@@ -89,17 +89,22 @@ impl Overview {
     }
 
     /// When a parked job is likely to go on; `None` when that cannot be told: it is held until an operator or an event
-    /// says so. `now` is the caller's wall clock, for the estimate.
+    /// says so. `class` is that of the job, and `now` the caller's wall clock, for the estimate.
     ///
     /// # Errors
     /// When the store could not be asked.
-    pub async fn until(&self, pending: &PendingView, now: Timestamp) -> Result<Option<Until>, OverviewError> {
+    pub async fn until(
+        &self,
+        pending: &PendingView,
+        class: &str,
+        now: Timestamp,
+    ) -> Result<Option<Until>, OverviewError> {
         if let Some(due_at) = &pending.due_at {
             return Ok(Some(Until { at: due_at.clone(), estimated: false }));
         }
         let (Some(key), Some(ahead)) = (&pending.limit_key, pending.ahead) else { return Ok(None) };
         let standing = self.now().await?;
-        let wait = until::wait(&standing, key, ahead, self.slot_source.as_ref()).await?;
+        let wait = until::wait(&standing, key, ahead, class, self.slot_source.as_ref()).await?;
         Ok(wait.map(|wait| Until { at: (now + wait).to_string(), estimated: true }))
     }
 

@@ -1,7 +1,9 @@
 //! Publishes parked jobs whose time has come, and removes them once the broker has confirmed.
 //!
 //! Jobs with a due time go when it has come, tenants in turns. Jobs in line under a limit go as its slots open, in turns too: as
-//! many as will open while a job is held, each once, whatever the number of relays. Those that expire there go at once, to be closed.
+//! many as will open while a job is held, each once, whatever the number of relays. Of what a counted limit has left, the share
+//! that is reserved for transactional jobs is for those in the line: a bulk job would only be parked again. Those that expire
+//! there go at once, to be closed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use sluice_policy::{BrakeView, CampaignOrder, Opening, Order, ReleaseWish, Report, Terms, nanos, permille};
 use sluice_telemetry::Dependency;
-use sluice_types::{JobId, Lane, Limit, Tick};
+use sluice_types::{Class, JobId, Lane, Limit, Tick};
 use tokio_util::sync::CancellationToken;
 
 use crate::failpoint::{Failpoint, at};
@@ -34,6 +36,18 @@ const LANE_SECONDS: u32 = 10;
 const LANE_LEAST: u64 = 500;
 /// And with so many in any case.
 const LANE_MOST: u64 = 10_000;
+
+/// Releases of transactional jobs alone are paced beside those of all jobs of a line, under a key of their own: no limit's.
+const URGENT: &str = "#transactional";
+
+/// How many jobs of each line may go now.
+#[derive(Debug, Default)]
+struct Releases {
+    /// Of any class.
+    any: Vec<(String, u32)>,
+    /// And of these lines as many transactional ones.
+    urgent: Vec<(String, u32)>,
+}
 
 /// The line of jobs whose campaign is paused.
 pub(crate) fn line_of_campaign(tenant: &str, campaign: &str) -> String {
@@ -90,14 +104,20 @@ async fn round(worker: &Worker, lanes: &mut Lanes, with_lines: bool) -> Result<b
     if with_lines {
         close_expired(worker, lanes, &plan).await?;
         let lines = worker.ledger.waiting(LINES_MAX, plan.bounds().relay_batch).await?;
-        let counts = releases(worker, &plan, &lines).await;
-        let query = ReleaseQuery {
-            counts,
+        let Releases { any, urgent } = releases(worker, &plan, &lines).await;
+        let mut query = ReleaseQuery {
+            counts: any,
             full: lanes.full(&plan),
             paused: ordered(worker, Order::Paused),
             cancelled: ordered(worker, Order::Cancelled),
             weights: plan.weights().to_vec(),
         };
+        if !query.counts.is_empty()
+            && let Some(batch) = worker.ledger.release(&query).await?
+        {
+            publish(worker, lanes, batch).await;
+        }
+        (query.counts, query.full) = (urgent, lanes.full_or_bulk(&plan));
         if !query.counts.is_empty()
             && let Some(batch) = worker.ledger.release(&query).await?
         {
@@ -137,50 +157,83 @@ async fn close_expired(worker: &Worker, lanes: &mut Lanes, plan: &Plan) -> Resul
 }
 
 /// How many jobs of each line may go now. When that cannot be found out, none.
-async fn releases(worker: &Worker, plan: &Plan, lines: &[WaitingKey]) -> Vec<(String, u32)> {
+async fn releases(worker: &Worker, plan: &Plan, lines: &[WaitingKey]) -> Releases {
     let batch = plan.bounds().relay_batch;
     let view = worker.link.view();
-    let (mut counts, mut limits, mut wishes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut releases, mut limits, mut asking) = (Releases::default(), Vec::new(), Vec::new());
     for line in lines {
         let count = u32::try_from(line.jobs).unwrap_or(u32::MAX).min(batch);
         match plan.limit_of_key(&line.key) {
             Some(limit) => {
                 limits.push(limit);
-                wishes.push((line.key.clone(), count));
+                asking.push((line.key.clone(), count));
             }
             // A limit that is no more, or a campaign that goes on: whoever waits is free to go.
-            None if !is_paused(&view.campaigns, &line.key) => counts.push((line.key.clone(), count)),
+            None if !is_paused(&view.campaigns, &line.key) => releases.any.push((line.key.clone(), count)),
             None => {}
         }
     }
     if limits.is_empty() {
-        return counts;
+        return releases;
     }
     let looks = match worker.slot_source.look(&limits).await {
         Ok(looks) => looks,
         Err(error) => {
             tracing::warn!(error = %chain(&error), "could not look at limits");
-            return counts;
+            return releases;
         }
     };
     let ahead_ns = nanos(plan.bounds().hold_max);
-    let wishes = wishes.into_iter().zip(limits.iter().zip(&looks)).map(|((key, count), (limit, look))| {
-        let opening = opening(limit, look, view.brakes.get(&limit.scope.to_string()));
-        ReleaseWish { key, count, ahead_ns, opening }
-    });
-    let report =
-        Report { replica: worker.link.replica.clone(), releases: wishes.collect(), ..Report::default() };
+    let mut wishes = Vec::with_capacity(asking.len());
+    for ((key, count), (limit, look)) in asking.into_iter().zip(limits.iter().zip(&looks)) {
+        let brake = view.brakes.get(&limit.scope.to_string());
+        let openings = openings(limit, look, brake, plan.bounds().reserved_permille);
+        wishes.extend(openings.wishes(key, count, ahead_ns));
+    }
+    let report = Report { replica: worker.link.replica.clone(), releases: wishes, ..Report::default() };
     match worker.link.fleet.exchange(&report).await {
-        Ok(view) => counts.extend(view.releases),
+        Ok(view) => releases.add(view.releases),
         Err(error) => tracing::warn!(error = %chain(&error), "could not ask how many jobs may go"),
     }
-    counts
+    releases
+}
+
+impl Releases {
+    fn add(&mut self, granted: impl IntoIterator<Item = (String, u32)>) {
+        for (key, count) in granted {
+            match key.strip_suffix(URGENT) {
+                Some(line) => self.urgent.push((line.to_owned(), count)),
+                None => self.any.push((key, count)),
+            }
+        }
+    }
+}
+
+/// When slots of a limit open.
+#[derive(Debug, PartialEq, Eq)]
+struct Openings {
+    /// For jobs of any class.
+    any: Opening,
+    /// What transactional ones alone may use beside that, if anything.
+    urgent: Option<Opening>,
+}
+
+impl Openings {
+    /// What to ask the fleet for: jobs of the line of `key`.
+    fn wishes(self, key: String, count: u32, ahead_ns: i64) -> impl Iterator<Item = ReleaseWish> {
+        let urgent = self.urgent.map(|opening| {
+            let key = format!("{key}{URGENT}");
+            ReleaseWish { key, count, ahead_ns, opening }
+        });
+        std::iter::once(ReleaseWish { key, count, ahead_ns, opening: self.any }).chain(urgent)
+    }
 }
 
 /// When slots of a limit open, brake included.
-fn opening(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>) -> Opening {
+fn openings(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>, reserved_permille: u32) -> Openings {
     let hold_ns = brake.map_or(0, |brake| brake.hold_ns);
-    match Terms::of(&limit.spec) {
+    let counted = |left: u64| Opening::Counted { left: u32::try_from(left).unwrap_or(u32::MAX) };
+    let any = match Terms::of(&limit.spec) {
         Some(Terms::Spaced(terms) | Terms::Gcra(terms)) => {
             let rate_permille = brake.map_or(1000, |brake| permille(brake.factor));
             Opening::Spaced {
@@ -188,11 +241,16 @@ fn opening(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>) -> Openin
                 spacing_ns: terms.at_rate(rate_permille).spacing_ns,
             }
         }
-        Some(Terms::Counted(_)) if hold_ns > 0 => Opening::Counted { left: 0 },
-        Some(Terms::Counted(_)) => Opening::Counted { left: u32::try_from(look.left).unwrap_or(u32::MAX) },
+        Some(Terms::Counted(_)) if hold_ns > 0 => counted(0),
+        Some(Terms::Counted(terms)) => {
+            let lent = terms.lent(look.left, look.resets_in, reserved_permille);
+            let urgent = (look.left > lent).then(|| counted(look.left - lent));
+            return Openings { any: counted(lent), urgent };
+        }
         // Connections are held and not used up: a few at a time.
         None => Opening::Spaced { next_in_ns: 0, spacing_ns: 10_000_000 },
-    }
+    };
+    Openings { any, urgent: None }
 }
 
 /// How long the lanes are, so that they are kept short: what waits in the store can still be paused and takes turns.
@@ -222,6 +280,12 @@ impl Lanes {
             .filter(|(lane, depth)| **depth >= enough(plan, lane))
             .map(|(lane, _)| lane.clone())
             .collect()
+    }
+
+    /// Those and all of bulk jobs.
+    fn full_or_bulk(&self, plan: &Plan) -> Vec<Lane> {
+        let bulk = plan.lanes().into_iter().filter(|lane| lane.class == Class::Bulk);
+        self.full(plan).into_iter().filter(|lane| lane.class != Class::Bulk).chain(bulk).collect()
     }
 }
 
@@ -281,3 +345,6 @@ fn publication(plan: &Plan, job: &PendingJob) -> Publication {
         passport: job.passport.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,18 +59,76 @@ pub(crate) struct CountedWant {
     pub(crate) reserved_permille: u32,
 }
 
-/// How many slots are kept for transactional jobs until `leaves_ns`, when the next used slots come back: the reserved
-/// share of what the window allows in the meantime. It melts as that instant comes near, so in the end all is lent.
-fn kept(terms: &CountedTerms, reserved_permille: u32, leaves_ns: i64, now_ns: i64) -> u32 {
-    let span_permille = ((leaves_ns - now_ns) / (terms.span_ns() / 1000).max(1)).clamp(0, 1000);
-    let kept = i64::from(terms.limit) * i64::from(reserved_permille.min(1000)) * span_permille / 1_000_000;
-    u32::try_from(kept).unwrap_or(0)
+/// What is kept for transactional jobs until the next used slots come back: the reserved share of what the window allows
+/// in the meantime. It melts as that instant comes near, so in the end all is lent.
+#[derive(Clone, Copy, Debug)]
+struct Reserve {
+    /// The reserved share of the limit, in thousandths of a slot.
+    parts: i64,
+    /// A thousandth of the window.
+    span_part_ns: i64,
+    /// From now until used slots come back.
+    leaves_in_ns: i64,
+}
+
+impl Reserve {
+    fn of(terms: &CountedTerms, reserved_permille: u32, leaves_in_ns: i64) -> Self {
+        Self {
+            parts: i64::from(terms.limit) * i64::from(reserved_permille.min(1000)),
+            span_part_ns: (terms.span_ns() / 1000).max(1),
+            leaves_in_ns,
+        }
+    }
+
+    /// How many slots are kept now.
+    fn kept(self) -> u32 {
+        let span_permille = (self.leaves_in_ns / self.span_part_ns).clamp(0, 1000);
+        u32::try_from(self.parts * span_permille / 1_000_000).unwrap_or(0)
+    }
+
+    /// How soon fewer than `left` slots are kept, or all come back.
+    fn below_in_ns(self, left: i64) -> i64 {
+        if left <= 0 || self.parts <= 0 {
+            return self.leaves_in_ns;
+        }
+        let span_permille = (left * 1_000_000 - 1) / self.parts;
+        (self.leaves_in_ns - (span_permille + 1) * self.span_part_ns + 1).min(self.leaves_in_ns)
+    }
 }
 
 impl CountedTerms {
     /// All sub-buckets that count, as a time.
     const fn span_ns(&self) -> i64 {
         (self.look_back + 1) * self.bucket_ns
+    }
+
+    fn reserve(&self, resets_in: Option<Duration>, reserved_permille: u32) -> Reserve {
+        Reserve::of(self, reserved_permille, resets_in.map_or(self.span_ns(), nanos))
+    }
+
+    /// How many of the slots that are `left` bulk jobs may use now: all but what is kept for transactional ones. Used ones
+    /// come back in `resets_in`, as a look at the limit says.
+    #[must_use]
+    pub fn lent(&self, left: u64, resets_in: Option<Duration>, reserved_permille: u32) -> u64 {
+        left.saturating_sub(u64::from(self.reserve(resets_in, reserved_permille).kept()))
+    }
+
+    /// How soon a bulk job with so many others ahead of it may use one of the slots that are `left`; `None` when they use
+    /// all of them.
+    #[must_use]
+    pub fn lent_in(
+        &self,
+        left: u64,
+        resets_in: Option<Duration>,
+        reserved_permille: u32,
+        ahead: u64,
+    ) -> Option<Duration> {
+        let for_it =
+            i64::try_from(left.checked_sub(ahead).filter(|left| *left > 0)?).unwrap_or(i64::MAX / 1_000_000);
+        if ahead < self.lent(left, resets_in, reserved_permille) {
+            return Some(Duration::ZERO);
+        }
+        Some(duration(self.reserve(resets_in, reserved_permille).below_in_ns(for_it)))
     }
 }
 
@@ -90,9 +148,10 @@ pub(crate) fn lease_counted(
     // The oldest sub-bucket that counts leaves when the current one is `look_back + 1` after it.
     let first = state.used.iter().find(|(_, n)| **n > 0).map_or(bucket, |(start, _)| *start);
     let leaves = first + terms.span_ns();
-    let kept = kept(terms, want.reserved_permille, leaves, now_ns);
+    let reserve = Reserve::of(terms, want.reserved_permille, leaves - now_ns);
     let urgent = want.urgent.min(want.count).min(left);
-    let others = (want.count - want.urgent.min(want.count)).min((left - urgent).saturating_sub(kept));
+    let others =
+        (want.count - want.urgent.min(want.count)).min((left - urgent).saturating_sub(reserve.kept()));
     let granted = urgent + others;
     let mut leased = Leased { marks: vec![bucket], ..Leased::at(now_ns) };
     if granted > 0 {
@@ -102,12 +161,7 @@ pub(crate) fn lease_counted(
     let left = left - granted;
     leased.next_in = (granted < want.count).then(|| {
         // With slots left, the next is lent when the reserve has melted by as many as it exceeds them.
-        let reserved = i64::from(limit) * i64::from(want.reserved_permille.min(1000));
-        let lent = match (left > 0 && reserved > 0).then(|| (i64::from(left) * 1_000_000 - 1) / reserved) {
-            Some(span_permille) => leaves - (span_permille + 1) * (terms.span_ns() / 1000).max(1) + 1,
-            None => leaves,
-        };
-        duration(lent.clamp(now_ns + 1_000_000, leaves.max(now_ns + 1_000_000)) - now_ns)
+        duration(reserve.below_in_ns(i64::from(left)).max(1_000_000))
     });
     leased.next_urgent_in = (granted < want.count && left == 0).then(|| duration(leaves - now_ns));
     leased

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sluice_policy::{BrakeView, Terms, permille};
-use sluice_types::Limit;
+use sluice_types::{Class, Limit};
 
 use super::limits::look;
 use super::{Now, OverviewError};
@@ -20,11 +20,12 @@ pub struct Until {
     pub estimated: bool,
 }
 
-/// How long the job with so many before it in the line of `key` has to wait; `None` when that cannot be told.
+/// How long the job of a class with so many before it in the line of `key` has to wait; `None` when that cannot be told.
 pub(super) async fn wait(
     now: &Now,
     key: &str,
     ahead: u64,
+    class: &str,
     slot_source: &dyn SlotSource,
 ) -> Result<Option<Duration>, OverviewError> {
     let Some(limit) = now.plan.limit_of_key(key) else {
@@ -33,10 +34,25 @@ pub(super) async fn wait(
     };
     let looks = look(std::slice::from_ref(&limit), slot_source).await?;
     let brake = now.view.brakes.get(&limit.scope.to_string());
-    Ok(looks.into_iter().next().flatten().and_then(|look| in_line(&limit, &look, brake, ahead)))
+    Ok(looks.into_iter().next().flatten().and_then(|look| {
+        // Transactional jobs have the reserved share as well.
+        let is_urgent = class == Class::Transactional.as_str();
+        let reserved_permille = if is_urgent { 0 } else { now.plan.bounds().reserved_permille };
+        in_line(&limit, &look, brake, Place { ahead, reserved_permille })
+    }))
 }
 
-fn in_line(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>, ahead: u64) -> Option<Duration> {
+/// A place in a line.
+#[derive(Clone, Copy)]
+struct Place {
+    /// How many go before it.
+    ahead: u64,
+    /// The share of a counted limit that it may not use.
+    reserved_permille: u32,
+}
+
+fn in_line(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>, place: Place) -> Option<Duration> {
+    let Place { ahead, reserved_permille } = place;
     let held = Duration::from_nanos(brake.map_or(0, |it| u64::try_from(it.hold_ns).unwrap_or(0)));
     let ahead_u32 = u32::try_from(ahead).unwrap_or(u32::MAX);
     match Terms::of(&limit.spec)? {
@@ -45,8 +61,10 @@ fn in_line(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>, ahead: u6
             let spacing_ns = u64::try_from(terms.at_rate(rate_permille).spacing_ns).unwrap_or(0);
             Some(look.next_in.max(held) + Duration::from_nanos(spacing_ns).saturating_mul(ahead_u32))
         }
-        Terms::Counted(_) if ahead < look.left => Some(held),
-        Terms::Counted(_) => {
+        Terms::Counted(terms) => {
+            if let Some(lent_in) = terms.lent_in(look.left, look.resets_in, reserved_permille, ahead) {
+                return Some(lent_in.max(held));
+            }
             let windows = (ahead - look.left) / u64::from(limit.spec.count.get());
             let later = limit.spec.window()?.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX));
             Some(look.resets_in.unwrap_or(look.next_in).max(held).saturating_add(later))
@@ -59,8 +77,12 @@ mod tests {
     use super::*;
 
     fn wait_of(limit: &str, look: LimitLook, brake: Option<BrakeView>, ahead: u64) -> u64 {
+        wait_at(limit, look, brake, Place { ahead, reserved_permille: 0 })
+    }
+
+    fn wait_at(limit: &str, look: LimitLook, brake: Option<BrakeView>, place: Place) -> u64 {
         let limit = Limit { scope: "esp:main".parse().unwrap(), spec: limit.parse().unwrap() };
-        in_line(&limit, &look, brake.as_ref(), ahead).unwrap().as_millis().try_into().unwrap()
+        in_line(&limit, &look, brake.as_ref(), place).unwrap().as_millis().try_into().unwrap()
     }
 
     #[test]
@@ -97,6 +119,32 @@ mod tests {
         ] {
             let wait = wait_of(limit, look, brake, ahead);
             assert!((least_ms..=most_ms).contains(&wait), "{limit} {look:?} {ahead}: {wait}");
+        }
+    }
+
+    /// What bulk jobs may not use any more they get as the reserve melts, and not now.
+    #[test]
+    fn a_bulk_job_waits_for_what_is_reserved() {
+        const MIN_MS: u64 = 60_000;
+        let look = |left, resets_min: u64| LimitLook {
+            used: 1000 - left,
+            left,
+            next_in: Duration::ZERO,
+            resets_in: Some(Duration::from_secs(resets_min * 60)),
+        };
+        for (reserved_permille, look, ahead, least_ms, most_ms) in [
+            // A day's window is 61 parts of 24 min. 200 of 1,000 are kept, and melt in that time.
+            (200, look(200, 61 * 24), 1, 7 * MIN_MS, 8 * MIN_MS),
+            (200, look(200, 61 * 24), 100, 730 * MIN_MS, 740 * MIN_MS),
+            (200, look(200, 61 * 24), 199, 1455 * MIN_MS, 1464 * MIN_MS),
+            (200, look(200, 61 * 24), 200, 1464 * MIN_MS, 1464 * MIN_MS),
+            (200, look(300, 61 * 24), 50, 0, 0),
+            (200, look(200, 720), 50, 0, 0),
+            // Transactional jobs have them all.
+            (0, look(200, 61 * 24), 199, 0, 0),
+        ] {
+            let wait = wait_at("1000/day", look, None, Place { ahead, reserved_permille });
+            assert!((least_ms..=most_ms).contains(&wait), "{reserved_permille} {look:?} {ahead}: {wait}");
         }
     }
 }

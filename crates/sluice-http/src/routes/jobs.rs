@@ -97,7 +97,7 @@ pub(super) async fn show(
     let until = match &job.pending {
         // The rest of the answer is worth having without the estimate.
         Some(pending) => {
-            let until = app.overview.until(pending, app.clock.now()).await;
+            let until = app.overview.until(pending, &job.class, app.clock.now()).await;
             until.inspect_err(log_overview_error).unwrap_or_default()
         }
         None => None,

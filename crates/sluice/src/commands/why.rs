@@ -65,7 +65,7 @@ async fn question(outside: &Outside, id: &JobId) -> anyhow::Result<Option<Answer
     let Some(job) = outside.console.job(id).await.context("cannot ask the store")? else { return Ok(None) };
     let overview = ask::overview(outside);
     let until = match &job.pending {
-        Some(pending) => overview.until(pending, outside.clock.now()).await,
+        Some(pending) => overview.until(pending, &job.class, outside.clock.now()).await,
         None => Ok(None),
     };
     let campaigns = match &job.campaign {

@@ -256,7 +256,7 @@ async fn a_waiting_job_is_told_until_when() {
         ahead,
     };
     let until = async |pending: PendingView| {
-        overview.until(&pending, now).await.unwrap().map(|it| (it.at, it.estimated))
+        overview.until(&pending, "bulk", now).await.unwrap().map(|it| (it.at, it.estimated))
     };
     let due = pending(None, Some("2026-11-24T13:00:00Z"), None);
     assert_eq!(until(due).await, Some(("2026-11-24T13:00:00Z".to_owned(), false)));

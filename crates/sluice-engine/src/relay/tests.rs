@@ -1,0 +1,95 @@
+//! What the relay releases, beside what then gets a slot.
+
+use sluice_policy::{FleetState, LimitStates, Want};
+
+use super::*;
+
+const MS_NS: i64 = 1_000_000;
+const HOUR_NS: i64 = 3_600_000 * MS_NS;
+/// Some noon.
+const NOON_NS: i64 = (20_000 * 24 + 12) * HOUR_NS;
+const RESERVED_PERMILLE: u32 = 200;
+
+/// A tenant's limit, over which a relay looks twice a second.
+struct Line {
+    limit: Limit,
+    states: LimitStates,
+    fleet: FleetState,
+    now_ns: i64,
+}
+
+impl Line {
+    fn under(spec: &str) -> Self {
+        let limit = Limit { scope: "tenant:acme".parse().unwrap(), spec: spec.parse().unwrap() };
+        Self { limit, states: LimitStates::default(), fleet: FleetState::default(), now_ns: NOON_NS }
+    }
+
+    /// One round of the relay.
+    fn releases(&mut self) -> Releases {
+        self.now_ns += 500 * MS_NS;
+        let look = self.states.look(&self.limit, self.now_ns);
+        let openings = openings(&self.limit, &look, None, RESERVED_PERMILLE);
+        let wishes = openings.wishes(self.limit.key(), 500, 5_000 * MS_NS).collect();
+        let report = Report { replica: "a".to_owned(), releases: wishes, ..Report::default() };
+        let mut releases = Releases::default();
+        releases.add(self.fleet.exchange(self.now_ns, &report).releases);
+        releases
+    }
+
+    /// How many of so many jobs get a slot.
+    fn lease(&mut self, count: u32, urgent: u32) -> u32 {
+        let reserved_permille = RESERVED_PERMILLE;
+        let want = Want { urgent, reserved_permille, ..Want::of(self.limit.clone(), count) };
+        self.states.lease(&want, self.now_ns).runs.iter().map(|run| run.count).sum()
+    }
+}
+
+fn total(counts: &[(String, u32)]) -> u32 {
+    counts.iter().map(|(_, count)| count).sum()
+}
+
+/// The share that is reserved was released again and again, and as often parked again: 200 jobs every five seconds.
+#[test]
+fn bulk_jobs_are_released_about_once_when_only_the_reserved_share_is_left() {
+    for spec in ["1000/day", "1000/day calendar", "1000/h"] {
+        let mut line = Line::under(spec);
+        let (mut released, mut sent) = (0, 0);
+        for _ in 0..2 * 3600 * 3 {
+            let jobs = total(&line.releases().any);
+            released += jobs;
+            sent += line.lease(jobs, 0);
+        }
+        assert!(sent >= 800, "{spec}: {sent} sent");
+        assert!(released <= sent + sent / 20, "{spec}: {released} released for {sent} that were sent");
+    }
+}
+
+#[test]
+fn transactional_jobs_are_released_into_the_reserved_share() {
+    let mut line = Line::under("1000/day");
+    while line.states.look(&line.limit, line.now_ns).used < 800 {
+        let jobs = total(&line.releases().any);
+        line.lease(jobs, 0);
+    }
+    // What was asked for before is spoken for until it would have been parked again.
+    line.now_ns += 10_000 * MS_NS;
+    let Releases { any, urgent } = line.releases();
+    assert_eq!(any, []);
+    let [(key, count)] = &urgent[..] else { panic!("{urgent:?}") };
+    let left = 1000 - line.states.look(&line.limit, line.now_ns).used;
+    assert_eq!((key, u64::from(*count)), (&line.limit.key(), left));
+    assert!(left >= 195, "{left}");
+    assert_eq!(line.releases().urgent, [], "each slot once");
+    assert_eq!(line.lease(*count, *count), *count);
+    line.now_ns += 10_000 * MS_NS;
+    assert_eq!(line.releases().urgent, [], "used up");
+}
+
+#[test]
+fn a_held_scope_releases_nobody() {
+    let limit = Line::under("1000/day").limit;
+    let look = LimitLook { left: 1000, ..LimitLook::default() };
+    let brake = sluice_policy::BrakeView { factor: 1.0, rate: 1.0, hold_ns: 1, off_in_ns: 1 };
+    let none = Openings { any: Opening::Counted { left: 0 }, urgent: None };
+    assert_eq!(openings(&limit, &look, Some(&brake), RESERVED_PERMILLE), none);
+}
