@@ -159,10 +159,12 @@ impl Book {
     /// Puts every line under the limits that hold for it now; who waits keeps the place.
     pub(super) fn relimit(&mut self, limits_of: impl Fn(&LineKey) -> Option<Arc<[Limit]>>, now: Tick) {
         let mut lines = std::mem::take(&mut self.lines);
+        let mut replaced: BTreeSet<StockId> = BTreeSet::new();
         for line in lines.values_mut() {
             let Some(limits) = limits_of(&line.key).filter(|limits| *limits != line.limits) else {
                 continue;
             };
+            replaced.extend(line.stocks.iter());
             let (waiting, near) = (line.len(), line.near.len());
             each(&mut self.stocks, &line.stocks, |stock| stock.leave(line.class, waiting, near));
             count_keys(&mut self.keys, &line.limits, now, |key| {
@@ -172,6 +174,15 @@ impl Book {
             line.limits = limits;
             each(&mut self.stocks, &line.stocks, |stock| stock.join(line.class, waiting, near, now));
             count_keys(&mut self.keys, &line.limits, now, |key| key.waiting += waiting);
+        }
+        for id in lines.values().flat_map(|line| line.stocks.iter()) {
+            replaced.remove(id);
+        }
+        for id in replaced {
+            // What it still has to give back goes with the next lease.
+            if let Some(stock) = self.stocks.get_mut(&id) {
+                stock.give_up();
+            }
         }
         self.lines = lines;
     }

@@ -110,7 +110,7 @@ fn terms(spec: &str) -> GcraTerms {
 }
 
 /// How many slots a lease has that are open at once, and when the next opens, in ms.
-fn at_once(grant: &Grant) -> (u32, Option<u128>) {
+fn at_once(grant: &Leased) -> (u32, Option<u128>) {
     let open = grant.runs.iter().filter(|run| run.opens_in.is_zero()).map(|run| run.count).sum();
     let later = grant.runs.iter().find(|run| !run.opens_in.is_zero()).map(|run| run.opens_in);
     (open, later.or(grant.next_in).map(|wait| wait.as_millis()))

@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(60);
 const TIDY_EVERY: Duration = Duration::from_millis(250);
 /// Wants of one lease at most; the others are in the next. A statement for more would keep rows that all replicas need.
 pub(in crate::slots) const WANTS_MAX: usize = 64;
-/// Lapsed slots that are given back at once at most; the rest stays lapsed.
+/// Lapsed slots are given back for so many leases or sub-buckets at once at most; the rest follows.
 const RETURNED_MAX: usize = 1000;
 
 /// Who needs slots of a stock.
@@ -102,14 +102,21 @@ impl Book {
                 }
             }
         }
-        unused.append(&mut self.take_returned());
+        unused.append(&mut self.take_lapsed(usize::MAX));
         unused
     }
 
-    /// Takes out what lapsed of counted limits since the last call: it was surely not used.
+    /// Takes out what lapsed of counted limits since the last call, or was given up: it was surely not used.
     pub(in crate::slots) fn take_returned(&mut self) -> Vec<Unused> {
+        self.take_lapsed(RETURNED_MAX)
+    }
+
+    fn take_lapsed(&mut self, max: usize) -> Vec<Unused> {
         let mut returned: Vec<Unused> = Vec::new();
         for stock in self.stocks.values_mut() {
+            if returned.len() >= max {
+                break;
+            }
             let lapsed = stock.take_lapsed();
             let first_of_stock = returned.len();
             let Some(limit) = stock.limits.first().filter(|_| !lapsed.is_empty()) else { continue };
@@ -128,7 +135,6 @@ impl Book {
                 }
             }
         }
-        returned.truncate(RETURNED_MAX);
         returned
     }
 
@@ -280,7 +286,8 @@ impl Book {
             stock.lapse(now);
             // One that is shut is remembered until it opens, or its lane would ask for it again and again.
             let is_shut = stock.next_open(Class::Bulk).is_some_and(|at| at > now);
-            let keep = stock.is_wanted() || now.since(stock.last_use) < IDLE || is_shut;
+            let is_in_use = stock.is_wanted() || now.since(stock.last_use) < IDLE || is_shut;
+            let keep = is_in_use || stock.give_up();
             forgotten |= !keep;
             keep
         });

@@ -39,7 +39,7 @@ pub(super) struct Stock {
     pub(super) rate: f64,
     used_since_lease: u32,
     counts: Counts,
-    /// Counted limits: slots that lapsed, by the mark of their lease.
+    /// Counted limits: slots that lapsed or were given up, by the mark of their lease.
     lapsed: Vec<(Marks, u32)>,
     pub(super) last_use: Tick,
 }
@@ -249,12 +249,24 @@ impl Stock {
         std::mem::take(&mut self.counts)
     }
 
-    /// Counted slots that lapsed since the last call. They go back, so the store has some again, whatever it said last.
+    /// Counted slots that lapsed, or were given up, since the last call. They go back, so the store has some again, whatever it said last.
     pub(super) fn take_lapsed(&mut self) -> Vec<(Marks, u32)> {
         if !self.lapsed.is_empty() {
             (self.next_open, self.next_urgent_open) = (None, None);
         }
         std::mem::take(&mut self.lapsed)
+    }
+
+    /// Gives up what is left under a counted limit, whose slots would stay charged to their sub-bucket: for a day's limit
+    /// half an hour, or a whole day. Answers whether something is still to be given back.
+    pub(super) fn give_up(&mut self) -> bool {
+        if self.is_counted() {
+            for run in std::mem::take(&mut self.runs).into_iter().filter(|run| run.left() > 0) {
+                self.counts.lapsed += u64::from(run.left());
+                self.lapsed.push((Arc::clone(&run.marks), run.left()));
+            }
+        }
+        !self.lapsed.is_empty()
     }
 
     /// All that is left.

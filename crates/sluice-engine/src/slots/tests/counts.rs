@@ -95,3 +95,35 @@ async fn what_comes_back_after_the_rest_is_used_is_used_too() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(times(&journal, None).len(), 5);
 }
+
+/// Leases slots of a counted limit for three jobs, none of which uses one.
+async fn lease_three(it: &Replica, store: &Store, limits: &Arc<[Limit]>) {
+    let tickets: Vec<_> = (0..3).map(|_| it.slots.draw(&line("other"), limits)).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(tickets);
+    assert_eq!(store.look(limits).await.unwrap()[0].used, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_idle_replica_has_of_a_count_goes_back() {
+    let store = Store::new(Duration::from_millis(4));
+    let it = replica(&store);
+    let limits: Arc<[Limit]> =
+        Arc::from([limit(LimitScope::Tenant("acme".parse().unwrap()), "30/day calendar")]);
+    lease_three(&it, &store, &limits).await;
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(store.look(&limits).await.unwrap()[0].used, 0);
+    assert_eq!(it.slots.take_unused().len(), 0, "and once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_leased_of_a_count_before_an_edit_goes_back() {
+    let store = Store::new(Duration::from_millis(4));
+    let it = replica(&store);
+    let day = |spec| Arc::from([limit(LimitScope::Tenant("acme".parse().unwrap()), spec)]);
+    lease_three(&it, &store, &day("30/day")).await;
+    let edited: Arc<[Limit]> = day("20/day");
+    it.slots.relimit(|_| Some(Arc::clone(&edited)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(store.look(&edited).await.unwrap()[0].used, 0);
+}
