@@ -139,9 +139,9 @@ impl Connections {
         for (key, pool) in pools.iter_mut() {
             let held = view.connections.get(key).and_then(|it| it.held.get(replica));
             match held {
-                Some((count, ttl_ns)) => {
-                    pool.allowed = *count;
-                    pool.expires = asked_at + Duration::from_nanos(u64::try_from(*ttl_ns).unwrap_or(0));
+                Some(held) => {
+                    pool.allowed = held.allowed;
+                    pool.expires = asked_at + Duration::from_nanos(u64::try_from(held.ttl_ns).unwrap_or(0));
                 }
                 None => pool.allowed = 0,
             }

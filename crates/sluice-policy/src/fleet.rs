@@ -15,7 +15,7 @@ use serde_json::Value;
 pub use brakes::{BrakeView, Throttle};
 pub use breakers::{BreakerTurn, FleetBreaker, ProbeWish, Turn};
 pub use campaigns::{CampaignOrder, Order};
-pub use connections::{ConnectionWish, ConnectionsView};
+pub use connections::{ConnectionWish, ConnectionsHeld, ConnectionsView};
 pub use limit_edits::LimitEdit;
 pub use pace::{Opening, ReleaseWish};
 pub use ramps::{RampTerms, RampView};

@@ -18,9 +18,9 @@ pub use breaker::*;
 pub use claim::{ClaimStep, ClaimVerdict, ClaimWish, FoundJob};
 pub use counted::{CountedState, CountedTerms};
 pub use fleet::{
-    BrakeView, BreakerTurn, CampaignOrder, ConnectionWish, ConnectionsView, Edit, FleetBreaker, FleetState,
-    LimitEdit, Opening, Order, Presence, ProbeWish, RampTerms, RampView, ReleaseWish, ReplicaView, Report,
-    Sends, TallyView, Throttle, Turn, Verdict as SendVerdict, View,
+    BrakeView, BreakerTurn, CampaignOrder, ConnectionWish, ConnectionsHeld, ConnectionsView, Edit,
+    FleetBreaker, FleetState, LimitEdit, Opening, Order, Presence, ProbeWish, RampTerms, RampView,
+    ReleaseWish, ReplicaView, Report, Sends, TallyView, Throttle, Turn, Verdict as SendVerdict, View,
 };
 pub use gcra::{GcraState, GcraTerms};
 pub use lease::{SlotRun, Terms, nanos, permille};

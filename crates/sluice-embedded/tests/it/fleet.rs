@@ -84,8 +84,8 @@ async fn an_idle_worker_writes_seldom_and_is_seen_all_the_same() {
         place.clock.advance(TICK);
         let view = store.exchange(&idle(n)).await.unwrap();
         assert_eq!((view.replicas[0].seen_ago_ns, view.replicas[0].presence.in_flight["main"]), (0, n));
-        let (held, left_ns) = view.connections["esp:main/connections"].held["w"];
-        assert_eq!((held, left_ns), (1, 90 * SECOND_NS));
+        let held = view.connections["esp:main/connections"].held["w"];
+        assert_eq!((held.count, held.ttl_ns), (1, 90 * SECOND_NS));
         let text = row(&place).unwrap();
         if written.last() != Some(&text) {
             written.push(text);

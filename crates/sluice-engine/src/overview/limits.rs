@@ -297,7 +297,7 @@ impl<'a> Counts<'a> {
             None => {
                 let held = now.view.connections.get(&key).map(|it| &it.held);
                 let held =
-                    held.into_iter().flatten().map(|(name, (count, _))| (name.clone(), u64::from(*count)));
+                    held.into_iter().flatten().map(|(name, held)| (name.clone(), u64::from(held.count)));
                 it.holders = held.filter(|(_, count)| *count > 0).collect();
                 let used = it.holders.values().sum();
                 it.used = Some(used);

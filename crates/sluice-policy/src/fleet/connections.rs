@@ -17,7 +17,7 @@ pub struct ConnectionWish {
     pub key: String,
     /// How many the limit allows over the fleet.
     pub limit: u32,
-    /// How many are in use here; these are never taken away.
+    /// How many are in use here; these stay its own until they are done.
     pub in_use: u32,
     /// How many it could use now, those in use included.
     pub wanted: u32,
@@ -29,17 +29,31 @@ pub struct ConnectionWish {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Hold {
+    /// What nobody else may have: what it may use, and what it uses still.
     held: u32,
+    /// What it may use.
+    allowed: u32,
     wanted: u32,
     limit: u32,
     expires_ns: i64,
 }
 
+/// What one replica holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionsHeld {
+    /// Connections that nobody else may have.
+    pub count: u32,
+    /// With so many in use no further call begins: fewer than `count` when some have to go, once they are done.
+    pub allowed: u32,
+    /// For how long from now.
+    pub ttl_ns: i64,
+}
+
 /// Who holds how many.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConnectionsView {
-    /// By replica: how many it may use, and for how long from now.
-    pub held: BTreeMap<String, (u32, i64)>,
+    /// By replica.
+    pub held: BTreeMap<String, ConnectionsHeld>,
 }
 
 type Holds = BTreeMap<String, BTreeMap<String, Hold>>;
@@ -56,14 +70,17 @@ pub(super) fn settle(all: &mut Holds, now_ns: i64, replica: &str, wishes: &[Conn
             .map(|(_, hold)| hold.held)
             .fold(0, u32::saturating_add);
         let free = wish.limit.saturating_sub(others);
-        let fair = fair_share(holds, replica, wish);
-        // Above the fair share only while nobody else wants it; what is in use stays until it is done.
-        let held = wish.wanted.min(fair).min(free).max(wish.in_use.min(free));
+        // Above the fair share only while nobody else wants it.
+        let allowed = wish.wanted.min(fair_share(holds, replica, wish)).min(free);
+        // What is in use stays until it is done, even where the limit was lowered below it, but no other takes its place.
+        // Where the lease has ended, others may have it already, and no call of before is under way.
+        let leased = holds.get(replica).map_or(0, |hold| hold.held);
+        let held = allowed.max(wish.in_use.min(leased.max(free)));
         if held == 0 && wish.wanted == 0 {
             holds.remove(replica);
         } else {
             let expires_ns = now_ns.saturating_add(wish.ttl_ns.max(0));
-            let hold = Hold { held, wanted: wish.wanted, limit: wish.limit, expires_ns };
+            let hold = Hold { held, allowed, wanted: wish.wanted, limit: wish.limit, expires_ns };
             holds.insert(replica.to_owned(), hold);
         }
     }
@@ -105,9 +122,11 @@ pub(super) fn forget(all: &mut Holds, now_ns: i64) {
 
 pub(super) fn view(all: &Holds, now_ns: i64) -> BTreeMap<String, ConnectionsView> {
     let of_key = |(key, holds): (&String, &BTreeMap<String, Hold>)| {
-        let held =
-            holds.iter().map(|(name, hold)| (name.clone(), (hold.held, (hold.expires_ns - now_ns).max(0))));
-        (key.clone(), ConnectionsView { held: held.collect() })
+        let of_replica = |(name, hold): (&String, &Hold)| {
+            let ttl_ns = (hold.expires_ns - now_ns).max(0);
+            (name.clone(), ConnectionsHeld { count: hold.held, allowed: hold.allowed, ttl_ns })
+        };
+        (key.clone(), ConnectionsView { held: holds.iter().map(of_replica).collect() })
     };
     all.iter().map(of_key).collect()
 }

@@ -309,16 +309,22 @@ fn what_comes_back_later_holds_a_ramp_too() {
 }
 
 fn connections(replica: &str, in_use: u32, wanted: u32) -> Report {
+    connections_of(10, replica, in_use, wanted)
+}
+
+fn connections_of(limit: u32, replica: &str, in_use: u32, wanted: u32) -> Report {
     let key = "esp:main/connections".to_owned();
-    let wish = ConnectionWish { key, limit: 10, in_use, wanted, ttl_ns: 60 * SECOND_NS };
+    let wish = ConnectionWish { key, limit, in_use, wanted, ttl_ns: 60 * SECOND_NS };
     Report { connections: vec![wish], ..from(replica) }
 }
 
+fn leased(view: &View, replica: &str) -> ConnectionsHeld {
+    let it = view.connections.get("esp:main/connections").and_then(|it| it.held.get(replica));
+    it.copied().unwrap_or_default()
+}
+
 fn held(view: &View, replica: &str) -> u32 {
-    view.connections
-        .get("esp:main/connections")
-        .and_then(|it| it.held.get(replica))
-        .map_or(0, |(held, _)| *held)
+    leased(view, replica).count
 }
 
 #[test]
@@ -340,33 +346,81 @@ fn connections_are_shared_and_come_back_when_their_lease_ends() {
     assert_eq!(held(&state.exchange(START + 62 * SECOND_NS, &connections("a", 0, 1)), "a"), 1);
 }
 
+#[test]
+fn a_limit_that_is_lowered_counts_what_is_still_in_use() {
+    let mut state = FleetState::default();
+    let mut exchange = |limit, replica: &str, in_use, wanted| {
+        let it = leased(&state.exchange(START, &connections_of(limit, replica, in_use, wanted)), replica);
+        (it.count, it.allowed)
+    };
+    assert_eq!(exchange(10, "a", 0, 6), (6, 6));
+    assert_eq!(exchange(10, "b", 0, 4), (4, 4));
+    assert_eq!(exchange(4, "a", 6, 6), (6, 0), "six calls are under way, and no seventh begins");
+    assert_eq!(exchange(4, "b", 4, 4), (4, 0));
+    assert_eq!(exchange(4, "b", 0, 4), (0, 0), "all four belong to the six");
+    assert_eq!(exchange(4, "a", 3, 6), (3, 2), "its share");
+    assert_eq!(exchange(4, "b", 0, 4), (1, 1));
+    assert_eq!(exchange(4, "a", 2, 6), (2, 2));
+    assert_eq!(exchange(4, "b", 1, 4), (2, 2));
+}
+
+#[test]
+fn a_replica_that_uses_all_makes_room_as_its_calls_end() {
+    let mut state = FleetState::default();
+    assert_eq!(held(&state.exchange(START, &connections("a", 0, 50)), "a"), 10);
+    assert_eq!(held(&state.exchange(START, &connections("b", 0, 50)), "b"), 0);
+    let busy = leased(&state.exchange(START, &connections("a", 10, 50)), "a");
+    assert_eq!(
+        (busy.count, busy.allowed),
+        (10, 5),
+        "what ends is not begun again until it is down to its share"
+    );
+    state.exchange(START, &connections("a", 7, 50));
+    assert_eq!(leased(&state.exchange(START, &connections("b", 0, 50)), "b").allowed, 3);
+    assert_eq!(leased(&state.exchange(START, &connections("a", 4, 50)), "a").allowed, 5);
+    assert_eq!(leased(&state.exchange(START, &connections("b", 3, 50)), "b").allowed, 5);
+}
+
 proptest! {
     #[test]
-    fn no_more_connections_are_held_than_the_limit_allows(
-        steps in proptest::collection::vec((0_usize..6, 0_u32..15, 0_i64..40, 0_u32..4), 1..200),
+    fn no_call_begins_above_the_limit_of_connections(
+        steps in proptest::collection::vec(
+            (0_usize..6, 0_u32..15, 0_i64..40, 0_u32..4, proptest::option::weighted(0.1, 1_u32..20)),
+            1..200,
+        ),
     ) {
         let mut state = FleetState::default();
-        let mut allowed: HashMap<usize, (u32, i64)> = HashMap::new();
+        // By replica: what it may use and until when, and what it uses.
+        let mut leases: HashMap<usize, (u32, i64)> = HashMap::new();
         let mut in_use: HashMap<usize, u32> = HashMap::new();
-        let mut now = START;
-        for (replica, wanted, pause, ends) in steps {
+        let (mut now, mut limit) = (START, 10);
+        for (replica, wanted, pause, ends, lowered_or_raised) in steps {
             now += pause * SECOND_NS;
+            limit = lowered_or_raised.unwrap_or(limit);
+            for (other, (allowed, until)) in &mut leases {
+                // A call ends before the lease does.
+                if *until <= now {
+                    in_use.insert(*other, 0);
+                    *allowed = 0;
+                }
+            }
             let used = in_use.entry(replica).or_default();
             *used = used.saturating_sub(ends);
             let name = format!("r{replica}");
-            let view = state.exchange(now, &connections(&name, *used, wanted.max(*used)));
-            let (held, _) = view.connections.get("esp:main/connections")
-                .and_then(|it| it.held.get(&name)).copied().unwrap_or((0, 0));
-            allowed.insert(replica, (held, now + 60 * SECOND_NS));
-            // It uses all that it may; a call ends before the lease does.
-            *used = held;
-            for (other, (_, until)) in &allowed {
-                if *until <= now {
-                    in_use.insert(*other, 0);
-                }
+            let lease = leased(
+                &state.exchange(now, &connections_of(limit, &name, *used, wanted.max(*used))), &name);
+            prop_assert!(lease.count >= *used, "{} of {used} in use are counted", lease.count);
+            leases.insert(replica, (lease.allowed, now + lease.ttl_ns));
+            let begins = lease.allowed > *used;
+            // It uses all that it may.
+            *used = lease.allowed.max(*used);
+            if begins {
+                let total: u32 = leases
+                    .iter()
+                    .map(|(it, (allowed, _))| in_use.get(it).copied().unwrap_or(0).max(*allowed))
+                    .sum();
+                prop_assert!(total <= limit, "{total} of {limit} in use");
             }
-            let total: u32 = in_use.values().sum();
-            prop_assert!(total <= 10, "{total} in use");
         }
     }
 }
