@@ -7,8 +7,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::SECOND_NS;
+
 /// More limits on connections are not kept.
 const KEYS_MAX: usize = 1_000;
+/// How long a turn lasts where there are fewer connections than replicas.
+const TURN_NS: i64 = 5 * SECOND_NS;
 
 /// What a replica holds and wants under one limit.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +75,7 @@ pub(super) fn settle(all: &mut Holds, now_ns: i64, replica: &str, wishes: &[Conn
             .fold(0, u32::saturating_add);
         let free = wish.limit.saturating_sub(others);
         // Above the fair share only while nobody else wants it.
-        let allowed = wish.wanted.min(fair_share(holds, replica, wish)).min(free);
+        let allowed = wish.wanted.min(fair_share(holds, now_ns, replica, wish)).min(free);
         // What is in use stays until it is done, even where the limit was lowered below it, but no other takes its place.
         // Where the lease has ended, others may have it already, and no call of before is under way.
         let leased = holds.get(replica).map_or(0, |hold| hold.held);
@@ -88,22 +92,33 @@ pub(super) fn settle(all: &mut Holds, now_ns: i64, replica: &str, wishes: &[Conn
 }
 
 /// The most that this replica may hold when everybody gets the same, and what some do not want goes to the rest.
-fn fair_share(holds: &BTreeMap<String, Hold>, replica: &str, wish: &ConnectionWish) -> u32 {
-    let mut wants: Vec<u32> =
-        holds.iter().filter(|(name, _)| *name != replica).map(|(_, hold)| hold.wanted).collect();
-    wants.push(wish.wanted);
+fn fair_share(holds: &BTreeMap<String, Hold>, now_ns: i64, replica: &str, wish: &ConnectionWish) -> u32 {
+    let others = holds.iter().filter(|(name, _)| *name != replica);
+    let mut wants: Vec<(u32, &str)> =
+        others.map(|(name, hold)| (hold.wanted, name.as_str())).chain([(wish.wanted, replica)]).collect();
     wants.sort_unstable();
-    let (mut left, mut rest) = (wish.limit, u32::try_from(wants.len()).unwrap_or(u32::MAX));
-    for want in wants {
-        let even = left / rest.max(1);
-        if want > even {
-            // All that are left want more than this: they share evenly, and nobody is left without a turn.
-            return even.max(1);
+    let mut left = wish.limit;
+    while let Some((want, _)) = wants.first() {
+        let rest = u32::try_from(wants.len()).unwrap_or(u32::MAX);
+        let even = left / rest;
+        if *want > even {
+            // All that are left want more than this: they share evenly, and what is over goes by turns.
+            return even + u32::from(is_in_turn(&mut wants, now_ns, replica, even, left % rest));
         }
-        left -= want;
-        rest = rest.saturating_sub(1);
+        left -= *want;
+        wants.remove(0);
     }
     u32::MAX
+}
+
+/// Whether the replica is among the `over` of these that get one more. Where there are fewer connections than replicas,
+/// each has its turn.
+fn is_in_turn(wants: &mut [(u32, &str)], now_ns: i64, replica: &str, even: u32, over: u32) -> bool {
+    wants.sort_unstable_by_key(|(_, name)| *name);
+    let count = wants.len().max(1);
+    let turn = if even == 0 { usize::try_from(now_ns / TURN_NS).unwrap_or(0) % count } else { 0 };
+    let place = wants.iter().position(|(_, name)| *name == replica);
+    place.is_some_and(|place| (place + count - turn) % count < usize::try_from(over).unwrap_or(usize::MAX))
 }
 
 pub(super) fn leave(all: &mut Holds, replica: &str) {

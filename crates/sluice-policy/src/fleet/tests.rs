@@ -381,6 +381,28 @@ fn a_replica_that_uses_all_makes_room_as_its_calls_end() {
     assert_eq!(leased(&state.exchange(START, &connections("b", 3, 50)), "b").allowed, 5);
 }
 
+#[test]
+fn what_does_not_divide_evenly_is_used_and_nobody_goes_without_for_long() {
+    // Limit, replicas, seconds: what all may use at any time, and that each may use some at some time.
+    for (limit, count, seconds) in [(10, 4, 0), (10, 3, 0), (2, 3, 30), (1, 5, 30), (3, 3, 0)] {
+        let mut state = FleetState::default();
+        let mut had = vec![0; count];
+        for second in 0..=seconds {
+            let mut allowed = vec![0; count];
+            for round in 0..3 {
+                for (i, allowed) in allowed.iter_mut().enumerate() {
+                    let now = START + second * SECOND_NS + round;
+                    let report = connections_of(limit, &format!("r{i}"), 0, 50);
+                    *allowed = leased(&state.exchange(now, &report), &format!("r{i}")).allowed;
+                }
+            }
+            assert_eq!(allowed.iter().sum::<u32>(), limit, "{limit} for {count}: {allowed:?}");
+            had.iter_mut().zip(allowed).for_each(|(had, allowed)| *had += allowed);
+        }
+        assert!(had.iter().all(|had| *had > 0), "{limit} for {count}: {had:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_call_begins_above_the_limit_of_connections(
