@@ -4,6 +4,7 @@
 mod a_slow_limit_causes_no_churn;
 mod an_esp_turns_bad;
 mod connections_are_shared_by_the_fleet;
+mod few_connections_cause_no_churn;
 mod hosted_domains_share_their_providers_limits;
 mod limits_are_used_in_full;
 mod replicas_come_and_go_under_a_limit;

@@ -55,11 +55,12 @@ pub struct Worker {
     /// 256 KiB a job. Less: slow ESPs hold up quick ones sooner.
     pub max_in_flight: u32,
     /// Most unacknowledged deliveries of one lane, 1 to 2000, default 500; a lane takes about two seconds' worth of its
-    /// allowed rate up to this. More: throughput over a slow line to the broker, and more redeliveries when a worker dies.
+    /// allowed rate up to this, or of what its ESPs' connections and places let through. More: throughput over a slow line to the broker, and more redeliveries when a worker dies.
     /// Less: the lane runs dry between acks.
     pub prefetch_max: u16,
     /// Share of limits that are counted by the hour or day, and of the places in work, that transactional jobs keep for
-    /// themselves, 0.0 to 0.9, default 0.2; under other limits they go first. More: bulk never fills the whole of a limit, and a burst of transactional jobs finds more room. Less: after a
+    /// themselves, 0.0 to 0.9, default 0.2, and of connections and of an ESP's places while such jobs come (at least one of
+    /// two); under other limits they go first. More: bulk never fills the whole of a limit, and a burst of transactional jobs finds more room. Less: after a
     /// burst they wait behind bulk; 0.0 keeps nothing for them.
     pub reserved_share: f64,
     /// How long the store may be away before a worker gives its held deliveries back to the broker, 1s to 60s, default

@@ -31,6 +31,7 @@ impl DrainReport {
 pub(crate) async fn drain(engine: &Engine, deadline: Duration) -> DrainReport {
     tracing::info!(step = "stop consuming", "drain");
     engine.stop.cancel();
+    engine.worker.drain();
     engine.lane_tasks.close();
     engine.lane_tasks.wait().await;
 

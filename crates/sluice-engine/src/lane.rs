@@ -12,10 +12,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::pipeline::run_job;
 use crate::ports::{Delivery, Feed};
-use crate::worker::Worker;
+use crate::worker::{Borrows, Worker};
 
 /// Pause after a broker that could not be reached.
 const REOPEN_PAUSE: Duration = Duration::from_millis(250);
+/// A lane that has enough stops when nothing has come for so long: what is on its way to a consumer as it ends is redelivered.
+const QUIET: Duration = Duration::from_millis(50);
 /// How often a paused lane looks whether an ESP is back.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How often, at most, a lane that works looks whether it still can: not for each delivery.
@@ -77,9 +79,10 @@ enum Ended {
     Stopped,
     /// The store is away for too long.
     StoreAway,
-    /// No ESP of the pool takes jobs of this lane.
+    /// No ESP of the pool takes jobs of this lane, or enough wait for a call already.
     NowhereToSend,
-    /// The limits have changed, or an ESP has answered, and with that how much is borrowed from the broker.
+    /// The limits have changed, or how long calls take, or an ESP has answered, and with that how much is borrowed from the
+    /// broker.
     Resized,
 }
 
@@ -89,11 +92,10 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
     let name = this.lane.to_string();
     loop {
         worker.metrics.lane_paused(&name, true);
-        tokio::select! {
+        let prefetch = tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = until_worth_pulling(worker, &this.lane) => {}
-        }
-        let prefetch = worker.prefetch(&this.lane);
+            prefetch = until_worth_pulling(worker, &this.lane) => prefetch,
+        };
         let mut feed = match worker.inbox.open(&this.lane, prefetch).await {
             Ok(feed) => feed,
             Err(error) => {
@@ -118,12 +120,13 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
     }
 }
 
-async fn until_worth_pulling(worker: &Worker, lane: &Lane) {
+/// Waits until jobs of the lane can go; answers how many deliveries to borrow.
+async fn until_worth_pulling(worker: &Worker, lane: &Lane) -> u16 {
     worker.link.wait_known().await;
     loop {
         worker.health.wait_up(Dependency::Store).await;
-        if worker.lane_can_send(lane) {
-            return;
+        if let Borrows::UpTo(prefetch) = worker.borrows(lane) {
+            return prefetch;
         }
         tokio::select! {
             () = worker.breakers.closed.notified() => {}
@@ -135,7 +138,7 @@ async fn until_worth_pulling(worker: &Worker, lane: &Lane) {
 /// Reads the feed and gives each delivery a task, until something speaks against it.
 async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed, prefetch: u16) -> Ended {
     let worker = &shared.worker;
-    let mut looked = None;
+    let (mut looked, mut has_enough) = (None, false);
     loop {
         if !worker.health.is_up(Dependency::Store) && !store_returns(shared).await {
             return if shared.stop.is_cancelled() { Ended::Stopped } else { Ended::StoreAway };
@@ -145,11 +148,11 @@ async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed, prefet
             .as_ref()
             .is_none_or(|(known, at)| !Arc::ptr_eq(known, &plan) || now.since(*at) >= LOOK_EVERY)
         {
-            if !worker.lane_can_send(&this.lane) {
-                return Ended::NowhereToSend;
-            }
-            if worker.prefetch(&this.lane) != prefetch {
-                return Ended::Resized;
+            let borrows = worker.borrows(&this.lane);
+            match borrows {
+                Borrows::Nothing => return Ended::NowhereToSend,
+                Borrows::UpTo(other) if other != prefetch => return Ended::Resized,
+                Borrows::UpTo(_) | Borrows::Enough => has_enough = borrows == Borrows::Enough,
             }
             looked = Some((plan, now));
         }
@@ -162,6 +165,7 @@ async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed, prefet
             },
             () = worker.health.wait_down(Dependency::Store) => {}
             () = worker.breakers.closed.notified() => {}
+            () = tokio::time::sleep(QUIET), if has_enough => return Ended::NowhereToSend,
         }
     }
 }

@@ -36,6 +36,8 @@ const LANE_SECONDS: u32 = 10;
 const LANE_LEAST: u64 = 500;
 /// And with so many in any case.
 const LANE_MOST: u64 = 10_000;
+/// A call that takes little time.
+const SHORT_CALL_NS: i64 = 100_000_000;
 
 /// Releases of transactional jobs alone are paced beside those of all jobs of a line, under a key of their own: no limit's.
 const URGENT: &str = "#transactional";
@@ -247,8 +249,11 @@ fn openings(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>, reserved
             let urgent = (look.left > lent).then(|| counted(look.left - lent));
             return Openings { any: counted(lent), urgent };
         }
-        // Connections are held and not used up: a few at a time.
-        None => Opening::Spaced { next_in_ns: 0, spacing_ns: 10_000_000 },
+        // Connections are held and not used up: as if calls were short, since the lanes borrow no more than can go.
+        None => Opening::Spaced {
+            next_in_ns: hold_ns,
+            spacing_ns: SHORT_CALL_NS / i64::from(limit.spec.count.get()),
+        },
     };
     Openings { any, urgent: None }
 }

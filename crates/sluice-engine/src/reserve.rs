@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::{EspId, Limit, LimitScope};
-use tokio::sync::OwnedSemaphorePermit;
+use sluice_types::{EspId, Limit, LimitScope, WaitReason};
+use tokio::sync::oneshot;
 
 use crate::breakers::Leave;
 use crate::case::Case;
 use crate::connections::Connection;
+use crate::places::{Place, Places};
+use crate::route::is_better_off_elsewhere;
 use crate::slots::Ticket;
-use crate::worker::{EspHandle, Worker};
+use crate::worker::{Standing, Worker};
 
 /// How often one who waits looks whether its limit was shut meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -23,7 +25,7 @@ pub(crate) struct Reservation {
     /// What holds the job if its turn does not come after all; none when it is under no limit.
     pub(crate) limit: Option<Limit>,
     pub(crate) leave: Leave,
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
     pub(crate) connection: Connection,
 }
 
@@ -78,18 +80,15 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
     if let Some(limit) = &estimate.limit {
         worker.metrics.waited(limit.wait_reason(), worker.clock.tick().since(began));
     }
+    let mut connection = Connection::none_needed();
     let connections = plan.connection_limits(&esp, &case.group);
-    let by = worker.clock.tick() + bounds.hold_max;
-    let Some(connection) = worker.connections.take(&connections, by).await else {
-        return Err(Unreserved::NoPlace);
-    };
+    if !connections.is_empty() {
+        connection = Box::pin(wait_for_connection(worker, case, &esp, &connections, &ticket)).await?;
+    }
     let Some(handle) = worker.esps.get(&esp) else { return Err(Unreserved::RouteAgain) };
-    let place = match Arc::clone(&handle.places).try_acquire_owned() {
-        Ok(place) => Some(place),
-        Err(_) => Box::pin(wait_for_place(handle, bounds.hold_max)).await,
-    };
-    let Some(place) = place else {
-        return Err(Unreserved::NoPlace);
+    let place = match handle.places.try_take(case.job.class) {
+        Some(place) => place,
+        None => Box::pin(wait_for_place(worker, case, &esp, &handle.places, &ticket)).await?,
     };
     match worker.breakers.ask(&esp) {
         Ok(leave) => Ok(Reservation { esp, ticket, limit: estimate.limit, leave, place, connection }),
@@ -97,8 +96,103 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
     }
 }
 
-async fn wait_for_place(handle: &EspHandle, hold_max: Duration) -> Option<OwnedSemaphorePermit> {
-    tokio::time::timeout(hold_max, Arc::clone(&handle.places).acquire_owned()).await.ok()?.ok()
+/// Waits for a connection under each of `limits`.
+async fn wait_for_connection(
+    worker: &Worker,
+    case: &Case<'_>,
+    esp: &EspId,
+    limits: &[Limit],
+    ticket: &Ticket,
+) -> Result<Connection, Unreserved> {
+    let mut wait = worker.connections.join(limits, case.job.class);
+    if let Ok(connection) = wait.turn.try_recv() {
+        return Ok(connection);
+    }
+    let scopes = limits.iter().map(|limit| &limit.scope);
+    let governs_lane = scopes.into_iter().all(|scope| case.governs_lane(scope));
+    let reason = limits.first().map_or(WaitReason::EspLimit, Limit::wait_reason);
+    match wait_for_turn(worker, case, esp, governs_lane, reason, ticket, &mut wait.turn).await {
+        Ok(connection) => Ok(connection),
+        Err(Ended::Unreserved(unreserved)) => Err(unreserved),
+        Err(Ended::TooLong) => Err(match worker.connections.scarcest(limits) {
+            Some(limit) => Unreserved::InLine(limit.clone()),
+            None => Unreserved::RouteAgain,
+        }),
+    }
+}
+
+/// Waits for a place at the ESP.
+async fn wait_for_place(
+    worker: &Worker,
+    case: &Case<'_>,
+    esp: &EspId,
+    places: &Arc<Places>,
+    ticket: &Ticket,
+) -> Result<Place, Unreserved> {
+    let mut wait = places.join(case.job.class);
+    if let Ok(place) = wait.turn.try_recv() {
+        return Ok(place);
+    }
+    match wait_for_turn(worker, case, esp, true, WaitReason::EspLimit, ticket, &mut wait.turn).await {
+        Ok(place) => Ok(place),
+        Err(Ended::Unreserved(unreserved)) => Err(unreserved),
+        Err(Ended::TooLong) => Err(Unreserved::NoPlace),
+    }
+}
+
+/// Why a wait for a connection or a place has ended without one.
+enum Ended {
+    /// It has taken as long as a job is held.
+    TooLong,
+    /// The job does better elsewhere, or cannot go here any more.
+    Unreserved(Unreserved),
+}
+
+/// Waits until the turn comes, as long as the job is held. What governs the whole lane is waited for as long as a limit on
+/// the rate that does, unless the pool has a way around it.
+async fn wait_for_turn<T>(
+    worker: &Worker,
+    case: &Case<'_>,
+    esp: &EspId,
+    governs_lane: bool,
+    reason: WaitReason,
+    ticket: &Ticket,
+    turn: &mut oneshot::Receiver<T>,
+) -> Result<T, Ended> {
+    // Others whose turn is near may have what this one lacks.
+    ticket.step_aside();
+    let bounds = *worker.plan().bounds();
+    let began = worker.clock.tick();
+    let hold_max = if governs_lane { bounds.lane_hold_max } else { bounds.hold_max };
+    // Who came from a line of its own has waited already.
+    let until = (case.arrived + hold_max).max(began + bounds.hold_max);
+    loop {
+        let left = until.since(worker.clock.tick());
+        match tokio::time::timeout(left.min(LOOK_AGAIN), &mut *turn).await {
+            Ok(Ok(it)) => {
+                worker.metrics.waited(reason, worker.clock.tick().since(began));
+                return Ok(it);
+            }
+            // Whoever hands them out is gone.
+            Ok(Err(_)) => return Err(Ended::TooLong),
+            Err(_elapsed) => {}
+        }
+        let now = worker.clock.tick();
+        match worker.standing(esp, &case.group, case.job.class) {
+            Standing::Broken { .. } => return Err(Ended::Unreserved(Unreserved::RouteAgain)),
+            Standing::Shut { limit, .. } => return Err(Ended::Unreserved(Unreserved::InLine(limit))),
+            Standing::Up { .. } => {}
+        }
+        let is_long = now.since(began) >= bounds.hold_max;
+        if now >= until || (is_long && worker.is_draining()) {
+            return Err(Ended::TooLong);
+        }
+        // Not for ever from one to the next.
+        let may_turn = now < case.arrived + bounds.lane_hold_max;
+        if is_long && may_turn && is_better_off_elsewhere(worker, case, esp) {
+            return Err(Ended::Unreserved(Unreserved::RouteAgain));
+        }
+    }
 }
 
 /// Whether a fresh job has to go to the end of the line of a limit that holds only some of its lane: others were there

@@ -92,15 +92,21 @@ fn nowhere(until: Tick, opens_first: Option<(Tick, Limit)>) -> Route {
     }
 }
 
-/// How long a job of this kind would wait for the limits of an ESP.
+/// How long a job of this kind would wait for the limits of an ESP, or for a call.
 fn line_at(worker: &Worker, case: &Case<'_>, plan: &Plan, esp: &EspId) -> Duration {
-    worker.slots.estimate(case.job.class, &plan.shared_limits(esp, &case.group)).wait
+    let slot = worker.slots.estimate(case.job.class, &plan.shared_limits(esp, &case.group)).wait;
+    slot.max(worker.call_wait(plan, esp, &case.group, case.job.class))
 }
 
 /// Whether a job that this limit holds could go through another ESP at once: the limit is one ESP's own, and another of
 /// the pool is up and has no long line.
 pub(crate) fn has_way_around(worker: &Worker, case: &Case<'_>, limit: &Limit) -> bool {
     let (LimitScope::Esp(held) | LimitScope::EspGroup(held, _)) = &limit.scope else { return false };
+    another_takes(worker, case, held)
+}
+
+/// Whether another ESP of the pool than `held` is up and has no long line.
+fn another_takes(worker: &Worker, case: &Case<'_>, held: &EspId) -> bool {
     let plan = worker.plan();
     let hold_max = plan.bounds().hold_max;
     plan.pool(&case.job.pool).is_some_and(|pool| {
@@ -110,6 +116,14 @@ pub(crate) fn has_way_around(worker: &Worker, case: &Case<'_>, limit: &Limit) ->
                     && line_at(worker, case, &plan, esp) <= hold_max
             })
     })
+}
+
+/// Whether a job that waits for a call at `held` does better elsewhere: its line there has become long, and another ESP of
+/// the pool has none.
+pub(crate) fn is_better_off_elsewhere(worker: &Worker, case: &Case<'_>, held: &EspId) -> bool {
+    let plan = worker.plan();
+    worker.call_wait(&plan, held, &case.group, case.job.class) > plan.bounds().hold_max
+        && another_takes(worker, case, held)
 }
 
 /// The same in every process and version: FNV-1a.

@@ -88,6 +88,7 @@ pub(crate) async fn send(
     };
     at(Failpoint::Answered, id);
     let took = worker.clock.tick().since(began);
+    handle.places.took(took);
     drop((ticket, place, connection));
     let Answer { outcome, quota } = answer;
     leave.told(&outcome, took);

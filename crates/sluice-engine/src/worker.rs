@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluice_policy::Availability;
+use sluice_policy::{Availability, prefetch_at_once};
 use sluice_telemetry::{Batch, Dependency, Metrics};
 use sluice_types::{Class, EspId, GroupName, Lane, Limit, Tick, Timestamp};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::batcher::{Batcher, Gather, Surroundings, Write};
 use crate::breakers::Breakers;
 use crate::connections::Connections;
 use crate::fleet::Link;
 use crate::health::Health;
+use crate::places::Places;
 use crate::plan::{LivePlan, Plan};
 use crate::ports::{
     Claim, ClaimVerdict, Clock, DeadLetter, Esp, Fleet, Inbox, Ledger, LedgerError, MxSource, Outbox,
@@ -36,16 +37,7 @@ const LATER: Gather = Gather::Always(Duration::from_millis(20));
 #[derive(Debug)]
 pub(crate) struct EspHandle {
     pub(crate) esp: Arc<dyn Esp>,
-    pub(crate) places: Arc<Semaphore>,
-    pub(crate) max_in_flight: usize,
-}
-
-impl EspHandle {
-    /// Calls under way.
-    pub(crate) fn in_flight(&self) -> u64 {
-        let used = self.max_in_flight.saturating_sub(self.places.available_permits());
-        u64::try_from(used).unwrap_or(u64::MAX)
-    }
+    pub(crate) places: Arc<Places>,
 }
 
 /// The shared state of a worker process.
@@ -73,6 +65,8 @@ pub(crate) struct Worker {
     /// Something was parked that is due at once.
     pub(crate) due_now: Notify,
     next_token: AtomicI64,
+    /// The process drains.
+    is_draining: AtomicBool,
 }
 
 impl Worker {
@@ -81,20 +75,19 @@ impl Worker {
             outside;
         let news = Arc::clone(&breakers.news);
         let longest = plan.esps().map(|(_, esp)| esp.timeout).max().unwrap_or_default();
-        let connections = Connections::new(Arc::clone(&around.clock), Arc::clone(&news), longest);
+        let bounds = *plan.bounds();
+        let reserved = bounds.reserved_permille;
+        let connections = Connections::new(Arc::clone(&around.clock), Arc::clone(&news), longest, reserved);
         let link = Arc::new(Link::new(fleet, news, replica));
-        let bounds = plan.bounds();
         let (writers, patience) = (bounds.writers, Some(bounds.unhealthy_release));
         let places: BTreeMap<EspId, usize> =
             plan.esps().map(|(id, esp)| (id.clone(), esp.max_in_flight)).collect();
         let esps = esps
             .into_iter()
             .map(|esp| {
-                let places = places.get(esp.id()).copied().unwrap_or(1).min(Semaphore::MAX_PERMITS);
-                (
-                    esp.id().clone(),
-                    EspHandle { esp, places: Arc::new(Semaphore::new(places)), max_in_flight: places },
-                )
+                let count = places.get(esp.id()).copied().unwrap_or(1);
+                let places = Places::new(count, reserved, Arc::clone(&around.clock));
+                (esp.id().clone(), EspHandle { esp, places })
             })
             .collect();
         Self {
@@ -121,6 +114,7 @@ impl Worker {
             caution: Caution::default(),
             due_now: Notify::new(),
             next_token: AtomicI64::new(1),
+            is_draining: AtomicBool::new(false),
         }
     }
 
@@ -144,6 +138,15 @@ impl Worker {
         self.next_token.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// From now on nobody waits long for a call.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
     /// The plan that holds now.
     pub(crate) fn plan(&self) -> Arc<Plan> {
         self.plan.get()
@@ -152,7 +155,10 @@ impl Worker {
     /// Replaces the plan, and puts everybody who waits under its limits.
     pub(crate) fn set_plan(&self, plan: Arc<Plan>) {
         self.plan.set(Arc::clone(&plan));
-        self.slots.set_reserved(plan.bounds().reserved_permille);
+        let reserved = plan.bounds().reserved_permille;
+        self.slots.set_reserved(reserved);
+        self.connections.set_reserved(reserved);
+        self.esps.values().for_each(|handle| handle.places.set_reserved(reserved));
         self.breakers.set_terms(*plan.breaker_terms());
         self.slots.relimit(|line| plan.limits_of_line(line));
         self.breakers.closed.notify_waiters();
@@ -177,21 +183,47 @@ impl Worker {
         }
     }
 
-    /// How many deliveries of `lane` to borrow: few until an ESP of its pool has answered, since each that was borrowed
-    /// for one that turns out to be dead has to be read and parked.
-    pub(crate) fn prefetch(&self, lane: &Lane) -> u16 {
+    /// How many deliveries of `lane` to borrow: none while no ESP of its pool takes any, or while more wait for a call than
+    /// get one within the time that jobs are held; and few until an ESP has answered, since each that was borrowed for one
+    /// that turns out to be dead has to be read and parked.
+    pub(crate) fn borrows(&self, lane: &Lane) -> Borrows {
         let plan = self.plan();
         let prefetch = plan.prefetch(lane);
-        let has_answered =
-            plan.pool(&lane.pool).is_some_and(|pool| pool.esps().any(|esp| self.breakers.has_answered(esp)));
-        if has_answered { prefetch } else { prefetch.min(PREFETCH_UNTRIED) }
+        let Some(pool) = plan.pool(&lane.pool) else {
+            return Borrows::UpTo(prefetch.min(PREFETCH_UNTRIED));
+        };
+        let bounds = plan.bounds();
+        let (mut is_up, mut has_room, mut has_answered, mut for_calls) = (false, false, false, 0_u16);
+        for esp in pool.esps() {
+            has_answered |= self.breakers.has_answered(esp);
+            let standing = self.standing(esp, &lane.group, lane.class);
+            if let (Standing::Up { .. }, Some(handle)) = (standing, self.esps.get(esp)) {
+                // At least the next call, however long they take.
+                let next = (2 * handle.places.call()).min(bounds.lane_hold_max / 2);
+                let wait = self.call_wait(&plan, esp, &lane.group, lane.class);
+                is_up = true;
+                has_room |= wait <= bounds.hold_max.max(next);
+                let connections = self.connections.likely(&plan.connection_limits(esp, &lane.group));
+                let at_once = handle.places.count().min(connections);
+                let ahead = prefetch_at_once(at_once, handle.places.call(), prefetch);
+                for_calls = for_calls.saturating_add(ahead);
+            }
+        }
+        let prefetch = prefetch.min(for_calls);
+        match (is_up, has_room) {
+            (false, _) => Borrows::Nothing,
+            (true, false) => Borrows::Enough,
+            (true, true) if has_answered => Borrows::UpTo(prefetch),
+            (true, true) => Borrows::UpTo(prefetch.min(PREFETCH_UNTRIED)),
+        }
     }
 
-    /// Whether any ESP of the pool takes jobs of the lane now.
-    pub(crate) fn lane_can_send(&self, lane: &Lane) -> bool {
-        self.plan().pool(&lane.pool).is_none_or(|pool| {
-            pool.esps().any(|esp| matches!(self.standing(esp, &lane.group, lane.class), Standing::Up { .. }))
-        })
+    /// About how long a further job would wait for a connection and a place at `esp`.
+    pub(crate) fn call_wait(&self, plan: &Plan, esp: &EspId, group: &GroupName, class: Class) -> Duration {
+        let Some(handle) = self.esps.get(esp) else { return Duration::ZERO };
+        let limits = plan.connection_limits(esp, group);
+        let connection = self.connections.wait(&limits, class, handle.places.call());
+        connection.max(handle.places.wait(class))
     }
 }
 
@@ -199,6 +231,16 @@ impl Worker {
 #[derive(Debug, thiserror::Error)]
 #[error("the broker takes no messages")]
 struct TakesNothing;
+/// What a lane may borrow from the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Borrows {
+    /// So many deliveries at a time.
+    UpTo(u16),
+    /// No more: what is there waits long for a call.
+    Enough,
+    /// None: no ESP takes any.
+    Nothing,
+}
 
 /// Whether an ESP can take jobs of a kind.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! How many unacknowledged deliveries a lane borrows from the broker.
 
+use std::time::Duration;
+
 /// Seconds of the lane's allowed rate to hold ahead: enough to ride out one slow answer of the broker, few enough that
 /// another worker can take over what this one cannot send.
 const AHEAD_SECONDS: f64 = 2.0;
@@ -13,6 +15,17 @@ pub fn prefetch(rate_per_second: Option<f64>, max: u16) -> u16 {
     let max = max.max(1);
     let Some(rate) = rate_per_second else { return max };
     let wanted = rate * AHEAD_SECONDS;
+    (1..=max).find(|count| f64::from(*count) >= wanted).unwrap_or(max)
+}
+
+/// The prefetch of a lane whose calls are bounded by number: `at_once` of them, each about `call` long. These, and about two
+/// seconds' worth, in `1..=max`.
+#[must_use]
+pub fn prefetch_at_once(at_once: u32, call: Duration, max: u16) -> u16 {
+    let max = max.max(1);
+    let at_once = f64::from(at_once);
+    // Nothing waits long for calls that take no time.
+    let wanted = at_once + at_once * AHEAD_SECONDS / call.as_secs_f64().max(f64::MIN_POSITIVE);
     (1..=max).find(|count| f64::from(*count) >= wanted).unwrap_or(max)
 }
 
@@ -39,6 +52,24 @@ mod tests {
             (Some(14.0), 0, 1),
         ] {
             assert_eq!(prefetch(rate, max), expected, "{rate:?} of {max}");
+        }
+    }
+
+    #[test]
+    fn few_calls_at_once_borrow_little_ahead() {
+        for (at_once, call_ms, max, expected) in [
+            (10, 1000, 500, 30),
+            (10, 100, 500, 210),
+            (10, 20_000, 500, 11),
+            (1, 30_000, 500, 2),
+            (256, 300, 500, 500),
+            (0, 300, 500, 1),
+            (10, 0, 500, 500),
+            (u32::MAX, 1, u16::MAX, u16::MAX),
+            (10, 1000, 0, 1),
+        ] {
+            let call = Duration::from_millis(call_ms);
+            assert_eq!(prefetch_at_once(at_once, call, max), expected, "{at_once} of {call:?}");
         }
     }
 

@@ -161,7 +161,7 @@ async fn exchange(worker: &Worker, works: bool) -> Result<(), FleetError> {
 
 fn presence(worker: &Worker, works: bool) -> Presence {
     let (waiting, slots) = worker.slots.totals(KEYS_TOLD);
-    let in_flight = worker.esps.iter().map(|(esp, handle)| (esp.to_string(), handle.in_flight()));
+    let in_flight = worker.esps.iter().map(|(esp, handle)| (esp.to_string(), handle.places.in_use()));
     Presence {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config_digest: worker.plan().digest().to_owned(),

@@ -230,6 +230,16 @@ impl Ticket {
         near
     }
 
+    /// Lets others come near while this one waits for something else; it takes its [`turn`](Self::turn) at the head of the
+    /// line.
+    pub(crate) fn step_aside(&self) {
+        if let Some(place) = &self.place
+            && self.slots.book().leave(place.line, place.number)
+        {
+            self.slots.changed.notify_one();
+        }
+    }
+
     /// Waits for a slot under every limit and takes it, at most until `until`; `None` when there was none by then.
     ///
     /// When the grant comes too late to be used, call it again: the place is at the head of the line.

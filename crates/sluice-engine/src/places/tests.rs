@@ -1,0 +1,132 @@
+use sluice_types::Timestamp;
+
+use super::*;
+
+#[derive(Debug)]
+struct FrozenClock(AtomicU64);
+
+impl Clock for FrozenClock {
+    fn tick(&self) -> Tick {
+        Tick::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(0)
+    }
+}
+
+fn places(count: usize) -> (Arc<FrozenClock>, Arc<Places>) {
+    let clock = Arc::new(FrozenClock(AtomicU64::new(1)));
+    (Arc::clone(&clock), Places::new(count, 200, clock))
+}
+
+fn has_turn(wait: &mut PlaceWait) -> Option<Place> {
+    wait.turn.try_recv().ok()
+}
+
+#[test]
+fn places_are_handed_out_in_order_of_arrival_transactional_first() {
+    let (_clock, all) = places(1);
+    let held = all.try_take(Class::Bulk).unwrap();
+    assert!(all.try_take(Class::Transactional).is_none());
+    let mut bulk: Vec<_> = (0..2).map(|_| all.join(Class::Bulk)).collect();
+    let mut urgent: Vec<_> = (0..2).map(|_| all.join(Class::Transactional)).collect();
+    assert!(urgent.iter_mut().chain(&mut bulk).all(|wait| has_turn(wait).is_none()));
+    drop(held);
+    for wait in &mut urgent {
+        let place = has_turn(wait).expect("transactional jobs go first");
+        assert!(bulk.iter_mut().all(|wait| has_turn(wait).is_none()));
+        assert!(all.try_take(Class::Transactional).is_none(), "nobody overtakes");
+        drop(place);
+    }
+    for wait in &mut bulk {
+        drop(has_turn(wait).expect("then the others as they came"));
+    }
+    assert_eq!(all.in_use(), 0);
+    assert!(all.try_take(Class::Bulk).is_some());
+}
+
+#[test]
+fn the_reserved_share_is_kept_while_transactional_jobs_come_and_lent_else() {
+    let (clock, all) = places(10);
+    let take = |class| all.try_take(class);
+    let lent: Vec<_> = (0..10).map(|_| take(Class::Bulk).expect("nobody else wants any")).collect();
+    assert!(take(Class::Bulk).is_none());
+    let mut urgent = all.join(Class::Transactional);
+    let mut bulk = all.join(Class::Bulk);
+    let mut lent = lent.into_iter();
+    drop(lent.next());
+    let place = has_turn(&mut urgent).unwrap();
+    drop(lent.next());
+    assert!(has_turn(&mut bulk).is_none(), "a second place stays free for the next transactional job");
+    let second = all.join(Class::Transactional).turn.try_recv().unwrap();
+    drop((place, second));
+    assert!(has_turn(&mut bulk).is_none(), "both are kept now");
+    clock.0.fetch_add(11_000_000_000, Ordering::Relaxed);
+    drop(lent.next());
+    assert!(has_turn(&mut bulk).is_some(), "no transactional job for ten seconds");
+}
+
+#[test]
+fn one_who_gives_up_loses_no_place() {
+    let (_clock, all) = places(1);
+    let held = all.try_take(Class::Bulk).unwrap();
+    let (gone, mut next) = (all.join(Class::Bulk), all.join(Class::Bulk));
+    drop(gone);
+    drop(held);
+    let place = has_turn(&mut next).unwrap();
+    let (told, mut last) = (all.join(Class::Bulk), all.join(Class::Bulk));
+    drop(place);
+    // Its turn has come, and it does not know yet.
+    drop(told);
+    assert!(has_turn(&mut last).is_some());
+    drop(last);
+    assert_eq!(all.in_use(), 0);
+}
+
+#[test]
+fn places_are_never_more_however_many_threads_ask() {
+    let (_clock, all) = places(3);
+    let most = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for i in 0..4 {
+            let (all, most) = (&all, &most);
+            scope.spawn(move || {
+                let class = if i == 0 { Class::Transactional } else { Class::Bulk };
+                for _ in 0..2000 {
+                    let place = all.try_take(class).or_else(|| {
+                        let mut wait = all.join(class);
+                        loop {
+                            if let Some(place) = has_turn(&mut wait) {
+                                return Some(place);
+                            }
+                            std::thread::yield_now();
+                        }
+                    });
+                    most.fetch_max(all.in_use(), Ordering::Relaxed);
+                    drop(place);
+                }
+            });
+        }
+    });
+    assert!(most.load(Ordering::Relaxed) <= 3, "{most:?}");
+    assert_eq!(all.state.load(Ordering::Relaxed), 0, "all came back, and nobody waits");
+}
+
+#[test]
+fn how_long_one_waits_follows_the_calls() {
+    let (_clock, all) = places(2);
+    assert_eq!(all.wait(Class::Bulk), Duration::ZERO);
+    all.took(Duration::from_secs(4));
+    all.took(Duration::from_secs(5));
+    assert_eq!(all.call(), Duration::from_secs(4), "about");
+    let held = (all.try_take(Class::Bulk), all.try_take(Class::Bulk));
+    let waits: Vec<_> = (0..3).map(|_| all.join(Class::Bulk)).collect();
+    assert_eq!(all.wait(Class::Bulk), Duration::from_secs(8));
+    assert_eq!(all.wait(Class::Transactional), Duration::from_secs(2));
+    drop((held, waits));
+    for _ in 0..30 {
+        all.took(Duration::from_millis(100));
+    }
+    assert!(all.call() < Duration::from_millis(250), "{:?}", all.call());
+}
