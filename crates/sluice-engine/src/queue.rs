@@ -1,9 +1,9 @@
 //! Who waits for one of few things: in order of arrival, transactional jobs first.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sluice_types::{Class, Tick};
-use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Bulk leaves the reserved share alone for so long after a transactional job has wanted any.

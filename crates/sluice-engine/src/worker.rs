@@ -231,6 +231,7 @@ impl Worker {
 #[derive(Debug, thiserror::Error)]
 #[error("the broker takes no messages")]
 struct TakesNothing;
+
 /// What a lane may borrow from the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Borrows {
