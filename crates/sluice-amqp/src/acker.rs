@@ -24,6 +24,9 @@ const BATCH: Duration = Duration::from_millis(2);
 const STRAGGLER: Duration = Duration::from_millis(20);
 /// A share of the prefetch: as many finished deliveries do not wait at all.
 const URGENT_SHARE: usize = 4;
+/// Acks and releases at once from which on the broker may keep some back: half of what it says (rabbit_fifo_client's soft limit
+/// is 32), since others may be under way.
+const CROWD: usize = 16;
 
 /// The engine's way back to one channel.
 #[derive(Debug)]
@@ -37,8 +40,8 @@ pub(crate) struct LaneAcker {
 struct State {
     tracker: AckTracker,
     handles: BTreeMap<u64, lapin::Acker>,
-    /// Something was lent, so the broker was or will be told something.
-    used: bool,
+    /// The broker was told so much at once that it may have kept something back.
+    crowded: bool,
     feed: FeedState,
     /// The channel is gone, and with it the right to ack: the broker delivers again.
     over: bool,
@@ -71,7 +74,7 @@ impl LaneAcker {
             state: Mutex::new(State {
                 tracker: AckTracker::new(STRAGGLER, urgent),
                 handles: BTreeMap::new(),
-                used: false,
+                crowded: false,
                 feed: FeedState::Open,
                 over: false,
             }),
@@ -86,7 +89,6 @@ impl LaneAcker {
         if !state.over {
             state.tracker.delivered(tag);
             state.handles.insert(tag, handle);
-            state.used = true;
         }
         !state.over
     }
@@ -120,7 +122,8 @@ impl LaneAcker {
                 () = tokio::time::sleep(STRAGGLER), if self.has_unsent() => {}
             }
             if let Some(consumer) = self.take_abandoned() {
-                return_buffered(&on, consumer).await;
+                let returned = return_buffered(&on, consumer).await;
+                self.state().crowded |= returned >= CROWD;
             }
             tokio::time::sleep(BATCH).await;
             if !self.flush(false, on.timeout).await || self.finished() {
@@ -141,7 +144,7 @@ impl LaneAcker {
     /// closed (rabbitmq-server#10327). A get is answered after those 32, and by the time of the close the rest is on its way.
     /// What is got goes back with the channel.
     async fn close(&self, on: &AckLoop) -> Result<(), RabbitError> {
-        if self.state().used {
+        if self.state().crowded {
             let get = on.channel.basic_get(on.queue.clone(), BasicGetOptions { no_ack: false });
             call(on.timeout, "basic.get", get).await?;
         }
@@ -179,6 +182,8 @@ impl LaneAcker {
                 }
             }
         }
+        state.crowded |= releases.len() + acks.len() >= CROWD;
+        drop(state);
         (releases, acks)
     }
 
@@ -227,14 +232,16 @@ fn taken(answers: &[lapin::Result<bool>]) -> bool {
     answers.iter().all(|answer| matches!(answer, Ok(true)))
 }
 
-/// Ends the consumer of a dropped feed, and gives back what it had buffered.
-async fn return_buffered(on: &AckLoop, mut consumer: Consumer) {
+/// Ends the consumer of a dropped feed, and gives back what it had buffered; answers how many.
+async fn return_buffered(on: &AckLoop, mut consumer: Consumer) -> usize {
     let cancel = on.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+    let mut count = 0;
     let returned = within(on.timeout, "basic.cancel", async {
         call(on.timeout, "basic.cancel", cancel).await?;
         while let Some(Ok(delivery)) = consumer.next().await {
             let nack = delivery.nack(BasicNackOptions { multiple: false, requeue: true });
             call(on.timeout, "basic.nack", nack).await?;
+            count += 1;
         }
         Ok(())
     });
@@ -244,4 +251,5 @@ async fn return_buffered(on: &AckLoop, mut consumer: Consumer) {
             "buffered deliveries go back with the channel"
         );
     }
+    count
 }

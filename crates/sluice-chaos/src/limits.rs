@@ -1,6 +1,8 @@
 //! The limits of a run, and how far they were exceeded.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+
+use sluice_testkit::peers::busiest_window;
 
 pub(crate) const GRID_PER_SECOND: usize = 2000;
 pub(crate) const GRID_BURST: usize = 200;
@@ -20,9 +22,7 @@ pub(crate) struct Begun {
 /// How many calls the busiest second of each limit had beyond what it allows. Windows are half open and begin anywhere.
 pub(crate) fn overshoot(calls: &[Begun]) -> BTreeMap<String, usize> {
     let busiest = |filter: &dyn Fn(&Begun) -> bool| {
-        let mut times: Vec<i64> = calls.iter().filter(|it| filter(it)).map(|it| it.at_us).collect();
-        times.sort_unstable();
-        busiest_second(&times)
+        busiest_window(calls.iter().filter(|it| filter(it)).map(|it| it.at_us), SECOND_US)
     };
     let limits: [(&str, usize, usize); 3] = [
         ("esp grid", busiest(&|it| it.esp == "grid"), GRID_PER_SECOND + GRID_BURST),
@@ -34,19 +34,6 @@ pub(crate) fn overshoot(calls: &[Begun]) -> BTreeMap<String, usize> {
         .filter(|(_, busiest, allowed)| busiest > allowed)
         .map(|(name, busiest, allowed)| (name.to_owned(), busiest - allowed))
         .collect()
-}
-
-fn busiest_second(sorted: &[i64]) -> usize {
-    let mut window: VecDeque<i64> = VecDeque::new();
-    let mut busiest = 0;
-    for at in sorted {
-        window.push_back(*at);
-        while window.front().is_some_and(|first| at - first >= SECOND_US) {
-            window.pop_front();
-        }
-        busiest = busiest.max(window.len());
-    }
-    busiest
 }
 
 #[cfg(test)]

@@ -1,16 +1,21 @@
 //! The oracle for limits: what a receiver counts.
 
-use std::time::{Duration, Instant};
+use std::ops::Sub;
 
-/// The largest number of `times` in any half-open window of length `span`, wherever it begins.
-pub fn busiest_window(times: impl IntoIterator<Item = Instant>, span: Duration) -> usize {
-    let mut times: Vec<Instant> = times.into_iter().collect();
+/// The largest number of `times` in any half-open window of length `span`, wherever it begins. Times are instants, or numbers
+/// of some unit.
+pub fn busiest_window<T>(times: impl IntoIterator<Item = T>, span: T::Output) -> usize
+where
+    T: Copy + Ord + Sub<T>,
+    T::Output: PartialOrd,
+{
+    let mut times: Vec<T> = times.into_iter().collect();
     times.sort_unstable();
     let mut ahead = times.iter().peekable();
     let mut passed = 0;
     let mut busiest = 0;
     for (before, begin) in times.iter().enumerate() {
-        while ahead.next_if(|time| time.duration_since(*begin) < span).is_some() {
+        while ahead.next_if(|time| **time - *begin < span).is_some() {
             passed += 1;
         }
         busiest = busiest.max(passed - before);
@@ -20,6 +25,8 @@ pub fn busiest_window(times: impl IntoIterator<Item = Instant>, span: Duration) 
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
