@@ -25,6 +25,8 @@ use crate::worker::{Outside, Worker};
 
 /// How often the gauges of lanes are set anew.
 const GAUGES_EVERY: Duration = Duration::from_secs(2);
+/// How often while the broker is away or takes nothing.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +204,7 @@ async fn set_gauges(worker: &Worker, lanes: &LaneBook) {
             }
             Err(error) => worker.health.down(Dependency::Queue, &error),
         }
-        tokio::time::sleep(GAUGES_EVERY).await;
+        let is_up = worker.health.is_up(Dependency::Queue);
+        tokio::time::sleep(if is_up { GAUGES_EVERY } else { LOOK_AGAIN }).await;
     }
 }
