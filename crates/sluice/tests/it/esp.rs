@@ -44,7 +44,7 @@ fn a_breaker_that_is_held_open_stops_an_esp_until_auto() {
     );
     site.enqueue(&["late"], None);
     let status = site.json(&["status"]);
-    let ready = |it: &Value| it["lane"] == "default.transactional.gmail" && it["ready"] == 1;
+    let ready = |it: &Value| it["lane"] == "default.transactional.gmail" && it["ready"].as_u64() >= Some(1);
     assert!(status["lanes"].as_array().unwrap().iter().any(ready), "{status}");
 
     let said = site.run(&["esp", "auto", "sandbox"]);
