@@ -60,7 +60,7 @@ struct RampKeys {
     /// Most messages on the last day of the ramp, `first` to 100000000. After it there is no cap.
     cap: Option<u32>,
     /// Share of sends of a day that were deferred, refused or reported as bounced since, above which the next sending day repeats its
-    /// cap. 0.0 to 1.0. default
+    /// cap, 0.0 to 1.0, default
     /// 0.05. More: a bad reception is run into with more mail. Less: a few bad addresses stop the growth.
     #[schemars(with = "Option<f64>")]
     hold_above: f64,

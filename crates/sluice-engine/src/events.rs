@@ -82,7 +82,11 @@ impl Bounces {
         }
     }
 
-    async fn tell(&self, fleet: &dyn Fleet, replica: &str) -> Result<(), FleetError> {
+    /// Tells the fleet of what it has not heard yet.
+    ///
+    /// # Errors
+    /// When the store could not be asked: they are kept.
+    pub async fn tell(&self, fleet: &dyn Fleet, replica: &str) -> Result<(), FleetError> {
         let taken = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
         if taken.is_empty() {
             return Ok(());

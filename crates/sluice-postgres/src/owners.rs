@@ -11,22 +11,14 @@ const STEP: &str = "look for owners in lines";
 /// Owners that are walked over in one statement, beside the first of each line.
 const OWNERS_MAX: usize = 2_000;
 
-/// From $2 and $3 on in each line $1, all lines one step at a time, so that each shows its first.
+/// From $2 and $3 on, which are no owners of their own, in each line $1: all lines one step at a time, so that each shows its
+/// first.
 const OWNERS: &str = "
-WITH RECURSIVE owner (place, key, tenant, campaign) AS (
-    SELECT l.place, l.key, n.tenant, n.campaign
+WITH RECURSIVE owner (place, key, tenant, campaign, is_found) AS (
+    SELECT l.place, l.key COLLATE \"C\", l.tenant COLLATE \"C\", l.campaign COLLATE \"C\", false
     FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS l (key, tenant, campaign, place)
-    CROSS JOIN LATERAL (
-        SELECT p.tenant COLLATE \"C\" AS tenant, coalesce(p.campaign, '') COLLATE \"C\" AS campaign
-        FROM sluice.pending p
-        WHERE p.due_at IS NULL
-          AND coalesce(p.limit_key, '') COLLATE \"C\" = l.key
-          AND (p.tenant COLLATE \"C\", coalesce(p.campaign, '') COLLATE \"C\") > (l.tenant, l.campaign)
-        ORDER BY 1, 2
-        LIMIT 1
-    ) n
     UNION ALL
-    SELECT o.place, o.key, n.tenant, n.campaign
+    SELECT o.place, o.key, n.tenant, n.campaign, true
     FROM owner o
     CROSS JOIN LATERAL (
         SELECT p.tenant COLLATE \"C\" AS tenant, coalesce(p.campaign, '') COLLATE \"C\" AS campaign
@@ -40,6 +32,7 @@ WITH RECURSIVE owner (place, key, tenant, campaign) AS (
 )
 SELECT o.place, o.tenant, o.campaign
 FROM (SELECT * FROM owner LIMIT $4) o
+WHERE o.is_found
 ";
 
 /// A tenant's campaign, or its jobs of none, in one line.
@@ -80,7 +73,7 @@ impl Postgres {
         let of = |key: &&str| after.get(*key).map_or(("", ""), |(tenant, campaign)| (tenant, campaign));
         let (tenants, campaigns): (Vec<&str>, Vec<&str>) = keys.iter().map(of).unzip();
         let max = keys.len() + OWNERS_MAX;
-        let limit = i64::try_from(max).unwrap_or(i64::MAX);
+        let limit = i64::try_from(keys.len() + max).unwrap_or(i64::MAX);
         let rows = self.relay.query(STEP, OWNERS, &[&keys, &tenants, &campaigns, &limit]).await?;
         let mut owners = Vec::with_capacity(rows.len());
         for row in &rows {

@@ -81,6 +81,9 @@ pub(crate) async fn run(
     if let Some(http) = http {
         http.end().await;
     }
+    if let Err(error) = bounces.tell(outside.fleet.as_ref(), &outside.name).await {
+        tracing::debug!(%error, "the last bounces were not told to the fleet");
+    }
     tracing::info!(step = "close connections", "drain");
     outside.close().await;
     refused.map_or(Ok(clean), |error| Err(error.into()))
