@@ -244,17 +244,18 @@ mod tests {
 
     #[test]
     fn jobs_of_a_group_or_an_esp_that_is_no_more_are_not_without_limits() {
+        // Not a group that every configuration has.
         let esp = "[[esp]]\nname = \"main\"\nkind = \"sandbox\"\nlimits = [\"50/s\"]\n";
-        let group = "[[domain_group]]\nname = \"gmail\"\ndomains = [\"gmail.com\"]\nlimits = [\"20/s\"]\n";
+        let group = "[[domain_group]]\nname = \"club\"\ndomains = [\"club.example\"]\nlimits = [\"20/s\"]\n";
         let (before, after) = (plan(&format!("{esp}{group}")), plan(esp));
-        let (main, gmail) = ("main".parse().unwrap(), "gmail".parse().unwrap());
+        let (main, club) = ("main".parse().unwrap(), "club".parse().unwrap());
         let tenant = "acme".parse().unwrap();
-        let (line, limits) = before.line(Class::Bulk, &main, &gmail, &tenant, "gmail.com");
+        let (line, limits) = before.line(Class::Bulk, &main, &club, &tenant, "club.example");
         assert_eq!(limits.len(), 2);
         let of_esp =
             |limits: &[Limit]| limits.iter().map(Limit::key).collect::<Vec<_>>() == ["esp:main/per:s"];
         assert!(of_esp(&after.limits_of_line(&line).unwrap()));
-        assert!(of_esp(&after.shared_limits(&main, &gmail)));
+        assert!(of_esp(&after.shared_limits(&main, &club)));
         let other = plan(&esp.replace("main", "new"));
         assert_eq!(other.limits_of_line(&line), None, "it stays as it is");
     }
