@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::fleet::News;
 use crate::ports::Clock;
-use crate::queue::{Queue, is_wanted, reserve};
+use crate::waiters::{Waiters, is_wanted, reserve};
 
 /// What was wanted lately is wanted still for so long, so that a share does not come and go with every call.
 const WANTED_FOR: Duration = Duration::from_secs(3);
@@ -36,7 +36,7 @@ struct Book {
     /// By the key of the limit, so that an edit of the count keeps what is in use.
     pools: HashMap<String, Pool>,
     /// Those who wait, by the keys of the limits that they need one of each of. None is empty.
-    lines: BTreeMap<Keys, Queue<Connection>>,
+    lines: BTreeMap<Keys, Waiters<Connection>>,
     /// Counts who joined a line, and what was taken.
     next: u64,
 }
@@ -306,7 +306,7 @@ impl Book {
     }
 
     fn tidy(&mut self, keys: &Keys) {
-        if self.lines.get(keys).is_some_and(Queue::is_empty) {
+        if self.lines.get(keys).is_some_and(Waiters::is_empty) {
             self.lines.remove(keys);
         }
     }

@@ -26,7 +26,6 @@ mod places;
 mod plan;
 mod poison;
 mod ports;
-mod queue;
 mod record;
 mod refuse;
 mod relay;
@@ -39,6 +38,7 @@ mod slots;
 mod store_clock;
 mod taste;
 mod wait;
+mod waiters;
 mod worker;
 
 pub use breakers::{BreakerView, Breakers};

@@ -8,7 +8,7 @@ use sluice_types::{Class, Tick};
 use tokio::sync::oneshot;
 
 use crate::ports::Clock;
-use crate::queue::{Queue, is_wanted, reserve};
+use crate::waiters::{Waiters, is_wanted, reserve};
 
 /// Most places of one account.
 const PLACES_MAX: usize = 1 << 20;
@@ -30,7 +30,7 @@ pub(crate) struct Places {
     reserved: AtomicU32,
     /// How many bulk and transactional jobs have, and how many jobs wait.
     state: AtomicU64,
-    queue: Mutex<Line>,
+    line: Mutex<Line>,
     /// Transactional jobs among those who wait.
     urgent_waiting: AtomicU32,
     /// When a transactional job wanted one last, in nanoseconds; 0: never.
@@ -41,7 +41,7 @@ pub(crate) struct Places {
 
 #[derive(Debug, Default)]
 struct Line {
-    queue: Queue<Place>,
+    waiters: Waiters<Place>,
     next: u64,
 }
 
@@ -71,7 +71,7 @@ impl Places {
             count,
             reserved: AtomicU32::new(reserve(count, reserved_permille)),
             state: AtomicU64::new(0),
-            queue: Mutex::default(),
+            line: Mutex::default(),
             urgent_waiting: AtomicU32::new(0),
             urgent_at: AtomicU64::new(0),
             call: CallTime::default(),
@@ -137,7 +137,7 @@ impl Places {
         let mut line = self.line();
         line.next += 1;
         let number = line.next;
-        let turn = line.queue.join(class, number);
+        let turn = line.waiters.join(class, number);
         self.count_waiting(class, true);
         let turns = self.serve(&mut line);
         drop(line);
@@ -146,7 +146,7 @@ impl Places {
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One more or one less waits; called with the lock held.
@@ -188,9 +188,9 @@ impl Places {
     fn serve(self: &Arc<Self>, line: &mut Line) -> Turns {
         let mut turns = Vec::new();
         for class in [Class::Transactional, Class::Bulk] {
-            while line.queue.first(class).is_some()
+            while line.waiters.first(class).is_some()
                 && self.is_free(self.state.load(Ordering::Acquire), class)
-                && let Some(turn) = line.queue.pop(class)
+                && let Some(turn) = line.waiters.pop(class)
             {
                 if !turn.is_closed() {
                     // Nobody else takes one meanwhile: this one waits, and so all others need the lock.
@@ -248,7 +248,7 @@ impl Drop for Place {
 impl Drop for PlaceWait {
     fn drop(&mut self) {
         let mut line = self.places.line();
-        if line.queue.leave(self.class, self.number) {
+        if line.waiters.leave(self.class, self.number) {
             self.places.count_waiting(self.class, false);
         }
     }

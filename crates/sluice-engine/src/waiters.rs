@@ -11,18 +11,18 @@ const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// Those who wait, and how each is handed what it waits for.
 #[derive(Debug)]
-pub(crate) struct Queue<T> {
+pub(crate) struct Waiters<T> {
     transactional: BTreeMap<u64, oneshot::Sender<T>>,
     bulk: BTreeMap<u64, oneshot::Sender<T>>,
 }
 
-impl<T> Default for Queue<T> {
+impl<T> Default for Waiters<T> {
     fn default() -> Self {
         Self { transactional: BTreeMap::new(), bulk: BTreeMap::new() }
     }
 }
 
-impl<T> Queue<T> {
+impl<T> Waiters<T> {
     fn of(&mut self, class: Class) -> &mut BTreeMap<u64, oneshot::Sender<T>> {
         match class {
             Class::Transactional => &mut self.transactional,
@@ -43,11 +43,11 @@ impl<T> Queue<T> {
 
     /// Who of the class came first.
     pub(crate) fn first(&self, class: Class) -> Option<u64> {
-        let queue = match class {
+        let waiters = match class {
             Class::Transactional => &self.transactional,
             Class::Bulk => &self.bulk,
         };
-        queue.first_key_value().map(|(number, _)| *number)
+        waiters.first_key_value().map(|(number, _)| *number)
     }
 
     /// Takes the first of the class out, for its turn.
