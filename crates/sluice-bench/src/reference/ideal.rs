@@ -76,7 +76,7 @@ pub(super) async fn run(args: &ReferenceArgs) -> anyhow::Result<()> {
     }
 }
 
-/// How a job is called with.
+/// Who makes the call.
 enum Call {
     Bare(Caller),
     Worker(Arc<WorkerCall>),
