@@ -241,9 +241,10 @@ pub(crate) fn look_gcra(terms: &GcraTerms, state: &GcraState, now_ns: i64) -> Li
 }
 
 /// Gives back the last `count` slots of the lease after which the arrival time was `mark_ns`; they lapse when another
-/// lease has come after it.
+/// lease has come after it. At another spacing the arrival time can be the same by chance: of a lease at half the rate it lies
+/// where that of one more slot at the full rate does.
 pub(crate) fn give_back_gcra(terms: &GcraTerms, state: &mut GcraState, count: u32, mark_ns: i64) {
-    if state.tat_ns == mark_ns {
+    if (state.tat_ns, state.spacing_ns) == (mark_ns, terms.spacing_ns) {
         state.tat_ns -= i64::from(count) * terms.spacing_ns;
         state.used = (state.used - i64::from(count)).max(0);
     }

@@ -170,26 +170,53 @@ fn a_brake_on_a_spent_bucket_neither_stops_it_nor_fills_it() {
     assert!(open <= 20, "{open}: the bucket was spent, and refilled only by what the brake had held back");
 }
 
+#[test]
+fn slots_of_a_braked_lease_lapse_when_others_were_leased_at_the_full_rate() {
+    let full = terms("50/s");
+    let mut state = GcraState::default();
+    let now = 1_700_000_000_000_000_000;
+    let braked = lease_gcra(&full.at_rate(500), &mut state, now, 1);
+    lease_gcra(&full, &mut state, now, 1);
+    assert_eq!(braked.marks, [state.tat_ns], "two spacings after the braked slot, either way");
+    give_back_gcra(&full.at_rate(500), &mut state, 1, braked.marks[0]);
+    assert_eq!(state.tat_ns, now + 2 * full.spacing_ns);
+    let next = lease_gcra(&full, &mut state, now, 1);
+    assert_eq!(next.runs[0].opens_in, Duration::from_nanos(2 * full.spacing_ns.unsigned_abs()));
+}
+
 proptest! {
-    /// Whatever lower limits and brakes there were in between.
+    /// Whatever lower limits and brakes there were in between, and whatever was given back, at once or after other leases.
     #[test]
     fn a_bucket_edited_to_and_fro_keeps_its_promise(
-        steps in proptest::collection::vec((0_i64..900_000_000, 0_u32..80, 0_usize..8), 1..120)
+        steps in proptest::collection::vec(
+            (prop_oneof![Just(0), 0_i64..900_000_000], 0_u32..80, 0_usize..8, proptest::option::of((0_usize..3, 1_u32..80))),
+            1..120,
+        )
     ) {
         let full = terms("50/s burst 60");
         let others = ["50/s burst 20", "10/s burst 60", "2/s burst 5", "50/s", "30/s", "1/s"];
         let mut state = GcraState::default();
         let mut now = 1_700_000_000_000_000_000_i64;
         let mut uses = Vec::new();
-        for (pause, want, which) in steps {
+        let mut unused = Vec::new();
+        for (i, (pause, want, which, back)) in steps.into_iter().enumerate() {
             now += pause;
             let terms = match which {
                 0 => full.at_rate(500),
                 1..7 => terms(others[which - 1]),
                 _ => full,
             };
-            for run in lease_gcra(&terms, &mut state, now, want).runs {
+            let leased = lease_gcra(&terms, &mut state, now, want);
+            for run in &leased.runs {
                 uses.extend((0..i64::from(run.count)).map(|i| now + nanos(run.opens_in) + i * nanos(run.spacing)));
+            }
+            if let Some((leases_later, count)) = back {
+                let count = count.min(leased.runs.iter().map(|run| run.count).sum());
+                uses.truncate(uses.len() - count as usize);
+                unused.push((i + leases_later, terms, count, leased.marks[0]));
+            }
+            for (_, terms, count, mark_ns) in unused.extract_if(.., |(at, ..)| *at == i) {
+                give_back_gcra(&terms, &mut state, count, mark_ns);
             }
         }
         uses.sort_unstable();

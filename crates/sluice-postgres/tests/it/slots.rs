@@ -17,6 +17,8 @@ use tokio_postgres::Client;
 
 use crate::fixture::Fixture;
 
+mod old_replicas;
+
 /// Some instant of the store's clock.
 const START_NS: i64 = 1_795_521_600_123_456_000;
 
@@ -325,102 +327,6 @@ async fn concurrent_lessees_neither_deadlock_nor_exceed() {
     }
 }
 
-/// While replicas are updated one by one, the old ones lease by the function of V4, at times under a brake.
-async fn old_replica(sql: Arc<Client>, scopes: [(&'static str, i64); 2], rounds: u32) -> Openings {
-    let mut taken = Openings::new();
-    for round in 0..rounds {
-        let permille = if round % 7 == 3 { 500 } else { 1000 };
-        let keys: Vec<String> = scopes.iter().map(|(scope, _)| format!("esp:{scope}/per:s")).collect();
-        let spacings: Vec<i64> = scopes.iter().map(|(_, spacing)| spacing * 1000 / permille).collect();
-        let rows = sql
-            .query(
-                "select l.position, open_now, then_in_ns, then_count, leased_at_ns, mark
-                 from sluice.lease($1, '{3,3}', '{0,0}', '{0,0}', $2, '{1,1}', '{18000000,18000000}', '{300000000,300000000}',
-                     '{1000000000,1000000000}', '{null,null}', '{null,null}', '{null,null}', null) l",
-                &[&keys, &spacings],
-            )
-            .await
-            .unwrap();
-        for row in rows {
-            let number = |at| row.get::<_, i64>(at);
-            let place = usize::try_from(number(0) - 1).unwrap();
-            let (key, &spacing) = keys.iter().zip(&spacings).nth(place).unwrap();
-            let mut mine: Vec<i64> = (0..number(1)).map(|_| number(4)).collect();
-            mine.extend((0..number(3)).map(|i| number(4) + number(2) + i * spacing));
-            if round % 5 == 2 && mine.pop().is_some() {
-                let back = "select sluice.give_back(array[$1], '{1}', array[$2::bigint], array[$3::bigint])";
-                sql.execute(back, &[key, &spacing, &number(5)]).await.unwrap();
-            }
-            taken.entry(key.clone()).or_default().extend(mine);
-        }
-        tokio::time::sleep(Duration::from_millis(11)).await;
-    }
-    taken
-}
-
-/// The new ones lease several limits at once, and give some slots back.
-async fn new_replica(store: Postgres, rounds: u32) -> Openings {
-    let mut taken = Openings::new();
-    for round in 0..rounds {
-        let mut wants = [together(&[("main", "50/s"), ("spare", "20/s")], 2), want("main", "50/s", 2)];
-        if round % 9 == 4 {
-            wants[1].rates_permille = vec![500];
-        }
-        for (want, mut leased) in wants.iter().zip(store.lease(&wants).await.unwrap()) {
-            if round % 4 == 1 && want.limits.len() == 2 && !leased.runs.is_empty() {
-                let mut gone = leased.clone();
-                gone.runs = vec![leased.runs.remove(0)];
-                gone.parts = leased.parts.drain(..2).collect();
-                store.give_back(&unused_of(want, &gone)).await.unwrap();
-            }
-            add(&mut taken, want, &leased);
-        }
-        tokio::time::sleep(Duration::from_millis(13)).await;
-    }
-    taken
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn old_and_new_replicas_together_exceed_no_window() {
-    const ROUNDS: u32 = 60;
-    let fixture = Fixture::new().await;
-    let mut tasks = tokio::task::JoinSet::new();
-    for n in 0..2 {
-        tasks.spawn(new_replica(fixture.worker(&format!("new{n}")), ROUNDS));
-        let scopes = [("main", 20_400_000), ("spare", 51_000_000)];
-        tasks.spawn(old_replica(fixture.sql().await, scopes, ROUNDS));
-    }
-    let mut all = Openings::new();
-    for (key, openings) in tasks.join_all().await.into_iter().flatten() {
-        all.entry(key).or_default().extend(openings);
-    }
-    assert_spaced(&mut all, "esp:main/per:s", 20_400_000);
-    assert_spaced(&mut all, "esp:spare/per:s", 51_000_000);
-    assert!(all["esp:main/per:s"].len() > 20 && all["esp:spare/per:s"].len() > 8, "{all:?}");
-}
-
-/// An old replica knows no free slots: it moves the arrival time to another spacing and leaves them as they are.
-#[tokio::test]
-async fn free_slots_are_gone_when_an_old_replica_has_changed_the_spacing() {
-    let fixture = Fixture::new().await;
-    let store = fixture.worker("a");
-    let both = together(&[("main", "2/s"), ("spare", "1/s")], 3);
-    let leased = store.lease(std::slice::from_ref(&both)).await.unwrap().remove(0);
-    let [main, _] = &both.limits[..] else { panic!("two") };
-    let next_in = async || store.look(std::slice::from_ref(main)).await.unwrap()[0].next_in;
-    // Two were left out.
-    assert!(next_in().await <= Duration::from_millis(1530));
-    let old = "select open_now::text from sluice.lease(array['esp:main/per:s'], '{0}', '{0}', '{0}', '{520000000}', '{1}', \
-               '{18000000}', '{300000000}', '{1000000000}', '{null}', '{null}', '{null}', null)";
-    assert_eq!(fixture.text(old).await, "0");
-    assert!(next_in().await > Duration::from_millis(1540));
-    // What is given back of before lapses, and the next lease begins another grid.
-    store.give_back(&unused_of(&both, &leased)).await.unwrap();
-    assert!(next_in().await > Duration::from_millis(1540));
-    let later = store.lease(&[want("main", "2/s", 1)]).await.unwrap().remove(0);
-    assert!(later.marks[0] > leased.marks[0] && later.parts[0] > leased.parts[4], "{later:?} {leased:?}");
-}
-
 #[tokio::test]
 async fn an_edit_keeps_what_was_spent() {
     let fixture = Fixture::new().await;
@@ -441,23 +347,6 @@ async fn connections_are_not_leased_by_time() {
     assert_eq!(leased[0], Leased::default());
     assert_eq!(slots(&leased[1]), 1);
     assert_eq!(fixture.worker("a").lease(&[]).await.unwrap(), []);
-}
-
-/// While replicas are updated one by one, the old ones still lease by the function of V3.
-#[tokio::test]
-async fn old_replicas_lease_from_the_same_state() {
-    let fixture = Fixture::new().await;
-    let store = fixture.worker("a");
-    let old = "select (open_now + then_count)::text from sluice.lease(\
-               array['esp:main/per:s', 'esp:main/per:h'], array[4, 9], array[10200000000, null], array[4, null], \
-               array[100000000, null], array[5000000000, null], array[null, 30], array[null, 61000000000], \
-               array[null, 60], null) order by position";
-    let bucket = want("main", "100/s burst 5", 1);
-    assert_eq!(fixture.text(old).await, "4");
-    let look = store.look(&[bucket.limits[0].clone(), limit("main", "30/h")]).await.unwrap();
-    assert!(look[0].next_in > Duration::from_secs(35), "{look:?}");
-    assert_eq!(look[1].used, 9);
-    assert_eq!(slots(&store.lease(&[bucket]).await.unwrap()[0]), 0);
 }
 
 /// A lessee behind a proxy that can delay it.
@@ -487,7 +376,7 @@ async fn lessees_near_and_far_share_a_limit_without_exceeding_it() {
         openings_ns
     };
     let (of_far, of_near) = tokio::join!(lease(&far, 1), lease(&near, 29));
-    assert!(of_far.len() >= 100 && of_near.len() >= 100, "{} and {}", of_far.len(), of_near.len());
+    assert!(of_far.len() >= 50 && of_near.len() >= 50, "{} and {}", of_far.len(), of_near.len());
     let mut all = [of_far, of_near].concat();
     all.sort_unstable();
     let spacing_ns = sluice_policy::spacing_ns(&limit("main", "200/s"), 1000).unwrap();
