@@ -125,21 +125,28 @@ struct Step {
     pause_ns: i64,
     /// Which of the two limits: the first, the second, both.
     which: u8,
+    /// Of the rate of each, at times under a brake.
+    rates_permille: [u32; 2],
     count: u32,
     urgent: u32,
     late_percent: i64,
-    gives_back: bool,
+    /// One slot of so many comes back, after so many more steps.
+    back: Option<(usize, usize)>,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0_i64..400 * MS, 0_u8..3, 0_u32..40, 0_u32..5, 0_i64..=100, proptest::bool::weighted(0.2));
-    let step = step.prop_map(|(pause_ns, which, count, urgent, late_percent, gives_back)| Step {
+    let rate = || prop_oneof![12 => Just(1000_u32), 1 => Just(500), 1 => 1_u32..1000];
+    let back = proptest::option::weighted(0.3, (1_usize..4, 0_usize..5));
+    let pause = prop_oneof![1 => Just(0), 4 => 0_i64..400 * MS];
+    let step = (pause, 0_u8..3, [rate(), rate()], 0_u32..40, 0_u32..5, 0_i64..=100, back);
+    let step = step.prop_map(|(pause_ns, which, rates_permille, count, urgent, late_percent, back)| Step {
         pause_ns,
         which,
+        rates_permille,
         count,
         urgent,
         late_percent,
-        gives_back,
+        back,
     });
     proptest::collection::vec(step, 1..80)
 }
@@ -150,44 +157,52 @@ fn rates() -> impl Strategy<Value = u32> {
 }
 
 proptest! {
-    /// Whoever leases which, alone or together, and gives back what: no second holds more than the limit.
+    /// Whoever leases which, alone or together, under which brakes, and gives back what and when: no second holds more than
+    /// the limit.
     #[test]
     fn no_window_holds_more_than_either_limit(a in rates(), b in rates(), steps in steps()) {
-        let mut limits = [(per_second(a), GcraState::default()), (per_second(b), GcraState::default())];
+        let full = [per_second(a), per_second(b)];
+        let mut limits = full.map(|terms| (terms, GcraState::default()));
         let mut uses = [Vec::new(), Vec::new()];
+        // When, of which limit, which slots, of which grid.
+        let mut backs: Vec<(usize, usize, Vec<i64>, i64)> = Vec::new();
         let mut now = NOW;
-        for step in steps {
+        for (at, step) in steps.into_iter().enumerate() {
             now += step.pause_ns;
+            for (_, i, openings, grid) in backs.extract_if(.., |(due, ..)| *due == at) {
+                give_back_spaced(&mut limits[i].1, &openings, grid, now);
+            }
+            for (i, permille) in step.rates_permille.into_iter().enumerate() {
+                limits[i].0 = full[i].at_rate(permille);
+            }
             let want = SpacedWant { count: step.count, urgent: step.urgent };
             let range = match step.which { 0 => 0..1, 1 => 1..2, _ => 0..2 };
             let grant = lease(&mut limits[range.clone()], now, want);
-            for mark in &grant.marks {
-                prop_assert_eq!(*mark, 0);
-            }
-            for (i, (terms, _)) in limits[range.clone()].iter().enumerate() {
+            let goes_back = |number: usize| step.back.is_some_and(|(one_of, _)| number.is_multiple_of(one_of));
+            for (i, (terms, state)) in limits[range.clone()].iter().enumerate() {
                 let firsts = grant.parts.iter().skip(i).step_by(range.len()).zip(&grant.runs);
+                let mut openings = Vec::new();
                 for (first, run) in firsts {
                     let opens = now + nanos(run.opens_in);
                     for k in 0..i64::from(run.count) {
-                        let behind = opens + k * nanos(run.spacing) - (first + k * terms.spacing_ns);
+                        let own = first + k * terms.spacing_ns;
+                        let behind = opens + k * nanos(run.spacing) - own;
                         prop_assert!(behind >= 0, "it is used before it opens");
                         prop_assert!(behind + nanos(run.grace) <= terms.grace_ns, "it is used after it closed");
+                        openings.push(own);
                     }
                 }
-            }
-            if step.gives_back {
-                for (i, (terms, state)) in limits[range.clone()].iter_mut().enumerate() {
-                    let spacing_ns = terms.spacing_ns;
-                    let firsts = grant.parts.iter().skip(i).step_by(range.len()).zip(&grant.runs);
-                    let openings: Vec<i64> = firsts
-                        .flat_map(|(first, run)| (0..i64::from(run.count)).map(move |k| first + k * spacing_ns))
-                        .collect();
-                    give_back_spaced(state, &openings, grant.marks[i], now);
+                prop_assert_eq!(grant.marks[i], state.grid);
+                if let Some((_, later)) = step.back {
+                    let openings = openings.into_iter().enumerate().filter(|(number, _)| goes_back(*number));
+                    backs.push((at + 1 + later, range.start + i, openings.map(|(_, own)| own).collect::<Vec<_>>(), grant.marks[i]));
                 }
-                continue;
             }
-            for (opens, closes) in slots(&grant, now) {
+            for (number, (opens, closes)) in slots(&grant, now).into_iter().enumerate() {
                 prop_assert!(opens >= now && closes > opens);
+                if goes_back(number) {
+                    continue;
+                }
                 for i in range.clone() {
                     uses[i].push(opens + (closes - opens) * step.late_percent / 100);
                 }
