@@ -64,6 +64,8 @@ struct Pool {
     peak: (u32, Tick),
     /// What the fleet was asked for last.
     asked: u32,
+    /// What the fleet was told to be in use here: until its answer is in no more may be, as others may be given the rest at once.
+    told: Option<u32>,
     /// What was taken before this number was of a lease that has lapsed.
     void_before: u64,
 }
@@ -76,8 +78,13 @@ impl Pool {
         }
     }
 
+    /// So many may be in use here.
+    fn most(&self) -> u32 {
+        self.allowed.min(self.told.unwrap_or(u32::MAX))
+    }
+
     fn is_free(&self, class: Class, permille: u32, now: Tick, longest_call: Duration) -> bool {
-        if self.in_use >= self.allowed || now + longest_call >= self.expires {
+        if self.in_use >= self.most() || now + longest_call >= self.expires {
             return false;
         }
         let kept = match class {
@@ -86,7 +93,7 @@ impl Pool {
             }
             Class::Bulk | Class::Transactional => 0,
         };
-        self.in_use + kept < self.allowed
+        self.in_use + kept < self.most()
     }
 }
 
@@ -246,7 +253,7 @@ impl Connections {
         })
     }
 
-    /// What to ask the fleet for.
+    /// What to ask the fleet for. What may begin before the answer is in is told as in use already.
     pub(crate) fn wishes(&self) -> Vec<ConnectionWish> {
         let now = self.clock.tick();
         let mut book = self.book();
@@ -254,12 +261,13 @@ impl Connections {
         for pool in pools.values_mut() {
             pool.note(now);
             pool.asked = pool.peak.0.max(pool.in_use + pool.waiting);
+            pool.told = Some(pool.most().min(pool.asked).max(pool.in_use));
         }
         pools.retain(|_, pool| pool.in_use + pool.waiting + pool.peak.0 + pool.allowed > 0);
         let wish = |(key, pool): (&String, &Pool)| ConnectionWish {
             key: key.clone(),
             limit: pool.limit,
-            in_use: pool.in_use,
+            in_use: pool.told.unwrap_or(pool.in_use),
             wanted: pool.asked,
             ttl_ns: nanos(self.longest_call * 2 + SLACK),
         };
@@ -281,7 +289,7 @@ impl Connections {
                         // The fleet may have given them to others meanwhile: no call is under way, and none begins.
                         (pool.in_use, pool.urgent, pool.void_before) = (0, 0, next + 1);
                     }
-                    pool.allowed = held.allowed;
+                    (pool.allowed, pool.told) = (held.allowed, None);
                     pool.expires = asked_at + Duration::from_nanos(u64::try_from(held.ttl_ns).unwrap_or(0));
                 }
                 None => pool.allowed = 0,

@@ -33,8 +33,12 @@ impl Fleet {
         Self { start, state: FleetState::default(), replicas: (0..count).map(replica).collect() }
     }
 
+    fn now_ns(&self) -> i64 {
+        1_700_000_000_000_000_000 + i64::try_from(self.start.elapsed().as_nanos()).unwrap()
+    }
+
     fn exchange(&mut self, replica: usize) {
-        let now_ns = 1_700_000_000_000_000_000 + i64::try_from(self.start.elapsed().as_nanos()).unwrap();
+        let now_ns = self.now_ns();
         let (name, it) = (format!("r{replica}"), &self.replicas[replica]);
         let asked_at = it.clock.tick();
         let report = Report { replica: name.clone(), connections: it.wishes(), ..Report::default() };
@@ -190,4 +194,68 @@ async fn how_long_one_waits_follows_who_is_before() {
     assert_eq!(wait(Class::Bulk), Duration::from_secs(8));
     assert_eq!(wait(Class::Transactional), Duration::from_secs(2));
     assert_eq!(it.wait(&[], Class::Bulk, CALL), Duration::ZERO);
+}
+
+/// What of an exchange is under way.
+enum Leg {
+    There(Box<Report>, Tick),
+    Back(Box<View>, Tick),
+}
+
+/// Exchanges take time, calls begin and end meanwhile, and some answers are lost.
+async fn random_exchanges(seed: u64) {
+    const LIMIT: u32 = 10;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut fleet = Fleet::new(3);
+    let mut legs: Vec<Option<Leg>> = (0..3).map(|_| None).collect();
+    let mut calls: Vec<Vec<(Tick, Connection)>> = (0..3).map(|_| Vec::new()).collect();
+    // Who has much to do, and who has little.
+    let mut busy = [5_u32; 3];
+    for step in 0..400 {
+        let i = rng.usize(0..3);
+        let it = Arc::clone(&fleet.replicas[i]);
+        let now = it.clock.tick();
+        calls
+            .iter_mut()
+            .for_each(|calls| calls.retain(|(began, _)| now.since(*began) < CALL - Duration::from_secs(1)));
+        match rng.u32(0..12) {
+            0..=3 => {
+                legs[i] = match legs[i].take() {
+                    None => {
+                        let connections = it.wishes();
+                        let report = Report { replica: format!("r{i}"), connections, ..Report::default() };
+                        Some(Leg::There(Box::new(report), now))
+                    }
+                    Some(Leg::There(report, asked_at)) => {
+                        let view = fleet.state.exchange(fleet.now_ns(), &report);
+                        (rng.u32(0..10) > 0).then(|| Leg::Back(Box::new(view), asked_at))
+                    }
+                    Some(Leg::Back(view, asked_at)) => {
+                        it.adopt(&view, &format!("r{i}"), asked_at);
+                        None
+                    }
+                };
+            }
+            4..=7 => {
+                for _ in 0..rng.u32(0..=busy[i]) {
+                    calls[i].extend(take(&it, LIMIT, Class::Bulk).map(|call| (now, call)));
+                }
+            }
+            8 => busy[i] = rng.choice([0, 1, 5, 20]).unwrap_or_default(),
+            9 => tokio::time::advance(Duration::from_millis(rng.u64(0..2000))).await,
+            _ => {
+                let ends = rng.usize(0..=calls[i].len());
+                calls[i].drain(..ends);
+            }
+        }
+        let in_use = calls.iter().map(Vec::len).sum::<usize>();
+        assert!(in_use <= LIMIT as usize, "seed {seed}, step {step}: {in_use}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_begins_above_the_limit_while_a_report_is_under_way() {
+    for seed in 0..500 {
+        random_exchanges(seed).await;
+    }
 }

@@ -21,7 +21,7 @@ pub struct ConnectionWish {
     pub key: String,
     /// How many the limit allows over the fleet.
     pub limit: u32,
-    /// How many are in use here; these stay its own until they are done.
+    /// How many are in use here, or may be before the answer is in; these stay its own until they are done.
     pub in_use: u32,
     /// How many it could use now, those in use included.
     pub wanted: u32,
