@@ -137,8 +137,7 @@ impl Rabbit {
         let before = self.declaration.want(Arc::new(plan.topology(self.delivery_limit)));
         let settled = async {
             let live = self.consume.live().await?;
-            let channel = open_channel(&live.connection, self.timeout).await?;
-            self.declaration.settle(&channel, self.timeout).await
+            self.declaration.settle(&live.connection, self.timeout).await
         };
         let settled = settled.await;
         if settled.as_ref().is_err_and(RabbitError::is_refusal) {
@@ -198,8 +197,7 @@ impl Rabbit {
             return Ok(false);
         }
         tracing::warn!("a queue is gone: declaring all again");
-        let channel = open_channel(&live.connection, self.timeout).await?;
-        self.declaration.settle(&channel, self.timeout).await?;
+        self.declaration.settle(&live.connection, self.timeout).await?;
         Ok(true)
     }
 

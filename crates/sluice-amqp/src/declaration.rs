@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lapin::Channel;
+use lapin::Connection;
 
+use crate::connect::{call, open_channel};
 use crate::error::RabbitError;
 use crate::topology::Topology;
 
@@ -45,22 +46,26 @@ impl Declaration {
     ///
     /// # Errors
     /// When the broker cannot be reached or refuses; the next call does the rest.
-    pub(crate) async fn settle(&self, channel: &Channel, timeout: Duration) -> Result<(), RabbitError> {
+    pub(crate) async fn settle(&self, connection: &Connection, timeout: Duration) -> Result<(), RabbitError> {
         let mut made = self.made.lock().await;
         let wanted = self.wanted();
-        if !self.declare {
-            return wanted.check(channel, timeout).await;
+        if self.declare {
+            made.retain(|it| !Arc::ptr_eq(it, &wanted));
+            made.push(Arc::clone(&wanted));
+            if made.len() > MADE_MAX {
+                made.remove(0);
+            }
+            wanted.declare(connection, timeout).await?;
         }
-        made.retain(|it| !Arc::ptr_eq(it, &wanted));
-        made.push(Arc::clone(&wanted));
-        if made.len() > MADE_MAX {
-            made.remove(0);
+        let channel = open_channel(connection, timeout).await?;
+        if self.declare {
+            for binding in made.iter().flat_map(|before| wanted.outdated(before)) {
+                binding.remove(&channel, timeout).await?;
+            }
+            *made = vec![wanted];
+        } else {
+            wanted.check(&channel, timeout).await?;
         }
-        wanted.declare(channel, timeout).await?;
-        for binding in made.iter().flat_map(|before| wanted.outdated(before)) {
-            binding.remove(channel, timeout).await?;
-        }
-        *made = vec![wanted];
-        Ok(())
+        call(timeout, "channel.close", channel.close(200, "OK".into())).await
     }
 }

@@ -9,7 +9,7 @@ use lapin::{Connection, Event};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::connect::{Address, call, open_channel};
+use crate::connect::{Address, call};
 use crate::declaration::Declaration;
 use crate::error::RabbitError;
 use crate::health::Health;
@@ -154,9 +154,7 @@ impl Supervisor {
             connection = self.address.connect(&name) => connection?,
         };
         if let Some(declaration) = &self.declaration {
-            let channel = open_channel(&connection, self.timeout).await?;
-            declaration.settle(&channel, self.timeout).await?;
-            call(self.timeout, "channel.close", channel.close(200, "OK".into())).await?;
+            declaration.settle(&connection, self.timeout).await?;
         }
         Ok(connection)
     }

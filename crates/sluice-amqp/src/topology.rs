@@ -1,19 +1,20 @@
 //! What is declared at the broker: as pure data, and the calls that declare it.
 //!
-//! A job's key `<pool>.<class>.<domain>` meets `sluice.jobs`, where configured domains are bound exactly. What matches none
-//! falls through alternate exchanges: into its pool's `other` lane, else into the `other` lanes of the default pool, else into
-//! the bulk one of these. Messages beyond the delivery limit go to `sluice.poison`, refused ones to `sluice.dead`.
+//! `sluice.jobs` is declared with no arguments, as publishers know it, and hands everything on to `sluice.jobs.domains`. There a
+//! job's key `<pool>.<class>.<domain>` meets the configured domains, which are bound exactly. What matches none falls through
+//! alternate exchanges: into its pool's `other` lane, else into the `other` lanes of the default pool, else into the bulk one of
+//! these. Messages beyond the delivery limit go to `sluice.poison`, refused ones to `sluice.dead`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::stream::{self, TryStreamExt};
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 use sluice_types::{Class, GroupName, Lane, PoolName};
 
-use crate::connect::within;
+use crate::connect::{call, open_channel, within};
 use crate::error::RabbitError;
 
 /// The exchange that jobs are published to.
@@ -25,6 +26,7 @@ pub const RESULTS: &str = "sluice.results";
 /// Exchange and queue of refused messages.
 pub const DEAD: &str = "sluice.dead";
 
+const JOBS_DOMAINS: &str = "sluice.jobs.domains";
 const JOBS_OTHER: &str = "sluice.jobs.other";
 const JOBS_DEFAULT: &str = "sluice.jobs.default";
 const JOBS_REST: &str = "sluice.jobs.rest";
@@ -105,7 +107,8 @@ impl TopologyPlan {
                 Exchange::new(JOBS_REST, ExchangeType::Fanout, None),
                 Exchange::new(JOBS_DEFAULT, ExchangeType::Topic, Some(JOBS_REST)),
                 Exchange::new(JOBS_OTHER, ExchangeType::Topic, Some(JOBS_DEFAULT)),
-                Exchange::new(JOBS, ExchangeType::Topic, Some(JOBS_OTHER)),
+                Exchange::new(JOBS_DOMAINS, ExchangeType::Topic, Some(JOBS_OTHER)),
+                Exchange::new(JOBS, ExchangeType::Topic, None),
             ]
             .into_iter()
             .chain(results)
@@ -131,7 +134,11 @@ impl TopologyPlan {
                 for (group, domains) in self.groups.iter().filter(|(group, _)| !group.is_other()) {
                     let queue = lane_queue(&lane(pool, class, group));
                     for domain in domains.iter().filter(|domain| seen.insert(domain.as_str())) {
-                        bindings.push(Binding::new(&queue, JOBS, &format!("{pool}.{class}.{domain}")));
+                        bindings.push(Binding::new(
+                            &queue,
+                            JOBS_DOMAINS,
+                            &format!("{pool}.{class}.{domain}"),
+                        ));
                     }
                 }
             }
@@ -213,16 +220,35 @@ impl Binding {
 
 impl Topology {
     /// Declares everything; a repetition changes nothing. `timeout` bounds each call.
-    pub(crate) async fn declare(&self, channel: &Channel, timeout: Duration) -> Result<(), RabbitError> {
+    pub(crate) async fn declare(
+        &self,
+        connection: &Connection,
+        timeout: Duration,
+    ) -> Result<(), RabbitError> {
+        let channel = open_channel(connection, timeout).await?;
+        let mut is_of_before = false;
         for exchange in &self.exchanges {
-            exchange.declare(channel, false, timeout).await?;
+            if exchange.name == JOBS {
+                is_of_before = exchange.declare_or_adopt(connection, timeout).await?;
+            } else {
+                exchange.declare(&channel, false, timeout).await?;
+            }
         }
         for queue in &self.queues {
-            queue.declare(channel, false, timeout).await?;
+            queue.declare(&channel, false, timeout).await?;
         }
         // There may be thousands, and each is a round trip.
         let bindings = stream::iter(self.bindings.iter().map(Ok));
-        bindings.try_for_each_concurrent(AT_ONCE, |binding| binding.declare(channel, timeout)).await
+        bindings.try_for_each_concurrent(AT_ONCE, |binding| binding.declare(&channel, timeout)).await?;
+        hand_on(&channel, timeout).await?;
+        if is_of_before {
+            // They lead past the exchange behind it, and nobody would take one away whose domain moves.
+            let of_domains = self.bindings.iter().filter(|binding| binding.exchange == JOBS_DOMAINS);
+            let of_before = of_domains.map(|binding| Ok(Binding { exchange: JOBS, ..binding.clone() }));
+            let remove = async |binding: Binding| binding.remove(&channel, timeout).await;
+            stream::iter(of_before).try_for_each_concurrent(AT_ONCE, remove).await?;
+        }
+        call(timeout, "channel.close", channel.close(200, "OK".into())).await
     }
 
     /// Looks whether every exchange and queue is there, and declares nothing.
@@ -248,7 +274,43 @@ impl Topology {
     }
 }
 
+/// Binds the exchange that publishers know to the one that sorts, by everything.
+async fn hand_on(channel: &Channel, timeout: Duration) -> Result<(), RabbitError> {
+    within(timeout, "exchange.bind", async {
+        let options = ExchangeBindOptions::default();
+        channel
+            .exchange_bind(JOBS_DOMAINS.into(), JOBS.into(), "#".into(), options, FieldTable::default())
+            .await
+            .map_err(|error| RabbitError::declaring("exchange", JOBS_DOMAINS, "bound", error))
+    })
+    .await
+}
+
 impl Exchange {
+    /// Declares `sluice.jobs`, on channels of its own, since a refusal ends one. Up to now it had an alternate exchange, and where
+    /// it stands so it stays so: true then. Nothing comes there any more.
+    async fn declare_or_adopt(
+        &self,
+        connection: &Connection,
+        timeout: Duration,
+    ) -> Result<bool, RabbitError> {
+        let channel = open_channel(connection, timeout).await?;
+        match self.declare(&channel, false, timeout).await {
+            Ok(()) => {
+                call(timeout, "channel.close", channel.close(200, "OK".into())).await?;
+                Ok(false)
+            }
+            Err(mismatch @ RabbitError::Mismatch { .. }) => {
+                let channel = open_channel(connection, timeout).await?;
+                let of_before = Self { alternate: Some(JOBS_OTHER), ..self.clone() };
+                of_before.declare(&channel, false, timeout).await.map_err(|_| mismatch)?;
+                call(timeout, "channel.close", channel.close(200, "OK".into())).await?;
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn declare(&self, channel: &Channel, passive: bool, timeout: Duration) -> Result<(), RabbitError> {
         let kind = match self.kind {
             ExchangeType::Topic => ExchangeKind::Topic,

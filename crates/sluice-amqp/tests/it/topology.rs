@@ -1,7 +1,8 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use lapin::options::QueueDeclareOptions;
+use lapin::ExchangeKind;
+use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use sluice_amqp::{Rabbit, RabbitError, TopologyPlan};
 use sluice_engine::{Inbox, InboxError, Outbox};
@@ -9,6 +10,7 @@ use sluice_testkit::services::{PrivateRabbitMq, shared_rabbitmq};
 
 use crate::rig::{
     PATIENCE, Producer, client, client_with, in_time, lane, metrics, next, open, plan, ready, settings,
+    until_ready,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,5 +160,73 @@ async fn a_plan_that_the_broker_refuses_is_not_held_on_to() {
     until_gone(&rabbit).await;
     // With the refused plan no connection would stand any more.
     rabbit.ready(PATIENCE).await.unwrap();
+    rabbit.close().await;
+}
+
+/// Declares `sluice.jobs` as some publisher would.
+async fn declare_jobs(producer: &Producer, kind: ExchangeKind, arguments: FieldTable) -> lapin::Result<()> {
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    producer.channel.exchange_declare("sluice.jobs".into(), kind, options, arguments).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishers_may_declare_the_exchange_before_and_after() {
+    let url = shared_rabbitmq().create_vhost();
+    let early = Producer::new(&url).await;
+    declare_jobs(&early, ExchangeKind::Topic, FieldTable::default()).await.unwrap();
+    let rabbit = client(&url).await;
+    let late = Producer::new(&url).await;
+    declare_jobs(&late, ExchangeKind::Topic, FieldTable::default()).await.unwrap();
+    for (producer, key, queue) in [
+        (early, "shop.bulk.gmail.com", "shop.bulk.gmail"),
+        (late, "nowhere.transactional.example.com", "default.transactional.other"),
+    ] {
+        assert!(producer.publish(key, "{}", Default::default()).await);
+        until_ready(&rabbit, &lane(queue), 1).await;
+    }
+    rabbit.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_of_another_type_is_named() {
+    let url = shared_rabbitmq().create_vhost();
+    declare_jobs(&Producer::new(&url).await, ExchangeKind::Fanout, FieldTable::default()).await.unwrap();
+    let rabbit = Rabbit::start(settings(&url), metrics()).unwrap();
+    let error = rabbit.ready(PATIENCE).await.unwrap_err();
+    assert_eq!(error.to_string(), "exchange sluice.jobs exists with other arguments");
+    rabbit.close().await;
+}
+
+/// Up to now `sluice.jobs` had an alternate exchange, and the lanes were bound to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_of_before_is_taken_over_with_its_bindings() {
+    let url = shared_rabbitmq().create_vhost();
+    // The lanes are there; only the exchange is that of before.
+    client(&url).await.close().await;
+    let producer = Producer::new(&url).await;
+    producer.channel.exchange_delete("sluice.jobs".into(), ExchangeDeleteOptions::default()).await.unwrap();
+    let mut arguments = FieldTable::default();
+    arguments.insert("alternate-exchange".into(), AMQPValue::LongString("sluice.jobs.other".into()));
+    declare_jobs(&producer, ExchangeKind::Topic, arguments).await.unwrap();
+    let options = QueueBindOptions::default();
+    let (queue, key) = ("sluice.lane.shop.bulk.gmail", "shop.bulk.googlemail.com");
+    let bind = producer.channel.queue_bind(
+        queue.into(),
+        "sluice.jobs".into(),
+        key.into(),
+        options,
+        FieldTable::default(),
+    );
+    bind.await.unwrap();
+
+    let rabbit = client(&url).await;
+    assert!(producer.publish(key, "{}", Default::default()).await);
+    let mut feed = open(&rabbit, &lane("shop.bulk.gmail"), 1).await;
+    next(&mut *feed).await.receipt.ack();
+    drop(feed);
+    assert!(producer.publish("shop.bulk.example.com", "{}", Default::default()).await);
+    until_ready(&rabbit, &lane("shop.bulk.other"), 1).await;
+    rabbit.redeclare(&moved()).await.unwrap();
+    goes_to_one_lane(&rabbit, &url).await;
     rabbit.close().await;
 }
