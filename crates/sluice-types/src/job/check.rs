@@ -62,8 +62,14 @@ pub(super) fn check(document: JobDocument, fingerprint: i64) -> Result<Job, Refu
     let reply_to = document.reply_to.map(|it| mailbox("reply_to", it)).transpose()?;
     let subject = document.subject.ok_or_else(|| missing("subject"))?;
     check_subject(&subject)?;
-    if document.html.is_none() && document.text.is_none() {
-        return Err(Refusal::new(RefusalReason::MissingField, "html", "`html` or `text` is required"));
+    // An ESP takes no empty part.
+    let (html, text) = (filled(document.html), filled(document.text));
+    if html.is_none() && text.is_none() {
+        return Err(Refusal::new(
+            RefusalReason::MissingField,
+            "html",
+            "`html` or `text` is required, and not empty",
+        ));
     }
     let headers = document.headers.unwrap_or_default();
     check_headers(&headers)?;
@@ -82,8 +88,8 @@ pub(super) fn check(document: JobDocument, fingerprint: i64) -> Result<Job, Refu
         to,
         reply_to,
         subject,
-        html: document.html,
-        text: document.text,
+        html,
+        text,
         vars: document.vars,
         headers,
         unsubscribe_url: document.unsubscribe_url,
@@ -92,6 +98,10 @@ pub(super) fn check(document: JobDocument, fingerprint: i64) -> Result<Job, Refu
         expires_at: timestamp("expires_at", document.expires_at.as_deref())?,
         fingerprint,
     })
+}
+
+fn filled(body: Option<String>) -> Option<String> {
+    body.filter(|body| !body.is_empty())
 }
 
 /// The rule for a subject, before and after rendering: one line of at most [`LINE_MAX_BYTES`].

@@ -99,6 +99,12 @@ fn a_job_without_any_body_is_refused() {
     let mut job = good();
     job.as_object_mut().unwrap().retain(|key, _| key != "html" && key != "text");
     assert_eq!(parse(&job).unwrap_err().field, "html");
+    job["text"] = "".into();
+    job["html"] = "".into();
+    assert_eq!(parse(&job).unwrap_err().reason, RefusalReason::MissingField);
+    job["text"] = "Hello".into();
+    let parsed = parse(&job).unwrap();
+    assert_eq!((parsed.html.as_deref(), parsed.text.as_deref()), (None, Some("Hello")));
 }
 
 #[test]
