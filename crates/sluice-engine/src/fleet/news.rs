@@ -14,6 +14,9 @@ const NEWS_MAX: usize = 10_000;
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// Scopes whose rate is known at most.
 const RATES_MAX: usize = 10_000;
+/// What is taken as the rate of an ESP without a limit that asks us to slow down, at least: after a quiet minute the few calls
+/// that were made say nothing of what it takes. One that takes less says so again.
+const ESP_RATE_LEAST: f64 = 10.0;
 
 /// News since the last exchange.
 #[derive(Debug, Default)]
@@ -115,8 +118,9 @@ impl News {
         }
         let Some(recover) = call.recover else { return };
         let (Some(scope), hold) = call.throttled() else { return };
-        let rate =
+        let measured =
             inner.rates.get(&scope).map_or(0.0, |rate| rate.per_second(call.now)) * f64::from(call.replicas);
+        let rate = if matches!(scope, LimitScope::Esp(_)) { measured.max(ESP_RATE_LEAST) } else { measured };
         inner.throttle(&scope, true, hold, rate, recover);
         drop(inner);
         self.urgent.notify_one();
@@ -170,6 +174,7 @@ impl Inner {
             Some(known) => {
                 known.hold_ns = known.hold_ns.max(hold_ns);
                 known.cut |= cut;
+                known.rate = known.rate.max(rate);
             }
             None if has_room => {
                 self.throttles.push(Throttle { scope, cut, hold_ns, rate, recover_ns: nanos(recover) });
@@ -226,5 +231,41 @@ fn verdict(outcome: &Outcome) -> SendVerdict {
         Outcome::Accepted { .. } => SendVerdict::Accepted,
         Outcome::Deferred { .. } | Outcome::Rejected { .. } => SendVerdict::Troubled,
         Outcome::Faulted { .. } | Outcome::Unknown { .. } => SendVerdict::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_of_a_quiet_esp_is_not_taken_from_its_few_calls() {
+        let esp = EspId::new("main").unwrap();
+        let group = GroupName::other();
+        let detail = String::new();
+        let outcome = Outcome::Deferred {
+            retry_after: None,
+            scope: DeferralScope::Esp,
+            category: Category::Throttled,
+            detail,
+        };
+        let call = |outcome| CallNews {
+            esp: &esp,
+            group: &group,
+            domain: "example.com",
+            outcome,
+            now: Tick::ZERO + Duration::from_secs(60),
+            replicas: 1,
+            recover: Some(Duration::from_secs(600)),
+        };
+        for (accepted, rates) in [(0, 10.0..=10.0), (1000, 100.0..=1000.0)] {
+            let news = News::default();
+            for _ in 0..accepted {
+                news.called(&call(&Outcome::Accepted { provider_message_id: None }));
+            }
+            news.called(&call(&outcome));
+            let told = news.take().throttles;
+            assert!(told.len() == 1 && rates.contains(&told[0].rate), "{told:?}");
+        }
     }
 }

@@ -69,6 +69,8 @@ pub(super) fn throttled(brakes: &mut BTreeMap<String, Brake>, now_ns: i64, throt
             brake.factor = (brake.factor_at(now_ns) / 2.0).max(LEAST);
             brake.cut_ns = now_ns;
         }
+        // A stop alone does not know it, and once braked there is less.
+        brake.rate = brake.rate.max(sound(it.rate));
         brake.recover_ns = it.recover_ns.max(SECOND_NS);
         let hold_until_ns = now_ns.saturating_add(it.hold_ns.clamp(0, HOLD_MAX_NS));
         brake.hold_until_ns = brake.hold_until_ns.max(hold_until_ns);

@@ -241,6 +241,12 @@ fn the_time_in_the_reply_is_kept_to() {
     let brake = quota.look(START).brakes[key];
     assert!((brake.factor - 1.0).abs() < f64::EPSILON && brake.hold_ns == 30 * SECOND_NS, "{brake:?}");
     assert!(quota.look(START + 31 * SECOND_NS).brakes.is_empty());
+    // A stop alone knows no rate; a cut that comes while it lasts does.
+    let stop = Throttle { rate: 0.0, ..throttle(false, 30 * SECOND_NS).throttles.remove(0) };
+    quota.exchange(START + 40 * SECOND_NS, &Report { throttles: vec![stop], ..from("a") });
+    quota.exchange(START + 41 * SECOND_NS, &throttle(true, 0));
+    let brake = quota.look(START + 41 * SECOND_NS).brakes[key];
+    assert!((brake.rate - 80.0).abs() < f64::EPSILON, "{brake:?}");
     // What an ESP says is bounded.
     quota.exchange(START, &throttle(true, i64::MAX));
     assert!(quota.look(START).brakes[key].hold_ns <= DAY_NS);
