@@ -196,3 +196,38 @@ async fn an_idempotency_key_resolves_it() {
     let lines = std::fs::read_to_string(&journal).unwrap();
     assert_eq!(lines.lines().count(), 1, "taken once: {lines}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_never_answered_is_left_to_an_operator_in_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = format!(
+        r#"
+        [store]
+        path = "{}"
+
+        [unknown]
+        window = "1s"
+
+        [retry.transactional]
+        max = "1s"
+        give_up_after = "3s"
+        "#,
+        dir.path().join("sluice.db").display(),
+    );
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let replica = SluiceProcess::start(&config);
+    replica.wait_ready(PATIENCE);
+    let http = reqwest::Client::new();
+    let url = format!("http://{}/jobs", replica.http_addr());
+    let mut lost = job("lost", "default", "unknown.ada@gmail.com");
+    lost["class"] = "transactional".into();
+    assert_eq!(http.post(&url).json(&lost).send().await.unwrap().status().as_u16(), 202);
+    let mut view = Value::Null;
+    until("nobody will send it again", PATIENCE, async || {
+        view = http.get(format!("{url}/lost")).send().await.unwrap().json().await.unwrap();
+        view["pending"]["reason"] == "unknown" && view["pending"]["due_at"].is_null()
+    })
+    .await;
+    let attempts = view["attempts"].as_u64().unwrap();
+    assert!(view["state"] == "unknown" && (2..=4).contains(&attempts), "{view}");
+}

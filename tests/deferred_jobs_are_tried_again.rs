@@ -1,6 +1,7 @@
 //! Deferrals, faults, schedules and expiry: everything that waits in `pending`.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sluice_testkit::peers::SendGridAnswer;
 
@@ -27,27 +28,40 @@ async fn a_deferred_job_goes_through_pending_and_is_accepted_later() {
     drop(replicas);
 }
 
+/// So many seconds from now.
+fn ahead(seconds: u64) -> (SystemTime, String) {
+    let whole =
+        (SystemTime::now() + Duration::from_secs(seconds)).duration_since(UNIX_EPOCH).unwrap().as_secs();
+    (UNIX_EPOCH + Duration::from_secs(whole), rfc3339(whole))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn send_at_is_waited_for_and_expires_at_ends_a_job() {
-    let rig = Rig::new(Options::default());
+    let more = "[retry.transactional]\ninitial = \"100ms\"\nmax = \"500ms\"\ngive_up_after = \"1s\"";
+    let rig = Rig::new(Options { more: more.to_owned(), ..Options::default() });
     let replicas = rig.start(1);
+    // What it has waited for its time is not counted to the second after which it is given up.
+    let first = AtomicBool::new(true);
+    rig.sendgrid.script(move |_| first.swap(false, Ordering::Relaxed).then_some(SendGridAnswer::Status(503)));
     let mut scheduled = job("scheduled", "default", "ada@gmail.com");
-    let in_three_seconds = std::time::SystemTime::now() + Duration::from_secs(3);
-    let since = in_three_seconds.duration_since(std::time::UNIX_EPOCH).unwrap();
-    scheduled["send_at"] = rfc3339(since.as_secs()).into();
+    scheduled["class"] = "transactional".into();
+    let (send_at, text) = ahead(3);
+    scheduled["send_at"] = text.into();
     let mut expired = job("expired", "default", "bob@gmail.com");
     expired["expires_at"] = "2020-01-01T00:00:00Z".into();
-    rig.publish(&[line(&scheduled), line(&expired)]);
-    crate::support::until("it is parked", Duration::from_secs(20), async || {
-        rig.count("select count(*) from sluice.pending where reason = 'scheduled'").await == 1
+    let mut never = job("never", "default", "eve@gmail.com");
+    never["send_at"] = "2099-01-01T00:00:00Z".into();
+    never["expires_at"] = ahead(4).1.into();
+    rig.publish(&[line(&scheduled), line(&expired), line(&never)]);
+    crate::support::until("they are parked", Duration::from_secs(20), async || {
+        rig.count("select count(*) from sluice.pending where reason = 'scheduled'").await == 2
             || rig.sendgrid.accepted() == 1
     })
     .await;
-    let verdict = rig.judge(&[scheduled, expired], false, Duration::from_secs(60)).await;
-    assert_eq!(verdict.states.get("expired"), Some(&1));
-    assert_eq!(rig.sendgrid.accepted(), 1);
-    let at = std::time::SystemTime::now();
-    assert!(at >= std::time::UNIX_EPOCH + Duration::from_secs(since.as_secs()), "sent before its time");
+    let verdict = rig.judge(&[scheduled, expired, never], false, Duration::from_secs(60)).await;
+    assert_eq!((verdict.states.get("expired"), verdict.states.get("accepted")), (Some(&2), Some(&1)));
+    assert_eq!(rig.sendgrid.journal().len(), 2);
+    assert!(SystemTime::now() >= send_at, "sent before its time");
     drop(replicas);
 }
 

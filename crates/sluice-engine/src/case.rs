@@ -17,7 +17,7 @@ pub(crate) struct Case<'a> {
     pub(crate) group: GroupName,
     /// When this delivery came.
     pub(crate) arrived: Tick,
-    /// When Sluice first saw the job, by the store's clock.
+    /// When Sluice first saw the job, by the store's clock; after its first attempt, when that ended.
     pub(crate) first_seen: Timestamp,
 }
 
@@ -32,6 +32,12 @@ impl<'a> Case<'a> {
     ) -> Self {
         let first_seen = passport.first_seen.unwrap_or_else(|| worker.now());
         Self { job, body, passport, lane, group, arrived: worker.clock.tick(), first_seen }
+    }
+
+    /// From when on its attempts are spread, once `attempt` has been made: what it has waited before the first, for its
+    /// `send_at` or under a limit, does not count.
+    pub(crate) fn tried_since(&self, attempt: u32, now: Timestamp) -> Timestamp {
+        if attempt <= 1 { now } else { self.first_seen }
     }
 
     /// The parked copy of this job, to go on with the same attempt.
@@ -52,6 +58,15 @@ impl<'a> Case<'a> {
             expires_at: self.job.expires_at,
             body: self.body.clone(),
             passport,
+        }
+    }
+
+    /// No later than it expires: it is closed then.
+    pub(crate) fn by_expiry(&self, due: Due, now: Timestamp) -> Due {
+        match (due, self.job.expires_at) {
+            (Due::At(at), Some(end)) => Due::At(at.min(end)),
+            (Due::In(wait), Some(end)) if now + wait > end => Due::At(end),
+            (due, _) => due,
         }
     }
 

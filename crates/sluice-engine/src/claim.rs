@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use sluice_policy::Next;
-use sluice_types::{Category, EspId, JobState, Refusal, Tick, WaitReason};
+use sluice_types::{Category, EspId, JobState, Refusal, Tick, Timestamp, WaitReason};
 
 use crate::ack::NotStored;
 use crate::case::Case;
+use crate::plan::Plan;
 use crate::ports::{Claim, ClaimVerdict, Due, Intent, Parked};
 use crate::worker::Worker;
 
@@ -124,33 +125,51 @@ fn request(worker: &Worker, case: &Case<'_>, intent: Intent) -> Claim {
 }
 
 /// The parked copy of a job whose attempt `attempt` has an unknown outcome: sent again by its key where that makes no
-/// second copy, else policy resends it after a window in which webhooks may tell, or an operator decides.
+/// second copy, else policy resends it after a window in which webhooks may tell, for as long as its class is retried, or an
+/// operator decides.
 pub(crate) fn unknown(worker: &Worker, case: &Case<'_>, attempt: u32) -> Parked {
-    let due = match by_key(worker, case, attempt) {
+    let (plan, now) = (worker.plan(), worker.now());
+    let since = case.tried_since(attempt, now);
+    let window = plan.bounds().unknown_window;
+    let due = match by_key(worker, case, attempt, since, now) {
         Some(delay) => Due::In(delay),
-        None if worker.plan().resends_unknown(case.job.class) => {
-            Due::In(worker.plan().bounds().unknown_window)
+        None if plan.resends_unknown(case.job.class)
+            && is_resent(&plan, case, attempt, since, now + window) =>
+        {
+            Due::In(window)
         }
         None => Due::Held,
     };
     let mut parked = case.parked(due, WaitReason::Unknown);
+    parked.passport.first_seen = Some(since);
     parked.passport.attempt = attempt.saturating_add(1);
     parked.passport.resend = true;
     parked
 }
 
+/// Whether policy sends a job in doubt once more at `due`. The first time in any case; then each may be a further copy, and ends
+/// with the schedule of the class.
+fn is_resent(plan: &Plan, case: &Case<'_>, attempt: u32, since: Timestamp, due: Timestamp) -> bool {
+    attempt <= 1 || due <= since + plan.retry(case.job.class).give_up_after
+}
+
 /// When to send a job again by its idempotency key, by the retry schedule of its class; `None` when that is over, or a
 /// second copy could go out: the ESP knows no keys, or the pool has another, which would not know this one's.
-fn by_key(worker: &Worker, case: &Case<'_>, attempt: u32) -> Option<Duration> {
+fn by_key(
+    worker: &Worker,
+    case: &Case<'_>,
+    attempt: u32,
+    since: Timestamp,
+    now: Timestamp,
+) -> Option<Duration> {
     let plan = worker.plan();
     let mut esps = plan.pool(&case.job.pool)?.esps();
     let only = esps.next()?;
     if esps.any(|other| other != only) || !worker.esps.get(only)?.esp.is_idempotent() {
         return None;
     }
-    let (now, expires_at) = (worker.now(), case.job.expires_at);
     let terms = plan.retry(case.job.class);
-    match terms.next(attempt, case.first_seen, now, None, expires_at, &mut fastrand::Rng::new()) {
+    match terms.next(attempt, since, now, None, case.job.expires_at, &mut fastrand::Rng::new()) {
         Next::After(delay) => Some(delay),
         Next::GiveUp | Next::Expired => None,
     }

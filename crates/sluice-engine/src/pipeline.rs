@@ -79,17 +79,18 @@ async fn walk(
         return settle(worker, &case, closed).await;
     }
     if let Some(send_at) = not_yet(worker, &case) {
-        return park(worker, case.parked(Due::At(send_at), WaitReason::Scheduled)).await;
+        return park(worker, until(worker, &case, Due::At(send_at), WaitReason::Scheduled)).await;
     }
     let mut reroutes = 0;
     loop {
         let esp = match route(worker, &case) {
             Route::To(esp) => esp,
-            Route::Broken { until } => {
-                if hold(worker, &case, until.since(worker.clock.tick())).await {
+            Route::Broken { until: opens } => {
+                if hold(worker, &case, opens.since(worker.clock.tick())).await {
                     continue;
                 }
-                return park(worker, case.parked(due_at(worker, until), WaitReason::BreakerOpen)).await;
+                let parked = until(worker, &case, due_at(worker, opens), WaitReason::BreakerOpen);
+                return park(worker, parked).await;
             }
             Route::Shut { limit } => return park(worker, case.in_line(&limit)).await,
         };
@@ -106,7 +107,7 @@ async fn walk(
             Err(Unreserved::InLine(limit)) => return park(worker, case.in_line(&limit)).await,
             Err(Unreserved::NoPlace) => {
                 let due = Due::In(worker.plan().bounds().hold_max);
-                return park(worker, case.parked(due, WaitReason::EspLimit)).await;
+                return park(worker, until(worker, &case, due, WaitReason::EspLimit)).await;
             }
         };
         at(Failpoint::BeforeClaim, id);
@@ -122,6 +123,11 @@ async fn walk(
             Claimed::Not(unclaimed) => settle(worker, &case, unclaimed).await,
         };
     }
+}
+
+/// The parked copy of a job that waits for a time: no longer than it lasts.
+fn until(worker: &Worker, case: &Case<'_>, due: Due, reason: WaitReason) -> Parked {
+    case.parked(case.by_expiry(due, worker.now()), reason)
 }
 
 /// The parked copy of a job whose campaign is paused: in a line that opens when it is resumed.

@@ -119,7 +119,8 @@ fn retry(
     let plan = worker.plan();
     let terms = plan.retry(case.job.class);
     let (attempt, now, expires_at) = (case.passport.attempt, worker.now(), case.job.expires_at);
-    let next = terms.next(attempt, case.first_seen, now, hint, expires_at, &mut fastrand::Rng::new());
+    let since = case.tried_since(attempt, now);
+    let next = terms.next(attempt, since, now, hint, expires_at, &mut fastrand::Rng::new());
     let is_cut = |wait: Duration| hint.is_some_and(|hint| hint.min(HINT_MAX) > wait + CUT_LEAST);
     let faulted = faulted.or_else(|| held.filter(|_| matches!(next, Next::After(wait) if is_cut(wait))));
     let tried = case.passport.faulted.iter().chain(faulted);
@@ -145,6 +146,7 @@ fn retry(
     };
     let mut parked = case.parked(Due::In(after), WaitReason::Retry);
     parked.passport.attempt = attempt.saturating_add(1);
+    parked.passport.first_seen = Some(since);
     parked.passport.resend = false;
     parked.passport.faulted = faulted_now;
     NextStep::Retry(Box::new(parked))

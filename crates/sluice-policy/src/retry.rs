@@ -18,7 +18,7 @@ pub struct RetryTerms {
     pub initial: Duration,
     /// Longest wait of all.
     pub max: Duration,
-    /// No attempt starts later than this after the job was first seen.
+    /// No attempt starts later than this after the end of the first.
     pub give_up_after: Duration,
 }
 
@@ -51,7 +51,7 @@ impl RetryTerms {
         }
     }
 
-    /// Decides after attempt `attempt` (counted from 1) at `now`.
+    /// Decides after attempt `attempt` (counted from 1) at `now`; the first one ended at `since`.
     ///
     /// The wait is the server's `hint`, at most [`HINT_MAX`]; without one it is [`Self::backoff`]. A hint that would
     /// leave no attempt before the end is cut to half of the time that is left, as long as that is half of `initial`
@@ -62,7 +62,7 @@ impl RetryTerms {
     pub fn next(
         &self,
         attempt: u32,
-        first_seen: Timestamp,
+        since: Timestamp,
         now: Timestamp,
         hint: Option<Duration>,
         expires_at: Option<Timestamp>,
@@ -73,12 +73,11 @@ impl RetryTerms {
             Some(hint) => self.backoff(attempt, rng).max(hint),
             None => self.backoff(attempt, rng),
         };
-        let late = |due: Timestamp| {
-            expires_at.is_some_and(|end| due >= end) || due > first_seen + self.give_up_after
-        };
+        let late =
+            |due: Timestamp| expires_at.is_some_and(|end| due >= end) || due > since + self.give_up_after;
         let mut due = now + wait;
         if late(due) && hint.is_some_and(|hint| hint >= HINT_MIN) {
-            let given_up = first_seen + self.give_up_after;
+            let given_up = since + self.give_up_after;
             let left = expires_at.map_or(given_up, |end| end.min(given_up)).after(now);
             if left / 2 >= self.initial / 2 && !late(now + left / 2) {
                 due = now + left / 2;
@@ -86,7 +85,7 @@ impl RetryTerms {
         }
         if expires_at.is_some_and(|end| due >= end) {
             Next::Expired
-        } else if due > first_seen + self.give_up_after {
+        } else if due > since + self.give_up_after {
             Next::GiveUp
         } else {
             Next::After(due.after(now))

@@ -74,7 +74,7 @@ pub struct Delivery {
 pub struct Passport {
     /// The number that the next attempt will have, from 1.
     pub attempt: u32,
-    /// When Sluice first saw the job; the retry schedule counts from here.
+    /// When Sluice first saw the job; after its first attempt, when that ended: the retry schedule counts from there.
     pub first_seen: Option<Timestamp>,
     /// ESPs that have faulted on this job, for routing around them.
     pub faulted: Vec<EspId>,
