@@ -32,7 +32,8 @@ pub struct UnknownPolicy {
     #[schemars(with = "DurationText")]
     #[serde(serialize_with = "duration::serialize")]
     pub window: Duration,
-    /// What then, for transactional jobs: `resend` (perhaps twice) or `hold` (for an operator). Default `resend`.
+    /// What then, for transactional jobs: `resend` (perhaps twice; until `retry.transactional` gives up) or `hold` (for an
+    /// operator). Default `resend`.
     pub transactional: UnknownAction,
     /// What then, for bulk jobs. Default `hold`.
     pub bulk: UnknownAction,

@@ -70,6 +70,11 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// `until`, or when the job expires.
+    pub(crate) fn until_expiry(&self, worker: &Worker, until: Tick) -> Tick {
+        self.job.expires_at.map_or(until, |end| until.min(worker.clock.tick() + end.after(worker.now())))
+    }
+
     /// The parked copy of this job, in the line of those that `limit` holds.
     pub(crate) fn in_line(&self, limit: &Limit) -> Parked {
         let mut parked = self.parked(Due::InLine, limit.wait_reason());

@@ -65,7 +65,8 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
         return Err(too_long(None));
     }
     let began = worker.clock.tick();
-    let until = case.arrived + hold_max;
+    // What has expired is parked, and the relay has it closed.
+    let until = case.until_expiry(worker, case.arrived + hold_max);
     let mut ticket = worker.slots.draw(&line, &limits);
     while !ticket.near(until.min(worker.clock.tick() + LOOK_AGAIN)).await {
         // What turns out to open later than that need not be waited for until then.
@@ -165,7 +166,7 @@ async fn wait_for_turn<T>(
     let began = worker.clock.tick();
     let hold_max = if governs_lane { bounds.lane_hold_max } else { bounds.hold_max };
     // Who came from a line of its own has waited already.
-    let until = (case.arrived + hold_max).max(began + bounds.hold_max);
+    let until = case.until_expiry(worker, (case.arrived + hold_max).max(began + bounds.hold_max));
     loop {
         let left = until.since(worker.clock.tick());
         match tokio::time::timeout(left.min(LOOK_AGAIN), &mut *turn).await {

@@ -53,7 +53,8 @@ pub(crate) async fn send(
         }),
     };
     let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
-    let wait_until = claimed_until.min(worker.clock.tick() + worker.plan().bounds().hold_max);
+    let wait_until =
+        claimed_until.min(case.until_expiry(worker, worker.clock.tick() + worker.plan().bounds().hold_max));
     let (began, started_at, grant) = loop {
         let Some(grant) = ticket.turn(wait_until).await else { return no_turn(esp) };
         // In this order: what is told as the start lies before the instant at which the slot was seen to be open.
