@@ -67,17 +67,30 @@ fn land(
 ) -> rusqlite::Result<Landed> {
     let mut landed = Landed::default();
     for event in events {
-        let Some(id) = keep(connection, now, esp, event)? else {
+        let tenant = tenant_of(connection, event)?;
+        let Some(id) = keep(connection, now, esp, &tenant, event)? else {
             landed.duplicates += 1;
             continue;
         };
         landed.fresh += 1;
         if let Some(suppress) = &event.suppress {
-            landed.suppressed += u64::from(bar(connection, now, esp, &event.tenant, suppress)?);
+            landed.suppressed += u64::from(bar(connection, now, esp, &tenant, suppress)?);
         }
         landed.moved.extend(apply(connection, now, id)?);
     }
     Ok(landed)
+}
+
+/// Whose the event is; one that does not say is of the job's tenant, since an id names one job over all tenants.
+fn tenant_of(connection: &Connection, event: &EspEvent) -> rusqlite::Result<Tenant> {
+    if let Some(tenant) = &event.tenant {
+        return Ok(tenant.clone());
+    }
+    let of_job = connection
+        .prepare_cached("select tenant from job where id = ?1")?
+        .query_row([event.job.as_str()], |row| convert::parsed(row, 0))
+        .optional()?;
+    Ok(of_job.unwrap_or_default())
 }
 
 /// The number of the event's row; `None` when the event is known.
@@ -85,6 +98,7 @@ fn keep(
     connection: &Connection,
     now: Timestamp,
     esp: &EspId,
+    tenant: &Tenant,
     event: &EspEvent,
 ) -> rusqlite::Result<Option<i64>> {
     let mut insert = connection.prepare_cached(
@@ -95,7 +109,7 @@ fn keep(
     )?;
     let values = params![
         event.job.as_str(),
-        event.tenant.as_str(),
+        tenant.as_str(),
         event.kind.as_str(),
         esp.as_str(),
         event.event_id,

@@ -32,8 +32,8 @@ pub trait Events: Send + Sync + std::fmt::Debug {
 pub struct EspEvent {
     /// The job.
     pub job: JobId,
-    /// Whose it is.
-    pub tenant: Tenant,
+    /// Whose it is, where it says; else it is of the job's tenant, and of the default one while the job is unknown.
+    pub tenant: Option<Tenant>,
     /// The attempt that it is about, where it says.
     pub attempt: Option<u32>,
     /// What happened.

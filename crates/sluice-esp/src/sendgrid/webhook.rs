@@ -131,8 +131,7 @@ fn event(item: &Item, now: Timestamp) -> Read {
     let Some(job_text) = text("job_id") else { return Read::Foreign };
     let Some(what) = text("event").map(|word| told(word, &text)) else { return Read::Unreadable };
     let Some(what) = what else { return Read::Foreign };
-    let (Ok(job), Ok(tenant)) = (JobId::new(job_text), Tenant::new(text("tenant").unwrap_or("default")))
-    else {
+    let (Ok(job), Ok(tenant)) = (JobId::new(job_text), text("tenant").map(Tenant::new).transpose()) else {
         return Read::Unreadable;
     };
     let message_id = text("sg_message_id")

@@ -74,7 +74,7 @@ impl Webhook for FakeWebhook {
         let (left_out, ids): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| *line == "-");
         let event = |id: &str| EspEvent {
             job: "job-1".parse().unwrap(),
-            tenant: "acme".parse().unwrap(),
+            tenant: Some("acme".parse().unwrap()),
             attempt: None,
             kind: EventKind::Delivered,
             event_id: id.to_owned(),

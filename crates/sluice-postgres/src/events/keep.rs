@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use sluice_engine::{EspEvent, Landed};
-use sluice_types::{Category, EspId};
+use sluice_types::{Category, EspId, Tenant};
 use tokio_postgres::types::ToSql;
 
 use crate::convert::{clean, clean_some, column, instant, int4};
@@ -14,10 +14,13 @@ use crate::{Postgres, StoreError};
 const STEP: &str = "keep events";
 
 /// One statement: an event is known exactly when its row is kept. A suppression that is there stands as it is: an ESP
-/// does not overrule a person's words.
+/// does not overrule a person's words. An event that does not say whose it is is of the job's tenant, since an id names
+/// one job over all tenants; that is looked up for such events only.
 const KEEP: &str = "
 WITH input AS MATERIALIZED (
-    SELECT *
+    SELECT i.event_id, i.job_id,
+        coalesce(i.tenant, (SELECT j.tenant FROM sluice.job j WHERE j.id = i.job_id), $13) AS tenant,
+        i.kind, i.occurred_at, i.attempt, i.category, i.detail, i.provider_message_id, i.recipient, i.reason
     FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::int[], $8::text[], $9::text[],
                 $10::text[], $11::text[], $12::text[])
         AS i (event_id, job_id, tenant, kind, occurred_at, attempt, category, detail,
@@ -74,6 +77,9 @@ impl Postgres {
         let esp = esp.as_str();
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&esp];
         params.extend(columns.params());
+        let nobody = Tenant::default();
+        let nobody = nobody.as_str();
+        params.push(&nobody);
         let rows = self.readers.query(STEP, KEEP, &params).await?;
         let count = |name| -> Result<u64, StoreError> {
             let count: i64 = rows.first().map_or(Ok(0), |row| column(row, STEP, name))?;
@@ -106,7 +112,7 @@ impl Postgres {
 struct EventColumns<'a> {
     ids: Vec<&'a str>,
     jobs: Vec<&'a str>,
-    tenants: Vec<&'a str>,
+    tenants: Vec<Option<&'a str>>,
     kinds: Vec<&'static str>,
     occurred_ats: Vec<SystemTime>,
     attempts: Vec<Option<i32>>,
@@ -122,7 +128,7 @@ impl<'a> EventColumns<'a> {
         let suppress = event.suppress.as_ref();
         self.ids.push(id);
         self.jobs.push(event.job.as_str());
-        self.tenants.push(event.tenant.as_str());
+        self.tenants.push(event.tenant.as_ref().map(Tenant::as_str));
         self.kinds.push(event.kind.as_str());
         self.occurred_ats.push(instant(event.occurred_at));
         self.attempts.push(event.attempt.map(int4));

@@ -216,6 +216,7 @@ macro_rules! unknowns_conformance {
                 results_and_events_at_the_same_time_lose_nothing,
                 an_event_settles_a_job_whose_worker_was_lost,
                 an_event_of_another_tenant_moves_nothing,
+                an_event_without_a_tenant_is_of_the_jobs_tenant,
                 an_event_suppresses_its_recipient,
                 a_bounce_tells_why,
                 an_event_beats_a_guess,

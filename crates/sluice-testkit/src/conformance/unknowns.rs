@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_engine::{
-    ClaimVerdict, Console, Due, EspEvent, Events, Intent, JobView, Landed, Ledger, NextStep, Record,
+    Claim, ClaimVerdict, Console, Due, EspEvent, Events, Intent, JobView, Landed, Ledger, NextStep, Record,
     RecordVerdict, ResendVerdict, SettleAs, SettleVerdict, Suppress, SuppressReason, UnknownQuery, Unknowns,
 };
 use sluice_types::{
@@ -87,7 +87,7 @@ fn lost(id: &JobId, due: Due) -> Record {
 fn event(id: &JobId, kind: EventKind, event_id: &str) -> EspEvent {
     EspEvent {
         job: id.clone(),
-        tenant: Tenant::default(),
+        tenant: Some(Tenant::default()),
         attempt: Some(1),
         kind,
         event_id: format!("{id}/{event_id}"),
@@ -379,9 +379,54 @@ pub async fn an_event_of_another_tenant_moves_nothing(desk: Desk) {
     let id = fresh_id("job");
     desk.unknown(&id).await;
     let mut theirs = event(&id, EventKind::Complained, "1");
-    theirs.tenant = "acme".parse().unwrap();
+    theirs.tenant = Some("acme".parse().unwrap());
     assert!(desk.land(&[theirs]).await.moved.is_empty());
     assert_eq!(desk.job(&id).await.state, "unknown");
+}
+
+/// An event that names its job alone is of the job's tenant: it moves the job, and suppresses for that tenant and no other.
+pub async fn an_event_without_a_tenant_is_of_the_jobs_tenant(desk: Desk) {
+    let acme: Tenant = "acme".parse().unwrap();
+    let untold = |id: &JobId, recipient: &str| EspEvent {
+        tenant: None,
+        suppress: Some(Suppress {
+            recipient: Address::parse(recipient).unwrap(),
+            reason: SuppressReason::Bounce,
+        }),
+        ..event(id, EventKind::Bounced, "1")
+    };
+    let (theirs, ours, stranger) = (fresh_id("theirs"), fresh_id("ours"), fresh_id("stranger"));
+    let claims = [Claim { tenant: acme.clone(), ..claim(&theirs) }, claim(&ours)];
+    assert_eq!(desk.ledger.claim(&claims).await.unwrap(), [ClaimVerdict::Go, ClaimVerdict::Go]);
+    desk.record_one(Record { tenant: acme.clone(), ..accepted(&theirs, 1) }).await;
+    desk.record_one(accepted(&ours, 1)).await;
+    // One that says whose it is keeps its word beside them.
+    let wrong = EspEvent { tenant: Some(acme.clone()), ..event(&ours, EventKind::Complained, "2") };
+    let events = [
+        untold(&theirs, "theirs@gmail.com"),
+        untold(&ours, "ours@gmail.com"),
+        untold(&stranger, "stranger@gmail.com"),
+        wrong,
+    ];
+    let landed = desk.land(&events).await;
+    let mut moved: Vec<_> = landed.moved.iter().map(|it| it.job.clone()).collect();
+    moved.sort();
+    let mut expected = vec![theirs.clone(), ours.clone()];
+    expected.sort();
+    assert_eq!((landed.fresh, landed.suppressed, moved), (4, 3, expected));
+    for id in [&theirs, &ours] {
+        assert_eq!(desk.job(id).await.state, "bounced");
+    }
+    for (recipient, tenant) in
+        [("theirs", &acme), ("ours", &Tenant::default()), ("stranger", &Tenant::default())]
+    {
+        let entries = desk.console.suppressions(10).await.unwrap();
+        let recipient = format!("{recipient}@gmail.com");
+        let tenants: Vec<_> =
+            entries.iter().filter(|it| it.recipient == recipient).map(|it| it.tenant.as_ref()).collect();
+        assert_eq!(tenants, [Some(tenant)], "{recipient}");
+    }
+    assert_eq!(desk.land(&events).await.duplicates, 4);
 }
 
 /// The recipient is suppressed for the job's tenant, once, and an entry that is there keeps its words.

@@ -34,7 +34,7 @@ fn every_field_of_an_event_is_read() {
     );
     let expected = EspEvent {
         job: "job-1".parse().unwrap(),
-        tenant: "acme".parse().unwrap(),
+        tenant: Some("acme".parse().unwrap()),
         attempt: Some(2),
         kind: EventKind::Bounced,
         event_id: "e1".to_owned(),
@@ -131,6 +131,22 @@ fn what_is_not_ours_or_says_nothing_is_counted_and_left() {
     }
     let mixed = read(br#"[1, null, "x", [], {"job_id": "j", "event": "delivered"}]"#).unwrap();
     assert_eq!((mixed.events.len(), mixed.unreadable), (1, 4));
+}
+
+/// Whose it is, the store finds by the job; to say "default" here kept it from the job of any other tenant.
+#[test]
+fn an_event_without_a_tenant_says_none() {
+    for (tenant, expected) in [
+        (json!(null), None),
+        (json!(""), None),
+        (json!("default"), Some("default")),
+        (json!("acme"), Some("acme")),
+    ] {
+        let event = one(&json!({"event": "bounce", "tenant": tenant})).events.pop().unwrap();
+        assert_eq!(event.tenant.as_ref().map(Tenant::as_str), expected, "{tenant}");
+    }
+    let bare = read(br#"[{"event": "bounce", "job_id": "j", "email": "ada@gmail.com"}]"#).unwrap();
+    assert_eq!(bare.events[0].tenant, None);
 }
 
 #[test]
