@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sluice_testkit::peers::Listener;
 
 use crate::support::{Options, Rig, job, line, until};
 
@@ -96,6 +97,39 @@ async fn each_becomes_a_dead_letter_and_the_lane_goes_on() {
     let log = replicas[0].log();
     assert!(!log.contains("panicked"), "{log}");
     assert!(!log.contains("x@y.zz") && !log.contains("ada@gmail.com"), "an address was logged");
+}
+
+/// Whoever reads `sluice.dead` finds the job and the trace that it belongs to, also when its refusal comes after the claim.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_carries_on_the_id_and_the_trace() {
+    let rig = Rig::new(Options::default());
+    let _replicas = rig.start(1);
+    let first = job("taken", "default", "ada@gmail.com");
+    rig.publish(&[line(&first)]);
+    rig.judge(std::slice::from_ref(&first), false, Duration::from_secs(60)).await;
+
+    let mut dead = Listener::start(&rig.amqp_url, "sluice.dead", "").await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let (mut misspelt, mut another) = (first.clone(), first);
+    misspelt["id"] = "misspelt".into();
+    misspelt["expire_at"] = "x".into();
+    another["subject"] = "Another".into();
+    for (body, id) in [(misspelt, "misspelt"), (another, "taken")] {
+        let mut traced = keyed(body);
+        traced["properties"] = json!({"headers": {"traceparent": trace}});
+        rig.publish(&[traced]);
+        let mut message = None;
+        until("the dead letter is published", Duration::from_secs(30), async || {
+            message = dead.next().await;
+            message.is_some()
+        })
+        .await;
+        let properties = message.unwrap().properties;
+        assert_eq!(properties.message_id().as_ref().map(|it| it.as_str()), Some(id));
+        let headers = properties.headers().clone().unwrap();
+        let traceparent = headers.inner()["traceparent"].as_long_string().unwrap();
+        assert_eq!(traceparent.as_bytes(), trace.as_bytes(), "{id}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

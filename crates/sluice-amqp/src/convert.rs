@@ -83,11 +83,16 @@ pub(crate) fn burial_properties(burial: &Burial, sequence: usize) -> BasicProper
     put("field", &burial.refusal.field);
     put("detail", &burial.refusal.detail);
     put("lane", &burial.lane.to_string());
-    BasicProperties::default()
+    put_traceparent(&mut headers, burial.traceparent.as_deref());
+    let properties = BasicProperties::default()
         .with_delivery_mode(DELIVERY_MODE)
         .with_content_type("application/octet-stream".into())
         .with_correlation_id(sequence_text(sequence))
-        .with_headers(headers)
+        .with_headers(headers);
+    match burial.job_id.as_deref().map(ShortString::try_new) {
+        Some(Ok(id)) => properties.with_message_id(id),
+        Some(Err(_)) | None => properties,
+    }
 }
 
 /// The properties of a result on its way to `sluice.results`. Nobody has to listen, so it is never returned.
@@ -132,10 +137,14 @@ fn passport_headers(passport: &Passport) -> FieldTable {
     if passport.renewals > 0 {
         headers.insert(RENEWALS.into(), AMQPValue::LongLongInt(passport.renewals.into()));
     }
-    if let Some(traceparent) = passport.traceparent.as_deref().filter(|text| is_traceparent(text)) {
+    put_traceparent(&mut headers, passport.traceparent.as_deref());
+    headers
+}
+
+fn put_traceparent(headers: &mut FieldTable, traceparent: Option<&str>) {
+    if let Some(traceparent) = traceparent.filter(|text| is_traceparent(text)) {
         headers.insert(TRACEPARENT.into(), AMQPValue::LongString(traceparent.into()));
     }
-    headers
 }
 
 fn attempt(headers: &FieldTable) -> Option<u32> {

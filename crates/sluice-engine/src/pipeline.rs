@@ -34,9 +34,11 @@ pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
     if redelivered {
         worker.metrics.redelivery();
     }
+    let trace = passport.traceparent.as_deref();
     let worn = match taste(worker, &body, returns, &passport).await {
         Tasted::Deadly { job_id } => {
-            return ack(receipt, refuse_as(worker, lane, &body, Refusal::delivery_limit(), job_id).await);
+            let refusal = Refusal::delivery_limit();
+            return ack(receipt, refuse_as(worker, lane, &body, refusal, trace, job_id).await);
         }
         Tasted::Fine => None,
         Tasted::Worn(worn) => Some(worn),
@@ -47,7 +49,7 @@ pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
     let walked = match decoded {
         Ok(job) if worn.is_some() && renew(worker, lane, &job.id, &body, &passport).await => Ok(()),
         Ok(job) => walk(worker, lane, job, &body, &passport).await,
-        Err(refusal) => refuse(worker, lane, &body, refusal).await,
+        Err(refusal) => refuse(worker, lane, &body, refusal, trace).await,
     };
     at(Failpoint::BeforeAck, id);
     ack(receipt, walked);
@@ -145,7 +147,10 @@ async fn settle(worker: &Worker, case: &Case<'_>, unclaimed: Unclaimed) -> Resul
     match unclaimed {
         Unclaimed::Over => Ok(()),
         Unclaimed::Park(parked) => park(worker, *parked).await,
-        Unclaimed::Refuse(refusal) => refuse(worker, case.lane, case.body, refusal).await,
+        Unclaimed::Refuse(refusal) => {
+            let trace = case.passport.traceparent.as_deref();
+            refuse(worker, case.lane, case.body, refusal, trace).await
+        }
     }
 }
 

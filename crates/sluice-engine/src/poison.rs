@@ -30,8 +30,9 @@ pub(crate) async fn run_poison(worker: Arc<Worker>, stop: CancellationToken) {
                 } {
                     let lane = lane.unwrap_or_else(unknown_lane);
                     let job_id = safe_id(&worker, &delivery.body).await;
-                    let kept =
-                        refuse_as(&worker, &lane, &delivery.body, Refusal::delivery_limit(), job_id).await;
+                    let trace = delivery.passport.traceparent.as_deref();
+                    let refusal = Refusal::delivery_limit();
+                    let kept = refuse_as(&worker, &lane, &delivery.body, refusal, trace, job_id).await;
                     ack(delivery.receipt, kept);
                 }
             }

@@ -17,8 +17,9 @@ pub(crate) fn refuse<'a>(
     lane: &'a Lane,
     body: &'a Bytes,
     refusal: Refusal,
+    traceparent: Option<&'a str>,
 ) -> Stored<'a> {
-    refuse_as(worker, lane, body, refusal, Job::peek_id(body))
+    refuse_as(worker, lane, body, refusal, traceparent, Job::peek_id(body))
 }
 
 /// As [`refuse`], of a body that must not be looked into. `job_id` is what is known of its id.
@@ -30,11 +31,18 @@ pub(crate) fn refuse_as<'a>(
     lane: &'a Lane,
     body: &'a Bytes,
     refusal: Refusal,
+    traceparent: Option<&'a str>,
     job_id: Option<String>,
 ) -> Stored<'a> {
     tracing::warn!(lane = %lane, reason = %refusal.reason, field = %refusal.field, "refused a message");
     Box::pin(async move {
-        let burial = Burial { refusal: refusal.clone(), lane: lane.clone(), body: body.clone() };
+        let burial = Burial {
+            job_id: job_id.clone(),
+            refusal: refusal.clone(),
+            lane: lane.clone(),
+            body: body.clone(),
+            traceparent: traceparent.map(str::to_owned),
+        };
         for buried in worker.outbox.bury(vec![burial]).await {
             if let Err(error) = buried {
                 tracing::warn!(error = %crate::health::chain(&error), "could not publish a dead letter");

@@ -39,6 +39,7 @@ pub(crate) fn due_at(worker: &Worker, until: Tick) -> Due {
 /// When the store does not take it: the delivery must be given back.
 pub(crate) fn park(worker: &Worker, parked: Parked) -> Stored<'_> {
     let (id, reason, body) = (parked.id.clone(), parked.reason, parked.body.clone());
+    let trace = parked.passport.traceparent.clone();
     let lane = worker.plan().lane(&parked.pool, parked.class, &parked.domain);
     at(Failpoint::BeforePark, || Some(id.to_string()));
     let written = worker.parks.submit(parked);
@@ -51,7 +52,7 @@ pub(crate) fn park(worker: &Worker, parked: Parked) -> Stored<'_> {
                 Ok(())
             }
             Ok(Written { answer: ParkVerdict::Conflict, .. }) => {
-                refuse(worker, &lane, &body, Refusal::id_conflict()).await
+                refuse(worker, &lane, &body, Refusal::id_conflict(), trace.as_deref()).await
             }
             Err(error) => {
                 tracing::warn!(job = %id, error = %crate::health::chain(&error), "could not park a job");

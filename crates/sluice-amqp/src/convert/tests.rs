@@ -128,9 +128,11 @@ fn the_lane_of_a_death_comes_from_the_last_death_then_from_the_first() {
 #[test]
 fn a_burial_says_why_and_cuts_long_texts_between_characters() {
     let burial = Burial {
+        job_id: None,
         refusal: Refusal::new(RefusalReason::InvalidValue, "to.email", "ä".repeat(4000)),
         lane: "default.bulk.gmail".parse().unwrap(),
         body: Bytes::new(),
+        traceparent: None,
     };
     let properties = burial_properties(&burial, 3);
     let headers = properties.headers().as_ref().unwrap();
@@ -139,6 +141,23 @@ fn a_burial_says_why_and_cuts_long_texts_between_characters() {
     assert_eq!(text(headers, "lane"), Some("default.bulk.gmail"));
     assert_eq!(text(headers, "detail").unwrap().len(), HEADER_MAX_BYTES);
     assert_eq!(sequence(&properties), Some(3));
+    assert_eq!((properties.message_id(), text(headers, TRACEPARENT)), (&None, None));
+}
+
+#[test]
+fn a_burial_carries_on_what_was_known_of_the_job() {
+    for (traceparent, expected) in [(TRACE, Some(TRACE)), ("00-odd", None)] {
+        let burial = Burial {
+            job_id: Some("job-1".to_owned()),
+            refusal: Refusal::id_conflict(),
+            lane: "default.bulk.gmail".parse().unwrap(),
+            body: Bytes::new(),
+            traceparent: Some(traceparent.to_owned()),
+        };
+        let properties = burial_properties(&burial, 0);
+        assert_eq!(properties.message_id().as_ref().map(ShortString::as_str), Some("job-1"));
+        assert_eq!(text(properties.headers().as_ref().unwrap(), TRACEPARENT), expected, "{traceparent}");
+    }
 }
 
 proptest! {

@@ -82,9 +82,11 @@ async fn a_refused_message_is_buried_with_its_reason() {
     let url = shared_rabbitmq().create_vhost();
     let rabbit = client(&url).await;
     let burial = Burial {
+        job_id: Some("job-1".to_owned()),
         refusal: Refusal::new(RefusalReason::UnknownField, "expire_at", "is not a field"),
         lane: lane("default.bulk.gmail"),
         body: Bytes::from_static(b"{\"expire_at\":1}"),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
     };
     let answers = rabbit.bury(vec![burial.clone(), burial]).await;
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
@@ -95,12 +97,14 @@ async fn a_refused_message_is_buried_with_its_reason() {
         producer.channel.basic_consume("sluice.dead".into(), "".into(), options, FieldTable::default());
     let dead = in_time(consumed.await.unwrap().next()).await.unwrap().unwrap();
     assert_eq!(dead.data, b"{\"expire_at\":1}");
+    assert_eq!(dead.properties.message_id().as_ref().map(|it| it.as_str()), Some("job-1"));
     let headers = dead.properties.headers().clone().unwrap();
     for (name, text) in [
         ("reason", "unknown_field"),
         ("field", "expire_at"),
         ("detail", "is not a field"),
         ("lane", "default.bulk.gmail"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     ] {
         assert_eq!(headers.inner()[name].as_long_string().unwrap().as_bytes(), text.as_bytes());
     }

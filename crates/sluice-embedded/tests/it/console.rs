@@ -49,9 +49,11 @@ async fn dead_letters_are_listed_shown_and_dropped() {
     assert_eq!(store.dead_drop(&[narrowed[0].id, 999]).await.unwrap(), 1);
     assert_eq!(store.dead_show(narrowed[0].id).await.unwrap(), None);
     let burial = Burial {
+        job_id: None,
         refusal: Refusal::new(RefusalReason::NotJson, "", "x"),
         lane: lane(LANE),
         body: Bytes::new(),
+        traceparent: None,
     };
     assert!(store.bury(vec![burial]).await[0].is_ok());
 }

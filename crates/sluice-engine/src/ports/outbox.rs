@@ -37,12 +37,16 @@ pub struct Publication {
 /// A refused message on its way to `sluice.dead`.
 #[derive(Clone, Debug)]
 pub struct Burial {
+    /// The id that could be read from the body: `message_id`.
+    pub job_id: Option<String>,
     /// Why.
     pub refusal: Refusal,
     /// The lane that it came from.
     pub lane: Lane,
     /// The body, untouched.
     pub body: Bytes,
+    /// W3C trace context of the publisher.
+    pub traceparent: Option<String>,
 }
 
 /// A message that the broker has not (surely) taken.

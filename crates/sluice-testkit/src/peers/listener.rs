@@ -1,5 +1,6 @@
 //! Who listens to an exchange, as an upstream service would.
 
+use lapin::message::Delivery;
 use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -50,11 +51,19 @@ impl Listener {
     /// If the broker does not answer within a minute, or a message is no JSON.
     pub async fn take(&mut self) -> Vec<(String, Value)> {
         let mut taken = Vec::new();
-        loop {
-            let get = self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions { no_ack: true });
-            let Some(message) = patiently("get a message", get).await else { return taken };
-            let body = serde_json::from_slice(&message.delivery.data).expect("a result is JSON");
-            taken.push((message.delivery.routing_key.to_string(), body));
+        while let Some(message) = self.next().await {
+            let body = serde_json::from_slice(&message.data).expect("a result is JSON");
+            taken.push((message.routing_key.to_string(), body));
         }
+        taken
+    }
+
+    /// The oldest message that has come and was not taken, with its properties.
+    ///
+    /// # Panics
+    /// If the broker does not answer within a minute.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        let get = self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions { no_ack: true });
+        patiently("get a message", get).await.map(|message| message.delivery)
     }
 }

@@ -168,7 +168,8 @@ fn job_message() -> Value {
             "properties": {
                 "traceparent": {
                     "type": "string",
-                    "description": "Trace of the publisher (W3C Trace Context); carried on.",
+                    "description": "Trace of the publisher (W3C Trace Context); carried on through \
+                        every wait, and to the dead letters.",
                 },
             },
         },
@@ -217,6 +218,7 @@ fn dead_letter_message() -> Value {
                 "field": text("The field at fault; empty when it is none in particular."),
                 "detail": text("What to mend."),
                 "lane": text("The lane that it came from: pool, class and domain group."),
+                "traceparent": text("As it came with the message, where it did."),
             },
         },
         "payload": { "type": "string", "format": "binary", "description": "The body as it came." },
@@ -225,6 +227,7 @@ fn dead_letter_message() -> Value {
             "properties": {
                 "delivery_mode": { "const": DELIVERY_MODE },
                 "content_type": { "const": "application/octet-stream" },
+                "message_id": { "type": "string", "description": "The job's id, where one can be read from the body." },
             },
         },
     })
