@@ -21,4 +21,9 @@ async fn the_replicas_go_on_by_themselves() {
     let verdict = rig.judge(&mix.jobs, false, Duration::from_secs(180)).await;
     assert_eq!(verdict.flagged_duplicates, 0);
     assert!(replicas.iter().all(|replica| replica.status().is_none()), "a replica ended");
+    for replica in &replicas {
+        let log = replica.log();
+        assert!(log.contains(" WARN ") && log.contains("broker lost"), "the loss was not told:\n{log}");
+        assert!(!log.contains("lapin::"), "the client library is heard:\n{log}");
+    }
 }

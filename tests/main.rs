@@ -32,6 +32,7 @@ mod several_replicas_start_at_once;
 mod support;
 mod tenants_take_turns;
 mod the_broker_is_away_from_commands;
+mod the_broker_is_left_in_order;
 mod the_broker_takes_nothing;
 mod the_configuration_is_read_again;
 mod the_embedded_default_is_killed;

@@ -65,7 +65,7 @@ const CLIENTS: [(&str, &[&str]); 21] = [
     ("utoipa", &["sluice-http"]),
     ("hickory-resolver", &["sluice-dns"]),
     ("prometheus", &["sluice-telemetry"]),
-    ("tracing-subscriber", &["sluice-telemetry", "sluice-dns"]),
+    ("tracing-subscriber", &["sluice-telemetry", "sluice-dns", "sluice-amqp"]),
     ("clap", &["sluice", "sluice-bench", "sluice-chaos"]),
     ("indicatif", &["sluice"]),
 ];

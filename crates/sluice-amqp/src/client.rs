@@ -17,7 +17,7 @@ use sluice_types::Lane;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::connect::{Address, Trust, open_channel, within};
+use crate::connect::{Address, Trust, close_channel, open_channel, within};
 use crate::declaration::Declaration;
 use crate::error::RabbitError;
 use crate::feed::{Ackers, QueueFeed};
@@ -216,6 +216,7 @@ impl Rabbit {
             .await?;
             depths.push(LaneDepth { lane: lane.clone(), ready: queue.message_count().into() });
         }
+        close_channel(&channel, self.timeout).await;
         Ok(depths)
     }
 }

@@ -156,6 +156,16 @@ pub(crate) async fn open_channel(connection: &Connection, timeout: Duration) -> 
     call(timeout, "channel.open", connection.create_channel()).await
 }
 
+/// Closes a channel that is needed no more. One that is merely dropped is closed beside what comes next; when that is the
+/// close of the connection, the client library takes the one for a failure of the other.
+pub(crate) async fn close_channel(channel: &Channel, timeout: Duration) {
+    if channel.status().connected()
+        && let Err(error) = call(timeout, "channel.close", channel.close(200, "OK".into())).await
+    {
+        tracing::debug!(error = &error as &dyn std::error::Error, "channel not closed in order");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lapin::Connection;
 
-use crate::connect::{call, open_channel};
+use crate::connect::{close_channel, open_channel};
 use crate::error::RabbitError;
 use crate::topology::Topology;
 
@@ -66,6 +66,7 @@ impl Declaration {
         } else {
             wanted.check(&channel, timeout).await?;
         }
-        call(timeout, "channel.close", channel.close(200, "OK".into())).await
+        close_channel(&channel, timeout).await;
+        Ok(())
     }
 }

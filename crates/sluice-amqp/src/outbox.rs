@@ -6,11 +6,12 @@
 //! is not confirmed whole is not trusted at all: its messages may or may not be with the broker, and the channel is discarded.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
@@ -18,7 +19,7 @@ use lapin::{BasicProperties, Channel, Confirmation};
 use sluice_engine::{Announcement, Burial, Publication, PublishError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::connect::{call, open_channel, within};
+use crate::connect::{call, close_channel, open_channel, within};
 use crate::convert::{burial_properties, job_properties, result_properties, sequence};
 use crate::error::RabbitError;
 use crate::health::Health;
@@ -135,13 +136,20 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits until no publication is under way, and lets no new one begin.
+    /// Waits until no publication is under way, lets no new one begin, and closes the channels.
     pub(crate) async fn drain(&self) {
-        if let Ok(Ok(all)) = tokio::time::timeout(self.timeout, self.permits.acquire_many(CHANNELS)).await {
-            all.forget();
+        let drained = async {
+            if let Ok(all) = self.permits.acquire_many(CHANNELS).await {
+                all.forget();
+            }
+            let idle = std::mem::take(&mut *self.idle());
+            join_all(idle.iter().map(|lent| close_channel(&lent.channel, self.timeout))).await;
+        };
+        if tokio::time::timeout(self.timeout, drained).await.is_err() {
+            tracing::debug!("publishing channels not closed in time");
         }
         self.permits.close();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.idle().clear();
     }
 
     async fn permit(&self) -> Result<SemaphorePermit<'_>, RabbitError> {
@@ -166,13 +174,17 @@ impl Publisher {
     }
 
     fn take_idle(&self, generation: u64) -> Option<ConfirmChannel> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle();
         idle.retain(|lent| lent.generation == generation && lent.channel.status().connected());
         idle.pop()
     }
 
     fn give_back(&self, lent: ConfirmChannel) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(lent);
+        self.idle().push(lent);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<ConfirmChannel>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

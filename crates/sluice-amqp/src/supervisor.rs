@@ -121,6 +121,8 @@ impl Supervisor {
                         delay.reset();
                     }
                 }
+                // Given up because we were told to: whoever asked for that needs no warning.
+                Err(_) if self.stop.is_cancelled() => {}
                 Err(error) => {
                     tracing::warn!(
                         connection = self.purpose.as_str(),
@@ -169,6 +171,7 @@ impl Supervisor {
         self.up(true);
         state.send_replace(LinkState::Up(live.clone()));
         let lost = tokio::select! {
+            biased;
             () = self.stop.cancelled() => None,
             error = self.watch(&live.connection) => Some(error),
         };

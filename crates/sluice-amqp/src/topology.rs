@@ -14,7 +14,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
 use sluice_types::{Class, GroupName, Lane, PoolName};
 
-use crate::connect::{call, open_channel, within};
+use crate::connect::{close_channel, open_channel, within};
 use crate::error::RabbitError;
 
 /// The exchange that jobs are published to.
@@ -248,7 +248,8 @@ impl Topology {
             let remove = async |binding: Binding| binding.remove(&channel, timeout).await;
             stream::iter(of_before).try_for_each_concurrent(AT_ONCE, remove).await?;
         }
-        call(timeout, "channel.close", channel.close(200, "OK".into())).await
+        close_channel(&channel, timeout).await;
+        Ok(())
     }
 
     /// Looks whether every exchange and queue is there, and declares nothing.
@@ -297,14 +298,14 @@ impl Exchange {
         let channel = open_channel(connection, timeout).await?;
         match self.declare(&channel, false, timeout).await {
             Ok(()) => {
-                call(timeout, "channel.close", channel.close(200, "OK".into())).await?;
+                close_channel(&channel, timeout).await;
                 Ok(false)
             }
             Err(mismatch @ RabbitError::Mismatch { .. }) => {
                 let channel = open_channel(connection, timeout).await?;
                 let of_before = Self { alternate: Some(JOBS_OTHER), ..self.clone() };
                 of_before.declare(&channel, false, timeout).await.map_err(|_| mismatch)?;
-                call(timeout, "channel.close", channel.close(200, "OK".into())).await?;
+                close_channel(&channel, timeout).await;
                 Ok(true)
             }
             Err(error) => Err(error),

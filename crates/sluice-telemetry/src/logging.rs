@@ -1,5 +1,7 @@
 //! Structured logs, as text for people or JSON for machines, on stderr.
 
+use std::borrow::Cow;
+
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -28,12 +30,14 @@ pub enum LoggingError {
 
 /// Starts to write log lines that pass `filter` (such as `info` or `sluice_engine=debug,info`) to stderr.
 ///
-/// Whatever the filter says, client libraries that log bodies, addresses or URLs with passwords are kept quiet.
+/// Whatever the filter says, client libraries that log bodies, addresses or URLs with passwords are kept quiet. lapin is heard
+/// only where the filter names it: it logs the end of every connection as an error, asked for or not, and what concerns us its
+/// calls answer.
 ///
 /// # Errors
 /// When the filter does not parse, or logging runs already.
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(filter).map_err(LoggingError::Filter)?;
+    let filter = EnvFilter::try_new(without_lapin(filter)).map_err(LoggingError::Filter)?;
     let filter = filter.and(filter_fn(|metadata| !tells_too_much(metadata.target(), *metadata.level())));
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
@@ -41,6 +45,12 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().map_err(LoggingError::Started)
+}
+
+/// The filter with lapin off, unless it says otherwise: what is named later, or more closely, wins.
+fn without_lapin(filter: &str) -> Cow<'_, str> {
+    // An empty one has a meaning of its own.
+    if filter.trim().is_empty() { filter.into() } else { format!("lapin=off,{filter}").into() }
 }
 
 /// lapin logs each returned message with its whole body, and at the lower levels its URL with the password and all
@@ -67,6 +77,25 @@ mod tests {
     use tracing::Level;
 
     use super::*;
+
+    #[test]
+    fn lapin_is_heard_only_where_the_filter_names_it() {
+        for (filter, hears_lapin, hears_us) in [
+            ("info", false, true),
+            ("warn,sluice_engine::intake=error", false, true),
+            ("info,lapin=warn", true, true),
+            ("lapin::channels=error,info", true, true),
+            ("lapin=error", true, false),
+            ("", true, true),
+        ] {
+            let registry = tracing_subscriber::registry().with(EnvFilter::new(without_lapin(filter)));
+            let heard = tracing::subscriber::with_default(registry, || {
+                let of_lapin = tracing::enabled!(target: "lapin::channels", Level::ERROR);
+                (of_lapin, tracing::enabled!(target: "sluice_amqp::supervisor", Level::ERROR))
+            });
+            assert_eq!(heard, (hears_lapin, hears_us), "{filter}");
+        }
+    }
 
     #[test]
     fn clients_are_kept_from_logging_bodies_and_passwords() {

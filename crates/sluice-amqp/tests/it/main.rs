@@ -9,6 +9,7 @@
 mod acks;
 mod broker_loss;
 mod conformance;
+mod logs;
 mod publishing;
 mod rig;
 mod routing;
