@@ -15,7 +15,14 @@ async fn it_drains_and_nothing_is_in_doubt() {
     let status = replicas[0].wait(Duration::from_secs(40));
     let log = replicas[0].log();
     assert!(status.success(), "{status}\n{log}");
-    for step in ["stop consuming", "finish in flight", "stop services", "close connections", "nothing left"] {
+    for step in [
+        "stop consuming",
+        "finish in flight",
+        "stop services",
+        "give leases back",
+        "close connections",
+        "nothing left",
+    ] {
         assert!(log.contains(step), "the log does not tell the step `{step}`");
     }
     rig.judge(&mix.jobs, false, Duration::from_secs(120)).await;

@@ -45,13 +45,14 @@ pub(crate) async fn drain(engine: &Engine, deadline: Duration) -> DrainReport {
         }
     }
     let left = report(engine);
-    give_back(engine).await;
     tracing::info!(step = "stop services", "drain");
     engine.stop_services.cancel();
     engine.services.close();
     if tokio::time::timeout(LAST_WORDS, engine.services.wait()).await.is_err() {
         tracing::warn!("services did not end in time");
     }
+    // Not before: a service would lease again, and tell the fleet that this process is still there.
+    give_back(engine).await;
     left
 }
 

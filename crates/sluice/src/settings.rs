@@ -38,10 +38,15 @@ impl SettingsError {
     }
 }
 
+/// The configuration file; none for the embedded default.
+pub(crate) fn file(config_file: Option<&Path>) -> Option<PathBuf> {
+    let named = || environment::variable("SLUICE_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
+    config_file.map(Path::to_owned).or_else(named)
+}
+
 /// Reads and checks the configuration.
 pub(crate) fn load(config_file: Option<&Path>) -> Result<Config, SettingsError> {
-    let file =
-        config_file.map(Path::to_owned).or_else(|| environment::variable("SLUICE_CONFIG").map(PathBuf::from));
+    let file = file(config_file);
     let text = match &file {
         None => String::new(),
         Some(path) => std::fs::read_to_string(path)

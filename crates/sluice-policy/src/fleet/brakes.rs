@@ -66,11 +66,14 @@ pub(super) fn throttled(brakes: &mut BTreeMap<String, Brake>, now_ns: i64, throt
         let fresh = || Brake { factor: 1.0, cut_ns: i64::MIN / 2, rate: sound(it.rate), ..Brake::default() };
         let brake = brakes.entry(it.scope.clone()).or_insert_with(fresh);
         if it.cut && now_ns - brake.cut_ns >= PAUSE_NS {
-            brake.factor = (brake.factor_at(now_ns) / 2.0).max(LEAST);
+            let factor = brake.factor_at(now_ns);
+            // A stop alone did not know the rate; once it is cut, what is sent says nothing of it any more.
+            if factor >= 1.0 {
+                brake.rate = brake.rate.max(sound(it.rate));
+            }
+            brake.factor = (factor / 2.0).max(LEAST);
             brake.cut_ns = now_ns;
         }
-        // A stop alone does not know it, and once braked there is less.
-        brake.rate = brake.rate.max(sound(it.rate));
         brake.recover_ns = it.recover_ns.max(SECOND_NS);
         let hold_until_ns = now_ns.saturating_add(it.hold_ns.clamp(0, HOLD_MAX_NS));
         brake.hold_until_ns = brake.hold_until_ns.max(hold_until_ns);

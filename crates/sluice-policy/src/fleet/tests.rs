@@ -245,7 +245,9 @@ fn the_time_in_the_reply_is_kept_to() {
     let stop = Throttle { rate: 0.0, ..throttle(false, 30 * SECOND_NS).throttles.remove(0) };
     quota.exchange(START + 40 * SECOND_NS, &Report { throttles: vec![stop], ..from("a") });
     quota.exchange(START + 41 * SECOND_NS, &throttle(true, 0));
-    let brake = quota.look(START + 41 * SECOND_NS).brakes[key];
+    let spiky = Throttle { rate: 900.0, ..throttle(true, 0).throttles.remove(0) };
+    quota.exchange(START + 50 * SECOND_NS, &Report { throttles: vec![spiky], ..from("a") });
+    let brake = quota.look(START + 50 * SECOND_NS).brakes[key];
     assert!((brake.rate - 80.0).abs() < f64::EPSILON, "{brake:?}");
     // What an ESP says is bounded.
     quota.exchange(START, &throttle(true, i64::MAX));

@@ -10,7 +10,7 @@ use sluice_types::EspId;
 
 use crate::commands::run::RunRoles;
 use crate::environment;
-use crate::settings::SettingsError;
+use crate::settings::{self, SettingsError};
 
 /// Name of the ESP that `--smtp` stands for.
 const SMTP_ESP: &str = "smtp";
@@ -108,9 +108,8 @@ fn names_esps(file: Option<&Path>) -> bool {
         let table: toml::Table = toml::from_str(&text).ok()?;
         table.get("esp")?.as_array().map(|esps| !esps.is_empty())
     };
-    let path = file.map(Path::to_owned).or_else(|| environment::variable("SLUICE_CONFIG").map(PathBuf::from));
     let prefix = format!("{VARIABLE_PREFIX}ESP");
-    path.and_then(in_file).unwrap_or(false)
+    settings::file(file).and_then(in_file).unwrap_or(false)
         || environment::variables().iter().any(|(name, _)| name.starts_with(&prefix))
 }
 

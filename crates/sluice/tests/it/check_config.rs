@@ -137,3 +137,13 @@ limits = ["5/s"]
     assert_eq!((&told["mx"], &told["reserved_share"]), (&false.into(), &0.35.into()));
     assert_eq!((&told["tenants"][0]["weight"], &told["pools"][0]["sticky"]), (&3.into(), &"tenant".into()));
 }
+
+#[test]
+fn the_variable_names_the_file_unless_it_is_empty() {
+    let rig = Rig::new();
+    rig.file("faulty.toml", FAULTY);
+    for (named, code) in [("faulty.toml", 78), ("", 0)] {
+        let said = rig.command(&["check-config"]).env("SLUICE_CONFIG", named).output().unwrap();
+        assert_eq!(said.status.code(), Some(code), "{named:?}");
+    }
+}
