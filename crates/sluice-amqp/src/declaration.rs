@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use lapin::Connection;
 
-use crate::connect::{close_channel, open_channel};
 use crate::error::RabbitError;
 use crate::topology::Topology;
 
@@ -49,24 +48,17 @@ impl Declaration {
     pub(crate) async fn settle(&self, connection: &Connection, timeout: Duration) -> Result<(), RabbitError> {
         let mut made = self.made.lock().await;
         let wanted = self.wanted();
-        if self.declare {
-            made.retain(|it| !Arc::ptr_eq(it, &wanted));
-            made.push(Arc::clone(&wanted));
-            if made.len() > MADE_MAX {
-                made.remove(0);
-            }
-            wanted.declare(connection, timeout).await?;
+        if !self.declare {
+            return wanted.check(connection, timeout).await;
         }
-        let channel = open_channel(connection, timeout).await?;
-        if self.declare {
-            for binding in made.iter().flat_map(|before| wanted.outdated(before)) {
-                binding.remove(&channel, timeout).await?;
-            }
-            *made = vec![wanted];
-        } else {
-            wanted.check(&channel, timeout).await?;
+        made.retain(|it| !Arc::ptr_eq(it, &wanted));
+        made.push(Arc::clone(&wanted));
+        if made.len() > MADE_MAX {
+            made.remove(0);
         }
-        close_channel(&channel, timeout).await;
+        let outdated = made.iter().flat_map(|before| wanted.outdated(before)).collect();
+        wanted.declare(connection, outdated, timeout).await?;
+        *made = vec![wanted];
         Ok(())
     }
 }

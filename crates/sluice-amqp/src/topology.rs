@@ -219,10 +219,12 @@ impl Binding {
 }
 
 impl Topology {
-    /// Declares everything; a repetition changes nothing. `timeout` bounds each call.
+    /// Declares everything, then removes the bindings that are `outdated`; a repetition changes nothing. `timeout` bounds each
+    /// call.
     pub(crate) async fn declare(
         &self,
         connection: &Connection,
+        mut outdated: Vec<Binding>,
         timeout: Duration,
     ) -> Result<(), RabbitError> {
         let channel = open_channel(connection, timeout).await?;
@@ -244,22 +246,24 @@ impl Topology {
         if is_of_before {
             // They lead past the exchange behind it, and nobody would take one away whose domain moves.
             let of_domains = self.bindings.iter().filter(|binding| binding.exchange == JOBS_DOMAINS);
-            let of_before = of_domains.map(|binding| Ok(Binding { exchange: JOBS, ..binding.clone() }));
-            let remove = async |binding: Binding| binding.remove(&channel, timeout).await;
-            stream::iter(of_before).try_for_each_concurrent(AT_ONCE, remove).await?;
+            outdated.extend(of_domains.map(|binding| Binding { exchange: JOBS, ..binding.clone() }));
         }
+        let outdated = stream::iter(outdated.iter().map(Ok));
+        outdated.try_for_each_concurrent(AT_ONCE, |binding| binding.remove(&channel, timeout)).await?;
         close_channel(&channel, timeout).await;
         Ok(())
     }
 
     /// Looks whether every exchange and queue is there, and declares nothing.
-    pub(crate) async fn check(&self, channel: &Channel, timeout: Duration) -> Result<(), RabbitError> {
+    pub(crate) async fn check(&self, connection: &Connection, timeout: Duration) -> Result<(), RabbitError> {
+        let channel = open_channel(connection, timeout).await?;
         for exchange in &self.exchanges {
-            exchange.declare(channel, true, timeout).await?;
+            exchange.declare(&channel, true, timeout).await?;
         }
         for queue in &self.queues {
-            queue.declare(channel, true, timeout).await?;
+            queue.declare(&channel, true, timeout).await?;
         }
+        close_channel(&channel, timeout).await;
         Ok(())
     }
 
@@ -288,8 +292,8 @@ async fn hand_on(channel: &Channel, timeout: Duration) -> Result<(), RabbitError
 }
 
 impl Exchange {
-    /// Declares `sluice.jobs`, on channels of its own, since a refusal ends one. Up to now it had an alternate exchange, and where
-    /// it stands so it stays so: true then. Nothing comes there any more.
+    /// Declares `sluice.jobs`, on channels of its own, since a refusal ends one; true where it stands as earlier builds made it,
+    /// with an alternate exchange. It stays so: by the binding `#` nothing gets there any more.
     async fn declare_or_adopt(
         &self,
         connection: &Connection,
