@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluice_policy::{Availability, CallRoom, prefetch_for_calls};
+use sluice_policy::{Availability, prefetch_at_once};
 use sluice_telemetry::{Batch, Dependency, Metrics};
 use sluice_types::{Class, EspId, GroupName, Lane, Limit, Tick, Timestamp};
 use tokio::sync::Notify;
@@ -193,7 +193,7 @@ impl Worker {
             return Borrows::UpTo(prefetch.min(PREFETCH_UNTRIED));
         };
         let bounds = plan.bounds();
-        let (mut has_room, mut has_answered, mut rooms) = (false, false, Vec::new());
+        let (mut is_up, mut has_room, mut has_answered, mut for_calls) = (false, false, false, 0_u16);
         for esp in pool.esps() {
             has_answered |= self.breakers.has_answered(esp);
             let standing = self.standing(esp, &lane.group, lane.class);
@@ -201,18 +201,20 @@ impl Worker {
                 // At least the next call, however long they take.
                 let next = (2 * handle.places.call()).min(bounds.lane_hold_max / 2);
                 let wait = self.call_wait(&plan, esp, &lane.group, lane.class);
+                is_up = true;
                 has_room |= wait <= bounds.hold_max.max(next);
                 let connections = self.connections.likely(&plan.connection_limits(esp, &lane.group));
                 let at_once = handle.places.count().min(connections);
-                rooms.push(CallRoom { at_once, call: handle.places.call() });
+                let ahead = prefetch_at_once(at_once, handle.places.call(), prefetch);
+                for_calls = for_calls.saturating_add(ahead);
             }
         }
-        let prefetch = prefetch_for_calls(&rooms, prefetch);
-        match (rooms.is_empty(), has_room) {
-            (true, _) => Borrows::Nothing,
-            (false, false) => Borrows::Enough,
-            (false, true) if has_answered => Borrows::UpTo(prefetch),
-            (false, true) => Borrows::UpTo(prefetch.min(PREFETCH_UNTRIED)),
+        let prefetch = prefetch.min(for_calls);
+        match (is_up, has_room) {
+            (false, _) => Borrows::Nothing,
+            (true, false) => Borrows::Enough,
+            (true, true) if has_answered => Borrows::UpTo(prefetch),
+            (true, true) => Borrows::UpTo(prefetch.min(PREFETCH_UNTRIED)),
         }
     }
 

@@ -90,7 +90,7 @@ fn print(meaning: &Meaning, warnings: &[ConfigFault]) -> anyhow::Result<()> {
         }
         blocks.push(tenants.to_string());
     }
-    let mut lanes = Table::new(["lane", "prefetch at most"]);
+    let mut lanes = Table::new(["lane", "prefetch"]);
     meaning.lanes.iter().for_each(|it| lanes.row([it.lane.clone(), it.prefetch.to_string()]));
     blocks.push(lanes.to_string());
     output::raw(blocks.join("\n").as_bytes())?;
