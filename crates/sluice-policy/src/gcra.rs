@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use crate::lease::{duration, nanos};
 use crate::slots::{Leased, LimitLook};
-use crate::spaced::Hole;
+use crate::spaced::{Hole, regrid};
 
 /// Share of a limit that is left unused to cover the jitter of the way, in per cent.
 const HEADROOM_PERCENT: i64 = 2;
@@ -45,6 +45,14 @@ const OWED_MAX_NS: i64 = 1 << 62;
 const HORIZON_NS: (i64, i64) = (300_000_000, 5_000_000_000);
 /// Leases of spaced slots reach at least so far ahead.
 const SPACED_LEAST_NS: i64 = 160_000_000;
+
+/// Those for transactional jobs reach at most so much further: whoever leased the next slots of a slow limit long before they
+/// open would have them when others could use them.
+const URGENT_MOST_NS: i64 = 1_000_000_000;
+
+/// Spaced slots of several limits at once are leased at most so far ahead. A slow limit would take slots of a fast one out of
+/// the middle, seconds before those who need the fast one alone come near, and leave it in pieces.
+const TOGETHER_MOST_NS: i64 = 1_000_000_000;
 
 /// A spaced limit or a token bucket as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +162,18 @@ impl GcraTerms {
             burst: 1,
             grace_ns: 0,
             horizon_ns,
-            urgent_ns: spacing_ns.saturating_mul(2).max(SPACED_LEAST_NS),
+            urgent_ns: spacing_ns.saturating_mul(2).clamp(SPACED_LEAST_NS, URGENT_MOST_NS),
             window_ns: 0,
+        }
+    }
+
+    /// The same limit in a lease of several at once.
+    #[must_use]
+    pub fn together(self) -> Self {
+        Self {
+            horizon_ns: self.horizon_ns.min(TOGETHER_MOST_NS),
+            urgent_ns: self.urgent_ns.min(TOGETHER_MOST_NS),
+            ..self
         }
     }
 
@@ -176,12 +194,15 @@ impl GcraState {
     /// Brings the state to `now_ns` and to the terms that hold now.
     ///
     /// After an edit (or under a brake) what was spent stays spent, and as many slots as were; but a limit that was raised
-    /// need not wait for what the old one would have allowed.
-    pub(crate) fn arrive(&mut self, terms: &GcraTerms, now_ns: i64) {
+    /// need not wait for what the old one would have allowed. A bucket has no free slots before the arrival time.
+    pub(crate) fn arrive(&mut self, terms: &GcraTerms, is_spaced: bool, now_ns: i64) {
         let old_burst = if self.burst == 0 { terms.burst } else { self.burst };
         if self.spacing_ns != 0 && (self.spacing_ns, old_burst) != (terms.spacing_ns, terms.burst) {
             self.edit(i64::from(old_burst), terms, now_ns);
-            self.holes.clear();
+            let holes = std::mem::take(&mut self.holes);
+            if is_spaced && old_burst == 1 {
+                self.holes = regrid(&holes, self.spacing_ns, terms.spacing_ns, self.tat_ns);
+            }
             self.grid += 1;
         }
         (self.spacing_ns, self.burst) = (terms.spacing_ns, terms.burst);
@@ -222,9 +243,9 @@ fn scaled(time_ns: i64, to_ns: i64, from_ns: i64) -> i64 {
 
 /// How the limit stands at `now_ns`, but for what is left of it: what was leased within the last window (the part of the
 /// window before this one is taken as evenly spread), and when the next slot opens.
-pub(crate) fn look_gcra(terms: &GcraTerms, state: &GcraState, now_ns: i64) -> LimitLook {
+pub(crate) fn look_gcra(terms: &GcraTerms, is_spaced: bool, state: &GcraState, now_ns: i64) -> LimitLook {
     let mut at_now = state.clone();
-    at_now.arrive(terms, now_ns);
+    at_now.arrive(terms, is_spaced, now_ns);
     at_now.count(terms, now_ns, 0);
     let window_ns = terms.window_ns.max(1);
     let rest_permille = 1000 - now_ns.rem_euclid(window_ns) / (window_ns / 1000).max(1);
@@ -253,7 +274,7 @@ pub(crate) fn give_back_gcra(terms: &GcraTerms, state: &mut GcraState, count: u3
 /// Leases up to `want` slots at the instant `now_ns`.
 pub(crate) fn lease_gcra(terms: &GcraTerms, state: &mut GcraState, now_ns: i64, want: u32) -> Leased {
     let GcraTerms { spacing_ns, burst, grace_ns, horizon_ns, .. } = *terms;
-    state.arrive(terms, now_ns);
+    state.arrive(terms, false, now_ns);
     let base = state.tat_ns;
     let open = base - i64::from(burst - 1) * spacing_ns;
     let fit = if open > now_ns + horizon_ns { 0 } else { (now_ns + horizon_ns - open) / spacing_ns + 1 };

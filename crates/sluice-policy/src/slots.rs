@@ -156,6 +156,8 @@ impl LimitStates {
                     Some(Terms::Spaced(terms)) => Some(terms.at_rate(rate(i))),
                     Some(Terms::Gcra(_) | Terms::Counted(_)) | None => None,
                 });
+                let is_alone = want.limits.len() == 1;
+                let spaced = spaced.map(|terms| if is_alone { terms } else { terms.together() });
                 let spaced: Vec<_> = spaced.collect();
                 if spaced.len() != want.limits.len() {
                     return Leased::at(now_ns);
@@ -199,8 +201,11 @@ impl LimitStates {
     pub fn look(&self, limit: &Limit, now_ns: i64) -> LimitLook {
         let key = limit.key();
         let look = match Terms::of(&limit.spec) {
-            Some(Terms::Spaced(terms) | Terms::Gcra(terms)) => {
-                self.gcra.get(&key).map(|state| look_gcra(&terms, state, now_ns))
+            Some(Terms::Spaced(terms)) => {
+                self.gcra.get(&key).map(|state| look_gcra(&terms, true, state, now_ns))
+            }
+            Some(Terms::Gcra(terms)) => {
+                self.gcra.get(&key).map(|state| look_gcra(&terms, false, state, now_ns))
             }
             Some(Terms::Counted(terms)) => {
                 self.counted.get(&key).map(|state| look_counted(&terms, state, now_ns))

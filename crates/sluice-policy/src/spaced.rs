@@ -24,7 +24,7 @@ use crate::gcra::{GcraState, GcraTerms};
 use crate::lease::duration;
 use crate::slots::Leased;
 
-/// Holes kept at most, as stretches; the earliest lapse.
+/// Holes kept at most, as stretches.
 const HOLES_MAX: usize = 64;
 /// Instants tried for one slot at most.
 const TRIES_MAX: u32 = 64;
@@ -46,6 +46,34 @@ impl Hole {
     pub(crate) fn next(&self, from_ns: i64, spacing_ns: i64) -> Option<i64> {
         let skipped = ceil_div((from_ns - self.first_ns).max(0), spacing_ns.max(1));
         (skipped < self.count).then(|| self.first_ns + skipped * spacing_ns)
+    }
+}
+
+/// The free slots that are left once the spacing is another one, before the arrival time that holds then: with the new
+/// spacing between any two, and to the slots beside them that are used. One after the other, since a stretch alone would lose a
+/// slot at each end.
+pub(crate) fn regrid(holes: &[Hole], old_ns: i64, new_ns: i64, tat_ns: i64) -> Vec<Hole> {
+    let mut whole: Vec<Hole> = Vec::with_capacity(holes.len());
+    for hole in holes {
+        match whole.last_mut() {
+            Some(last) if last.first_ns + last.count * old_ns == hole.first_ns => last.count += hole.count,
+            Some(_) | None => whole.push(*hole),
+        }
+    }
+    for hole in &mut whole {
+        let end_ns = (hole.first_ns + hole.count * old_ns).min(tat_ns);
+        hole.first_ns += new_ns - old_ns;
+        hole.count = (end_ns - hole.first_ns).max(0) / new_ns;
+    }
+    whole.retain(|hole| hole.count > 0);
+    whole
+}
+
+/// Forgets the shortest stretches of free slots until there are no more than are kept; of equal ones the first.
+fn trim(holes: &mut Vec<Hole>) {
+    while holes.len() > HOLES_MAX {
+        let shortest = holes.iter().enumerate().min_by_key(|(_, hole)| hole.count).map_or(0, |(i, _)| i);
+        holes.remove(shortest);
     }
 }
 
@@ -71,7 +99,7 @@ impl Spaced<'_> {
     /// Brings the state to `now_ns`: a new spacing makes a new grid, and what has passed is gone.
     fn arrive(&mut self, now_ns: i64) {
         let spacing_ns = self.terms.spacing_ns;
-        self.state.arrive(&self.terms, now_ns);
+        self.state.arrive(&self.terms, true, now_ns);
         for hole in &mut self.state.holes {
             let passed = ceil_div((now_ns - hole.first_ns).max(0), spacing_ns).min(hole.count);
             hole.first_ns += passed * spacing_ns;
@@ -134,8 +162,7 @@ impl Spaced<'_> {
             }
             state.holes.retain(|hole| hole.count > 0);
         }
-        let excess = state.holes.len().saturating_sub(HOLES_MAX);
-        state.holes.drain(..excess);
+        trim(&mut state.holes);
     }
 
     /// How far ahead slots may open, for a class.

@@ -3,7 +3,8 @@
 //! A job is under some limits. Its spaced ones form one [`Stock`], since their slots are leased together; each bucket and
 //! each counted limit is a stock of its own. A turn takes one slot of every stock.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -274,22 +275,18 @@ impl Book {
         take_back(&mut self.stocks, grant);
     }
 
-    /// Gives every turn that is due, one per line in turns, transactional lines first, and tells those whose turn is
-    /// near.
+    /// Gives every turn that is due and tells those whose turn is near: transactional jobs first, then whoever has waited
+    /// longest, in whichever line. One who lacks a slot that others need not is passed over.
     pub(super) fn serve(&mut self, now: Tick) -> Served {
         let Self { keys, stocks, lines, open, brakes, .. } = self;
         open.retain(|(_, id)| lines.get(id).is_some_and(|line| !line.is_empty()));
-        let (mut untold, mut ready) = (None, Vec::new());
-        for (_, id) in open.iter() {
-            let Some(line) = lines.get_mut(id) else { continue };
-            tell_near(stocks, line, now);
-            if !line.far.is_empty() {
-                untold = Some(now + LOOK_AGAIN);
-            }
-            if !line.ready.is_empty() {
-                ready.push(*id);
-            }
-        }
+        let untold = tell_near(stocks, lines, open, now).then(|| now + LOOK_AGAIN);
+        let is_ready = |(class, id): &(Class, LineId)| {
+            lines.get(id)?.ready.keys().next().map(|number| (*class, *number, *id))
+        };
+        let mut ready: Vec<(Class, u64, LineId)> = open.iter().filter_map(is_ready).collect();
+        ready.sort_unstable();
+        let ready: Vec<LineId> = ready.into_iter().map(|(_, _, id)| id).collect();
         let mut moved = true;
         while moved {
             moved = false;
@@ -394,19 +391,40 @@ fn count_out(keys: &mut HashMap<Limit, Key>, stocks: &mut Stocks, line: &mut Lin
     true
 }
 
-/// Tells those of a line whose turn has come near, first come first served.
-fn tell_near(stocks: &mut Stocks, line: &mut Line, now: Tick) {
-    if line.far.is_empty() {
-        return;
+/// Tells those whose turn has come near, first come first served over all lines of a class; answers whether somebody is still
+/// to be told.
+fn tell_near(
+    stocks: &mut Stocks,
+    lines: &mut HashMap<LineId, Line>,
+    open: &BTreeSet<(Class, LineId)>,
+    now: Tick,
+) -> bool {
+    let mut is_untold = false;
+    let mut first = BinaryHeap::new();
+    for (class, id) in open {
+        let Some(line) = lines.get(id) else { continue };
+        let Some(number) = line.far.keys().next() else { continue };
+        is_untold = true;
+        if room_near(stocks, line, now) > 0 {
+            first.push(Reverse((*class, *number, *id)));
+        }
     }
-    for _ in 0..room_near(stocks, line, now) {
-        let Some((number, tell)) = line.far.pop_first() else { return };
+    while let Some(Reverse((class, _, id))) = first.pop() {
+        let Some(line) = lines.get_mut(&id) else { continue };
+        if room_near(stocks, line, now) == 0 {
+            continue;
+        }
+        let Some((number, tell)) = line.far.pop_first() else { continue };
         come_near(stocks, line, number);
         // One who has given up leaves the line by itself.
         if tell.send(()).is_err() {
             tracing::trace!("a ticket was given up as its turn came near");
         }
+        if let Some(number) = line.far.keys().next() {
+            first.push(Reverse((class, *number, id)));
+        }
     }
+    is_untold
 }
 
 /// Takes one slot of every stock of the line, or none at all.

@@ -10,6 +10,7 @@ use crate::health::Health;
 use crate::ports::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
 
 mod counts;
+mod fairness;
 
 /// Reads tokio's clock, which stands still in these tests until all tasks wait.
 ///

@@ -97,7 +97,7 @@ fn an_edited_limit_goes_on_one_new_spacing_after_the_last_slot() {
     let lowered = lease_gcra(&per_minute(6), &mut state, now + 1_000_000_000, 1);
     assert_eq!(lowered.next_in, Some(Duration::from_millis(1040 + 10_200)), "what was spent stays spent");
     assert_eq!(
-        look_gcra(&per_minute(30), &state, now + 1_000_000_000).next_in,
+        look_gcra(&per_minute(30), true, &state, now + 1_000_000_000).next_in,
         Duration::from_millis(1040 + 2040)
     );
 }
@@ -145,7 +145,7 @@ fn an_edit_keeps_as_many_slots_spent_as_were() {
         let spent_at = lease_gcra(&terms(before), &mut state, NOW, spent);
         assert_eq!(at_once(&spent_at).0, spent, "{before}");
         let now = NOW + after_ms * 1_000_000;
-        assert_eq!(look_gcra(&terms(to), &state, now).next_in.is_zero(), open > 0, "{before} to {to}");
+        assert_eq!(look_gcra(&terms(to), false, &state, now).next_in.is_zero(), open > 0, "{before} to {to}");
         let edited = lease_gcra(&terms(to), &mut state, now, 10_000);
         assert_eq!(at_once(&edited), (open, Some(next_ms)), "{before} to {to} after {after_ms} ms");
     }

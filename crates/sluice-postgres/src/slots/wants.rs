@@ -78,11 +78,13 @@ impl WantColumns {
         self.urgents.push(i64::from(want.urgent));
         self.reserves.push(i64::from(want.reserved_permille));
         let number = i64::try_from(self.places.len()).unwrap_or(i64::MAX);
+        let is_alone = limits.len() == 1;
         for (key, terms) in limits {
             self.of_wants.push(number);
             self.keys.push(key);
             match terms {
-                Terms::Spaced(terms) => self.push_terms(Some(terms), None, None),
+                Terms::Spaced(terms) if is_alone => self.push_terms(Some(terms), None, None),
+                Terms::Spaced(terms) => self.push_terms(Some(terms.together()), None, None),
                 Terms::Gcra(terms) => self.push_terms(Some(terms), Some(i64::from(terms.burst)), None),
                 Terms::Counted(terms) => self.push_terms(None, None, Some(terms)),
             }

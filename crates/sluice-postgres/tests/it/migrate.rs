@@ -113,7 +113,7 @@ async fn long_bodies_are_packed_by_lz4_where_the_server_has_it() {
     assert_eq!(fixture.text(packed).await, wanted);
 }
 
-/// Undoes V13 to V4, so that the store is as V3 left it.
+/// Undoes V14 to V4, so that the store is as V3 left it.
 const BACK_TO_V3: &str = "
     drop table sluice.event_id, sluice.resolution;
     drop index sluice.event_due;
@@ -132,6 +132,7 @@ const BACK_TO_V3: &str = "
     drop function sluice.lease_runs(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[], bigint[],
         bigint[], bigint[], bigint[], bigint[], bigint[], bigint);
     drop function sluice.give_back_slots(text[], bigint[], bigint[], boolean[], bigint[], bigint[], bigint[], bigint);
+    drop function sluice.regrid(bigint[], bigint, bigint, bigint);
     drop function sluice.arrive(bigint, bigint, bigint, bigint, bigint, bigint, bigint);
     drop type sluice.hole_list;
     alter table sluice.limit_gcra drop column spacing_ns, drop column window_no, drop column used, drop column used_before,
@@ -139,7 +140,7 @@ const BACK_TO_V3: &str = "
     drop index sluice.pending_flow, sluice.pending_line, sluice.pending_owner;
     drop function sluice.flow(text, text, text, text, text);
     alter table sluice.pending drop column group_name, drop column expires_at;
-    delete from sluice.migration where version between 4 and 13;
+    delete from sluice.migration where version between 4 and 14;
 ";
 
 #[tokio::test]
@@ -158,7 +159,7 @@ async fn parked_jobs_of_the_version_before_stay_parked() {
     fixture.sql().await.batch_execute(of_v3).await.unwrap();
 
     let a = fixture.worker("a");
-    assert_eq!(a.migrate().await.unwrap(), 10);
+    assert_eq!(a.migrate().await.unwrap(), 11);
     let batch = a.due(&up_to(10)).await.unwrap().unwrap();
     let [job] = batch.jobs() else { panic!("one job") };
     assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));

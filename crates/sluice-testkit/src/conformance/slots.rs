@@ -224,18 +224,19 @@ pub async fn lessees_at_the_same_time_never_exceed(source: Source) {
     }
 }
 
-/// Two limits with slots one and two seconds apart.
-const BOTH: [(&str, &str); 2] = [("main", "1/s"), ("spare", "30/min")];
+/// Two limits with slots a quarter and half of a second apart.
+const BOTH: [(&str, &str); 2] = [("main", "4/s"), ("spare", "2/s")];
 /// Half of the first one's spacing, with the headroom.
 const HALF_NS: i64 = 510_000_000;
 
 /// Each slot of a joint lease is one of every limit, at the same moment; what lies between is left for others.
 pub async fn slots_left_out_by_one_lessee_are_leased_by_another(source: Source) {
-    let (both, alone) = (together(&BOTH, 3), want("main", "1/s", 2));
+    // More would open later than several limits are leased for at once.
+    let (both, alone) = (together(&BOTH, 3), want("main", "4/s", 1));
     let joint = source.lease(0, std::slice::from_ref(&both)).await.remove(0);
-    assert_eq!(count(&joint), 3, "{joint:?}");
+    assert_eq!(count(&joint), 2, "{joint:?}");
     let (mut main, spare) = (store_openings(&both, &joint, 0), store_openings(&both, &joint, 1));
-    assert_eq!((main.len(), spare.len()), (3, 3));
+    assert_eq!((main.len(), spare.len()), (2, 2));
     for (run, (main, spare)) in joint.runs.iter().zip(main.iter().zip(&spare)) {
         let opens_ns = joint.at_ns + i64::try_from(run.opens_in.as_nanos()).unwrap();
         let closes_ns = opens_ns + i64::try_from(run.grace.as_nanos()).unwrap();
@@ -244,15 +245,15 @@ pub async fn slots_left_out_by_one_lessee_are_leased_by_another(source: Source) 
         assert!(opens_ns < closes_ns);
     }
     let left_out = source.lease(1, std::slice::from_ref(&alone)).await.remove(0);
-    assert_eq!(count(&left_out), 2, "{left_out:?}");
+    assert_eq!(count(&left_out), 1, "{left_out:?}");
     let others = store_openings(&alone, &left_out, 0);
-    assert!(others[0] < main[1] && others[1] < main[2], "{others:?} {main:?}");
+    assert!(others[0] < main[1], "{others:?} {main:?}");
     main.extend(others);
-    assert_spaced(&mut main, 2 * HALF_NS);
-    let spare_alone = want("spare", "30/min", 3);
+    assert_spaced(&mut main, HALF_NS / 2);
+    let spare_alone = want("spare", "2/s", 3);
     let after = source.lease(1, std::slice::from_ref(&spare_alone)).await.remove(0);
     let mut all = [spare, store_openings(&spare_alone, &after, 0)].concat();
-    assert_spaced(&mut all, 4 * HALF_NS);
+    assert_spaced(&mut all, HALF_NS);
 }
 
 /// The limit that opens last says when there will be more.

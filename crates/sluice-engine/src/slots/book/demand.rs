@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_policy::spacing_ns;
+use sluice_policy::{Terms, spacing_ns};
 use sluice_types::{Class, Limit, LimitScope, Tick};
 
 use super::stock::Stock;
@@ -24,6 +24,10 @@ const IDLE: Duration = Duration::from_secs(60);
 const TIDY_EVERY: Duration = Duration::from_millis(250);
 /// Wants of one lease at most; the others are in the next. A statement for more would keep rows that all replicas need.
 pub(in crate::slots) const WANTS_MAX: usize = 64;
+/// Where so many stocks are in demand nobody counts for each limit how many share it: they are too many to share fairly.
+const CROWD_MAX: usize = 256;
+/// Slots of several limits at once are leased so far ahead at most; the store says the same.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// Lapsed slots are given back for so many leases or sub-buckets at once at most; the rest follows.
 const RETURNED_MAX: usize = 1000;
 
@@ -36,6 +40,15 @@ struct Demand {
     urgent: u64,
     /// Some could send at once.
     is_ready: bool,
+}
+
+/// Who needs slots of a spaced limit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Crowd {
+    /// In how many stocks.
+    stocks: u32,
+    /// Jobs that wait and could go, over all of them.
+    jobs: u64,
 }
 
 impl Book {
@@ -64,13 +77,55 @@ impl Book {
     fn share(&self, stock: &Stock) -> u32 {
         let of = |limit: &Limit| {
             let rate = limit.spec.rate_per_second().filter(|_| is_rate(&limit.spec)).unwrap_or(f64::INFINITY);
-            // A key is text that is made anew: not where there is nobody to share with.
-            let sharers = (!self.sharers.is_empty()).then(|| self.sharers.get(&limit.key()).copied());
-            let sharers = sharers.flatten().unwrap_or(1).max(1);
-            let reach = rate * LEAD.max(spacing(limit)).as_secs_f64() / f64::from(sharers);
+            let reach = rate * LEAD.max(spacing(limit)).as_secs_f64() / f64::from(self.sharers_of(limit));
             u32::try_from(whole(reach)).unwrap_or(WANT_MAX)
         };
         stock.limits.iter().map(of).min().unwrap_or(WANT_MAX).clamp(STOCK_LEAST, WANT_MAX)
+    }
+
+    /// Replicas with jobs waiting under a limit, at least this one.
+    fn sharers_of(&self, limit: &Limit) -> u32 {
+        // A key is text that is made anew: not where there is nobody to share with.
+        let sharers = (!self.sharers.is_empty()).then(|| self.sharers.get(&limit.key()).copied());
+        sharers.flatten().unwrap_or(1).max(1)
+    }
+
+    /// The most slots of several limits at once to have in stock: of each limit that other stocks need too, an equal part of
+    /// this replica's share, or what the others leave.
+    fn fair_share(&self, stock: &Stock, waiting: u64, crowds: &HashMap<&Limit, Crowd>) -> u32 {
+        let of = |limit: &Limit| match crowds.get(limit) {
+            Some(crowd) if crowd.stocks > 1 => {
+                let (reached, others) = (self.reached(limit), crowd.jobs.saturating_sub(waiting));
+                let left = reached.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
+                reached.div_ceil(crowd.stocks).max(left)
+            }
+            Some(_) | None => WANT_MAX,
+        };
+        stock.limits.iter().map(of).min().unwrap_or(WANT_MAX).max(1)
+    }
+
+    /// This replica's share of the slots of a spaced limit that a lease for bulk reaches.
+    fn reached(&self, limit: &Limit) -> u32 {
+        let Some(Terms::Spaced(terms)) = Terms::of(&limit.spec) else { return WANT_MAX };
+        let terms = terms.at_rate(self.rate_permille(limit)).together();
+        let reached = u32::try_from(terms.horizon_ns / terms.spacing_ns.max(1) + 1).unwrap_or(WANT_MAX);
+        (reached / self.sharers_of(limit)).max(1)
+    }
+
+    /// How many need each limit of the stocks in demand; empty where all are leased for anyway.
+    fn crowds(&self, demand: &HashMap<StockId, Demand>) -> HashMap<&Limit, Crowd> {
+        let mut crowds: HashMap<&Limit, Crowd> = HashMap::new();
+        if demand.len() < 2 || demand.len() > CROWD_MAX {
+            return crowds;
+        }
+        for (stock, of_stock) in demand.iter().filter_map(|(id, it)| Some((self.stocks.get(id)?, it))) {
+            for limit in stock.limits.iter().filter(|_| stock.is_spaced() && of_stock.all > 0) {
+                let crowd = crowds.entry(limit).or_default();
+                crowd.stocks += 1;
+                crowd.jobs = crowd.jobs.saturating_add(of_stock.all);
+            }
+        }
+        crowds
     }
 
     /// Takes all slots out that nobody has used, to give them back.
@@ -171,10 +226,11 @@ impl Book {
                 demand.is_ready |= !line.ready.is_empty();
             }
         }
+        let crowds = self.crowds(&demand);
         let wants = demand.iter().filter_map(|(id, of_stock)| {
             let stock = self.stocks.get(id)?;
-            let Demand { all, urgent, .. } = *of_stock;
-            let count = self.lacking(stock, all, urgent, now);
+            let urgent = of_stock.urgent;
+            let count = self.lacking(stock, of_stock, &crowds, now);
             (count > 0).then(|| {
                 let want = Want {
                     limits: Arc::clone(&stock.limits),
@@ -211,12 +267,14 @@ impl Book {
     }
 
     /// How many slots a stock lacks.
-    fn lacking(&self, stock: &Stock, waiting: u64, urgent: u64, now: Tick) -> u32 {
+    fn lacking(&self, stock: &Stock, demand: &Demand, crowds: &HashMap<&Limit, Crowd>, now: Tick) -> u32 {
+        let Demand { all: waiting, urgent, .. } = *demand;
         if waiting == 0 || held_until(&self.brakes, &stock.limits) > now + LEAD {
             return 0;
         }
         let longest = stock.limits.iter().map(spacing).max().unwrap_or_default();
-        let by = now + LEAD.max(longest.min(Duration::from_secs(5)));
+        let reach = if stock.limits.len() > 1 { TOGETHER } else { Duration::from_secs(5) };
+        let by = now + LEAD.max(longest.min(reach));
         let soon = Duration::from_millis(200).as_secs_f64() * stock.rate;
         let wanted = match (stock.is_shut_until_after(by, Class::Bulk), urgent) {
             (true, 0) => 0,
@@ -225,9 +283,12 @@ impl Book {
             (false, _) => waiting.saturating_add(whole(soon)),
         };
         let urgent = u32::try_from(urgent).unwrap_or(u32::MAX);
-        // Several at once: whatever opens, before those who need only one of the limits take the slots between.
-        let is_shared = stock.is_spaced() && stock.limits.len() == 1;
-        let most = if is_shared { self.share(stock).max(urgent) } else { WANT_MAX };
+        // Several at once: before those who need only one of the limits take the slots between.
+        let most = match (stock.is_spaced(), stock.limits.len()) {
+            (false, _) => WANT_MAX,
+            (true, 1) => self.share(stock).max(urgent),
+            (true, _) => self.fair_share(stock, waiting, crowds).max(urgent),
+        };
         let lacking = u32::try_from(wanted).unwrap_or(u32::MAX).min(most).saturating_sub(stock.in_stock(now));
         // What is in stock opens too late for these, and the store may have kept slots for them.
         let for_urgent =

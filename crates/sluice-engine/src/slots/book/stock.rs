@@ -15,6 +15,8 @@ const NEAR_AHEAD: usize = 2;
 const STALE: Duration = Duration::from_millis(50);
 /// A transactional job asks for a slot of the reserved share when none of the stock opens so soon.
 const SOON: Duration = Duration::from_millis(60);
+/// Slots of fewer a second are further apart than a lease of others reaches.
+const SLOW: f64 = 3.0;
 /// Who got nothing from the store asks no sooner than so long after it.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -154,7 +156,11 @@ impl Stock {
         if !self.is_spaced() {
             return 0;
         }
-        u32::try_from(self.urgent).unwrap_or(u32::MAX).saturating_sub(self.opening_by(now + SOON))
+        // Slots that are far apart are leased far ahead: whoever goes first has the first of them, however late that opens.
+        let is_slow =
+            self.limits.iter().any(|limit| limit.spec.rate_per_second().is_some_and(|it| it < SLOW));
+        let open = if is_slow { self.left() } else { self.opening_by(now + SOON) };
+        u32::try_from(self.urgent).unwrap_or(u32::MAX).saturating_sub(open)
     }
 
     /// When somebody of the class who could send at once asks the store, since there is no slot in stock although it may

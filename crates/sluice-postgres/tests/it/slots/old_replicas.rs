@@ -215,21 +215,22 @@ async fn old_and_new_replicas_together_exceed_no_window() {
 async fn free_slots_are_gone_when_an_old_replica_has_changed_the_spacing() {
     let fixture = Fixture::new().await;
     let store = fixture.worker("a");
-    let both = together(&[("main", "2/s"), ("spare", "1/s")], 3);
+    let both = together(&[("main", "4/s"), ("spare", "2/s")], 2);
     let leased = store.lease(std::slice::from_ref(&both)).await.unwrap().remove(0);
     let [main, _] = &both.limits[..] else { panic!("two") };
     let next_in = async || store.look(std::slice::from_ref(main)).await.unwrap()[0].next_in;
-    // Two were left out.
-    assert!(next_in().await <= Duration::from_millis(1530));
-    let old = "select open_now::text from sluice.lease(array['esp:main/per:s'], '{0}', '{0}', '{0}', '{520000000}', '{1}', \
+    // One was left out.
+    assert!(next_in().await <= Duration::from_millis(255));
+    let old = "select open_now::text from sluice.lease(array['esp:main/per:s'], '{0}', '{0}', '{0}', '{260000000}', '{1}', \
                '{18000000}', '{300000000}', '{1000000000}', '{null}', '{null}', '{null}', null)";
     assert_eq!(fixture.text(old).await, "0");
-    assert!(next_in().await > Duration::from_millis(1540));
+    assert!(next_in().await > Duration::from_millis(300));
     // What is given back of before lapses, and the next lease begins another grid.
     store.give_back(&unused_of(&both, &leased)).await.unwrap();
-    assert!(next_in().await > Duration::from_millis(1540));
-    let later = store.lease(&[want("main", "2/s", 1)]).await.unwrap().remove(0);
-    assert!(later.marks[0] > leased.marks[0] && later.parts[0] > leased.parts[4], "{later:?} {leased:?}");
+    assert!(next_in().await > Duration::from_millis(300));
+    let later = store.lease(&[want("main", "4/s", 1)]).await.unwrap().remove(0);
+    assert!(later.marks[0] > leased.marks[0], "{later:?} {leased:?}");
+    assert!(later.parts.iter().all(|first| *first > leased.parts[2]), "{later:?} {leased:?}");
 }
 
 /// While replicas are updated one by one, the old ones still lease by the function of V3.
