@@ -38,12 +38,20 @@ async fn the_other_half_gets_through() {
     let rig = Rig::new(Options { more: more(), ..Options::default() });
     let replicas = rig.start(1);
     rig.cli(&["limits", "set", "domain:slow.example", "1/s"]);
+    until("the broker sorts it", Duration::from_secs(30), async || {
+        let bindings =
+            rig.broker().rabbitmqctl(&["list_bindings", "--silent", "-p", rig.vhost(), "routing_key"]);
+        bindings.lines().any(|key| key == "default.bulk.slow.example")
+    })
+    .await;
     drop(replicas);
     for (name, pool, domain) in [
         ("group", "default", "icloud.com"),
         ("dead", "dead", "gmail.com"),
-        // It shares the lane of all domains without a group.
-        ("lane", "default", "slow.example"),
+        // It has a side lane, since there is a limit for it alone.
+        ("side", "default", "slow.example"),
+        // It shares the lane of all domains without a group, as its limit is set too late.
+        ("lane", "default", "late.example"),
     ] {
         let mut lines = Vec::with_capacity(2 * HALF);
         for i in 0..HALF {
@@ -51,6 +59,9 @@ async fn the_other_half_gets_through() {
             lines.push(line(&job(&format!("{name}-free-{i}"), "default", &format!("f{i}@free.example"))));
         }
         rig.publish(&lines);
+        if name == "lane" {
+            rig.cli(&["limits", "set", "domain:late.example", "1/s"]);
+        }
         let replicas = rig.start(1);
         let through = |half: &str| {
             let prefix = format!("{name}-{half}-");
@@ -63,6 +74,11 @@ async fn the_other_half_gets_through() {
         // What cannot go stays in the broker, but for the few that showed that their ESP is dead.
         let parked = rig.count("select count(*) from sluice.pending where pool = 'dead'").await;
         assert!(parked < 300, "{parked} of {HALF} were read and parked for an ESP that never answered");
+        let parked = "select count(*) from sluice.pending where limit_key like 'domain:slow.example/%'";
+        assert_eq!(rig.count(parked).await, 0, "a domain with a side lane is held by its lane");
         drop(replicas);
     }
+    let depths = rig.broker().queue_depths(rig.vhost());
+    let (ready, lent) = depths["sluice.lane.default.bulk.other.1"];
+    assert!(ready + lent > HALF as u64 / 2, "{ready} and {lent} left in the side lane");
 }

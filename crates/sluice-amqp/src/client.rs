@@ -1,5 +1,6 @@
 //! The client: settings, the two connections, and the engine's ports on them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use sluice_engine::{
     PublishError,
 };
 use sluice_telemetry::Metrics;
-use sluice_types::Lane;
+use sluice_types::{Lane, Side};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,6 +64,8 @@ pub struct Rabbit {
     publisher: Publisher,
     health: Arc<Health>,
     declaration: Arc<Declaration>,
+    /// What is wanted; held while it changes.
+    plan: Mutex<TopologyPlan>,
     ackers: Ackers,
     delivery_limit: u32,
     timeout: Duration,
@@ -109,6 +113,7 @@ impl Rabbit {
             consume,
             health,
             declaration,
+            plan: Mutex::new(settings.topology),
             delivery_limit,
             timeout,
             stop,
@@ -129,12 +134,19 @@ impl Rabbit {
     }
 
     /// Declares the lanes of another plan, now and on every later connection, and takes bindings away that only plans before
-    /// had. Queues stay, whatever is in them. Without leave to declare it only looks whether all is there.
+    /// had. Side lanes stay as they are. Queues stay, whatever is in them. Without leave to declare it only looks whether all is
+    /// there.
     ///
     /// # Errors
     /// When the broker refuses: the plan before holds on. When it cannot be reached: this one is declared at the next connection.
     pub async fn redeclare(&self, plan: &TopologyPlan) -> Result<(), RabbitError> {
-        let before = self.declaration.want(Arc::new(plan.topology(self.delivery_limit)));
+        let mut known = self.plan.lock().await;
+        let wanted = TopologyPlan { sides: known.sides.clone(), ..plan.clone() };
+        self.change(&mut known, wanted).await
+    }
+
+    async fn change(&self, known: &mut TopologyPlan, wanted: TopologyPlan) -> Result<(), RabbitError> {
+        let before = self.declaration.want(Arc::new(wanted.topology(self.delivery_limit)));
         let settled = async {
             let live = self.consume.live().await?;
             self.declaration.settle(&live.connection, self.timeout).await
@@ -142,6 +154,8 @@ impl Rabbit {
         let settled = settled.await;
         if settled.as_ref().is_err_and(RabbitError::is_refusal) {
             self.declaration.want(before);
+        } else {
+            *known = wanted;
         }
         settled
     }
@@ -235,6 +249,16 @@ impl Inbox for Rabbit {
 
     async fn depths(&self, lanes: &[Lane]) -> Result<Vec<LaneDepth>, InboxError> {
         Ok(self.count(lanes).await?)
+    }
+
+    fn has_sides(&self) -> bool {
+        self.declaration.declares()
+    }
+
+    async fn sort(&self, sides: &BTreeMap<String, Side>) -> Result<(), InboxError> {
+        let mut known = self.plan.lock().await;
+        let wanted = TopologyPlan { sides: sides.clone(), ..known.clone() };
+        Ok(self.change(&mut known, wanted).await?)
     }
 
     fn delivery_limit(&self) -> Option<u32> {

@@ -26,6 +26,11 @@ impl Declaration {
         Self { wanted: Mutex::new(Arc::new(wanted)), made: tokio::sync::Mutex::default(), declare }
     }
 
+    /// Whether it may declare anything.
+    pub(crate) const fn declares(&self) -> bool {
+        self.declare
+    }
+
     fn wanted(&self) -> Arc<Topology> {
         Arc::clone(&self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,18 +1,18 @@
 //! What is declared at the broker: as pure data, and the calls that declare it.
 //!
 //! `sluice.jobs` is declared with no arguments, as publishers know it, and hands everything on to `sluice.jobs.domains`. There a
-//! job's key `<pool>.<class>.<domain>` meets the configured domains, which are bound exactly. What matches none falls through
+//! job's key `<pool>.<class>.<domain>` meets the configured domains, and those with a side lane, which are bound exactly. What matches none falls through
 //! alternate exchanges: into its pool's `other` lane, else into the `other` lanes of the default pool, else into the bulk one of
 //! these. Messages beyond the delivery limit go to `sluice.poison`, refused ones to `sluice.dead`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::stream::{self, TryStreamExt};
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
-use sluice_types::{Class, GroupName, Lane, PoolName};
+use sluice_types::{Class, GroupName, Lane, PoolName, Side};
 
 use crate::connect::{close_channel, open_channel, within};
 use crate::error::RabbitError;
@@ -58,6 +58,8 @@ pub struct TopologyPlan {
     /// The configured groups with their domains, in lower case. `other` exists in any case. A domain in two groups belongs to
     /// the first.
     pub groups: Vec<(GroupName, Vec<String>)>,
+    /// Domains that no group names and that have a side lane of `other` to themselves.
+    pub sides: BTreeMap<String, Side>,
     /// Whether upstream services are told of final states.
     pub results: bool,
 }
@@ -72,7 +74,12 @@ impl TopologyPlan {
                 for (group, _) in &self.groups {
                     lanes.insert(lane(pool, class, group));
                 }
-                lanes.insert(lane(pool, class, &GroupName::other()));
+                let other = lane(pool, class, &GroupName::other());
+                // Those with a lower number may hold jobs of a domain of before.
+                let last = self.sides.values().max();
+                let sides = Side::all().take_while(|side| last.is_some_and(|last| side <= last));
+                lanes.extend(sides.map(|side| Lane { side: Some(side), ..other.clone() }));
+                lanes.insert(other);
             }
         }
         for class in Class::ALL {
@@ -141,6 +148,12 @@ impl TopologyPlan {
                         ));
                     }
                 }
+                let free = self.sides.iter().filter(|(domain, _)| !seen.contains(domain.as_str()));
+                for (domain, side) in free {
+                    let other = lane(pool, class, &GroupName::other());
+                    let queue = lane_queue(&Lane { side: Some(*side), ..other });
+                    bindings.push(Binding::new(&queue, JOBS_DOMAINS, &format!("{pool}.{class}.{domain}")));
+                }
             }
         }
         // A key that no publisher can write needs no binding.
@@ -150,7 +163,7 @@ impl TopologyPlan {
 }
 
 fn lane(pool: &PoolName, class: Class, group: &GroupName) -> Lane {
-    Lane { pool: pool.clone(), class, group: group.clone() }
+    Lane { pool: pool.clone(), class, group: group.clone(), side: None }
 }
 
 /// Exchanges, queues and bindings, in the order in which they are declared.
@@ -427,6 +440,7 @@ mod tests {
                 ("gmail".parse().unwrap(), vec!["gmail.com".into(), "googlemail.com".into()]),
                 ("yahoo".parse().unwrap(), vec!["yahoo.com".into(), "gmail.com".into()]),
             ],
+            sides: BTreeMap::new(),
             results: false,
         }
     }
@@ -488,10 +502,32 @@ mod tests {
     }
 
     #[test]
+    fn a_domain_with_a_side_lane_is_bound_to_it_unless_a_group_names_it() {
+        let sides = [
+            ("slow.example".to_owned(), Side::new(2).unwrap()),
+            ("gmail.com".to_owned(), Side::new(1).unwrap()),
+        ];
+        let sorted = TopologyPlan { sides: sides.into(), ..plan() };
+        let topology = sorted.topology(20);
+        let queues = |topology: &Topology, key: &str| -> Vec<String> {
+            let bound = topology.bindings.iter().filter(|binding| binding.key == key);
+            bound.map(|binding| binding.queue.clone()).collect()
+        };
+        assert_eq!(queues(&topology, "shop.bulk.slow.example"), ["sluice.lane.shop.bulk.other.2"]);
+        assert_eq!(queues(&topology, "shop.bulk.gmail.com"), ["sluice.lane.shop.bulk.gmail"]);
+        for lane in ["shop.bulk.other.1", "shop.bulk.other.2", "shop.transactional.other.2"] {
+            assert!(sorted.lanes().contains(&lane.parse().unwrap()), "{lane}");
+        }
+        let keys: Vec<_> = plan().topology(20).outdated(&topology).into_iter().map(|it| it.key).collect();
+        assert_eq!(keys, ["shop.transactional.slow.example", "shop.bulk.slow.example"]);
+    }
+
+    #[test]
     fn a_key_longer_than_amqp_allows_is_left_out() {
         let plan = TopologyPlan {
             pools: vec!["p".repeat(64).parse().unwrap()],
             groups: vec![("g".parse().unwrap(), vec!["d".repeat(253)])],
+            sides: BTreeMap::new(),
             results: false,
         };
         assert!(plan.topology(20).bindings.iter().all(|binding| binding.key.len() <= 255));

@@ -121,8 +121,10 @@ pub(crate) enum Stuck {
     Group,
     /// A pool whose only ESP refuses connections.
     DeadEsp,
-    /// A domain that is limited to 1/s, in the lane of the other half.
+    /// A domain of the other half's group that is limited to 1/s, so that it has a side lane.
     Domain,
+    /// The same, but its jobs are in the lane of the other half before it is limited.
+    LateDomain,
 }
 
 const BASE: Shape = Shape {
@@ -235,8 +237,13 @@ fn usual() -> Vec<Case> {
         ),
         case(
             "isolation-domain",
-            "the other half: a domain limited to 1/s in the same lane",
+            "the other half: a domain of the same group `other` limited to 1/s",
             Kind::Isolation(Stuck::Domain, Limits::Idle),
+        ),
+        case(
+            "isolation-late",
+            "the same, limited only when its jobs are in the lane of the other half",
+            Kind::Isolation(Stuck::LateDomain, Limits::Idle),
         ),
         case(
             "paced-alone",
@@ -255,7 +262,7 @@ fn usual() -> Vec<Case> {
         ),
         case(
             "paced-domain",
-            "the other half: a domain limited to 1/s in the same lane; the ESP takes 2,000/s",
+            "the other half: a domain of the same group limited to 1/s; the ESP takes 2,000/s",
             Kind::Isolation(Stuck::Domain, Limits::Reached),
         ),
         case(

@@ -73,11 +73,31 @@ impl Scene<'_> {
     }
 
     /// Has a worker make exchanges, queues and tables, and ends it.
-    pub(crate) fn prepare(&self, toml: &str) {
+    pub(crate) fn prepare(&self, toml: &str) -> anyhow::Result<()> {
+        self.prepare_with(toml, || Ok(()))
+    }
+
+    /// The same; `order` is given to the worker before it ends.
+    pub(crate) fn prepare_with(
+        &self,
+        toml: &str,
+        order: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let worker = SluiceProcess::start(toml);
         worker.wait_ready(START_TIMEOUT);
+        order()?;
         worker.sigterm();
         worker.wait(START_TIMEOUT);
+        Ok(())
+    }
+
+    /// Waits until `sluice.jobs` sorts messages with this key by a binding of their own.
+    pub(crate) fn wait_bound(&self, key: &str) -> anyhow::Result<()> {
+        let vhost = self.amqp.rsplit('/').next().unwrap_or_default();
+        let list = ["list_bindings", "--silent", "-p", vhost, "routing_key"];
+        wait("the binding of a side lane", START_TIMEOUT, || {
+            Ok(self.stage.broker.rabbitmqctl(&list).lines().any(|bound| bound == key))
+        })
     }
 
     /// Publishes, and waits until the broker has confirmed and routed all of them.

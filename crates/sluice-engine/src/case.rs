@@ -15,6 +15,8 @@ pub(crate) struct Case<'a> {
     pub(crate) lane: &'a Lane,
     /// The group of the recipient's domain: the body decides, not the lane.
     pub(crate) group: GroupName,
+    /// Whether its lane is that of its domain alone.
+    pub(crate) has_own_lane: bool,
     /// When this delivery came.
     pub(crate) arrived: Tick,
     /// When Sluice first saw the job, by the store's clock; after its first attempt, when that ended.
@@ -31,7 +33,9 @@ impl<'a> Case<'a> {
         passport: &'a Passport,
     ) -> Self {
         let first_seen = passport.first_seen.unwrap_or_else(|| worker.now());
-        Self { job, body, passport, lane, group, arrived: worker.clock.tick(), first_seen }
+        let has_own_lane =
+            lane.side.is_some() && worker.plan().is_lane_of_domain(lane, job.to.email.domain());
+        Self { job, body, passport, lane, group, has_own_lane, arrived: worker.clock.tick(), first_seen }
     }
 
     /// From when on its attempts are spread, once `attempt` has been made: what it has waited before the first, for its
@@ -87,7 +91,8 @@ impl<'a> Case<'a> {
         match scope {
             LimitScope::Esp(_) => true,
             LimitScope::Group(group) | LimitScope::EspGroup(_, group) => *group == self.lane.group,
-            LimitScope::Tenant(_) | LimitScope::Domain(_) => false,
+            LimitScope::Domain(_) => self.has_own_lane,
+            LimitScope::Tenant(_) => false,
         }
     }
 }

@@ -15,11 +15,12 @@ use crate::drain::{DrainReport, drain};
 use crate::fleet::keep_in_touch;
 use crate::health::Health;
 use crate::lane::{LaneBook, Shared, run_lane};
-use crate::plan::{Bounds, Plan};
+use crate::plan::{Bounds, LivePlan, Plan};
 use crate::poison::run_poison;
 use crate::ports::{Clock, Esp, Fleet, Inbox, Ledger, MxSource, Outbox, SlotSource, Taster};
 use crate::relay::run_relay;
 use crate::results::{Telling, run_results};
+use crate::sides::keep_sides;
 use crate::slots::{Slots, keep_slots};
 use crate::worker::{Outside, Worker};
 
@@ -40,8 +41,8 @@ pub struct Roles {
 /// Everything that an engine is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// The configuration, indexed.
-    pub plan: Arc<Plan>,
+    /// The configuration, indexed: as it is now, and told of side lanes from now on.
+    pub plan: Arc<LivePlan>,
     /// What this process does.
     pub roles: Roles,
     /// Time.
@@ -92,10 +93,11 @@ impl Engine {
     /// Starts the roles. Must be called within a tokio runtime; ends with [`Engine::drain`].
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let Parts { plan, roles, clock, inbox, outbox, ledger, slot_source, fleet, .. } = parts;
+        let Parts { plan: doors, roles, clock, inbox, outbox, ledger, slot_source, fleet, .. } = parts;
         let Parts { replica, mx, taster, telling, esps, breakers, metrics, health, .. } = parts;
         let (stop, stop_services) = (CancellationToken::new(), CancellationToken::new());
         let (jobs, lane_tasks, services) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
+        let plan = doors.get();
         let bounds = *plan.bounds();
         let slots = Arc::new(Slots::new(Arc::clone(&clock), Arc::clone(&metrics), bounds.reserved_permille));
         // The batchers end when the worker is dropped, so they belong to no tracker that a drain waits for.
@@ -145,17 +147,15 @@ impl Engine {
         let lanes = Arc::new(LaneBook::default());
         let (it, counted) = (Arc::clone(&worker), Arc::clone(&lanes));
         service(Box::pin(async move { set_gauges(&it, &counted).await }));
-        let engine = Self { worker, lanes, shared, jobs, lane_tasks, services, stop, stop_services };
-        engine.work_lanes();
-        engine
-    }
-
-    /// Works every lane of the plan that is not worked yet.
-    fn work_lanes(&self) {
-        let Some(shared) = &self.shared else { return };
-        for lane in self.lanes.add(self.worker.plan().lanes()) {
-            self.lane_tasks.spawn(run_lane(lane, shared.clone()));
-        }
+        let work = {
+            let (it, lanes, shared) = (Arc::clone(&worker), Arc::clone(&lanes), shared.clone());
+            let tasks = lane_tasks.clone();
+            move || work_lanes(&it, &lanes, shared.as_ref(), &tasks)
+        };
+        work();
+        let it = Arc::clone(&worker);
+        service(Box::pin(async move { keep_sides(&it, &doors, work).await }));
+        Self { worker, lanes, shared, jobs, lane_tasks, services, stop, stop_services }
     }
 
     /// Goes on with the limits, pools and groups of another configuration. Lanes that it does not have any more are
@@ -163,9 +163,7 @@ impl Engine {
     pub fn reload(&self, plan: &Plan) {
         let orders = self.worker.plan().orders().clone();
         self.worker.set_plan(Arc::new(plan.with_orders(orders)));
-        if !self.stop.is_cancelled() {
-            self.work_lanes();
-        }
+        work_lanes(&self.worker, &self.lanes, self.shared.as_ref(), &self.lane_tasks);
     }
 
     /// Jobs in work in this process.
@@ -177,6 +175,14 @@ impl Engine {
     /// Stops in named steps: consume no more, return what was not begun, finish what was until `deadline`.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         drain(self, deadline).await
+    }
+}
+
+/// Works every lane of the plan that is not worked yet, unless the process drains.
+fn work_lanes(worker: &Worker, lanes: &LaneBook, shared: Option<&Shared>, tasks: &TaskTracker) {
+    let Some(shared) = shared.filter(|shared| !shared.stop.is_cancelled()) else { return };
+    for lane in lanes.add(worker.plan().lanes()) {
+        tasks.spawn(run_lane(lane, shared.clone()));
     }
 }
 

@@ -34,6 +34,7 @@ mod reserve;
 mod results;
 mod route;
 mod send;
+mod sides;
 mod slots;
 mod store_clock;
 mod taste;
@@ -53,6 +54,6 @@ pub use overview::{
     Brake, BreakerStatus, CampaignView, EspView, FleetView, LimitChange, LimitWord, Order, Overview,
     OverviewError, Quota, Ramp, RateLimit, RateLimitsView, Replica, ScopeBrake, Until, WarmUp,
 };
-pub use plan::{Bounds, EspPlan, LivePlan, Plan};
+pub use plan::{Bounds, EspPlan, LivePlan, Plan, Sides};
 pub use ports::*;
 pub use results::Telling;

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use sluice_config::{Config, EspConfig, Sticky, UnknownAction};
-use sluice_policy::{BreakerTerms, PoolMembers, RampTerms, RetryTerms, permille, prefetch};
-use sluice_types::{Class, EspId, GroupName, Lane, Limit, LimitScope, LimitSpec, PoolName, Tenant};
+use sluice_policy::{BreakerTerms, PoolMembers, RampTerms, RetryTerms, permille};
+use sluice_types::{Class, EspId, GroupName, LimitScope, LimitSpec, PoolName, Tenant};
 
+mod lanes;
 mod limits;
 mod live;
 
+pub use lanes::Sides;
 pub(crate) use limits::{Orders, is_rate};
 pub use live::LivePlan;
 
@@ -82,6 +84,7 @@ pub struct Plan {
     tenants: HashMap<Tenant, Vec<LimitSpec>>,
     weights: Vec<(Tenant, u32)>,
     orders: Orders,
+    sides: Sides,
     bases: BTreeMap<EspId, BTreeMap<GroupName, limits::Base>>,
     digest: String,
     retry: [(Class, RetryTerms); 2],
@@ -145,6 +148,7 @@ impl Plan {
             tenants: config.tenants.iter().map(|it| (it.name.clone(), it.limits.clone())).collect(),
             weights: weighted.map(|it| (it.name.clone(), it.weight)).collect(),
             orders: Orders::default(),
+            sides: Sides::default(),
             bases: BTreeMap::new(),
             digest: config.fleet_digest(),
             retry: [
@@ -236,33 +240,6 @@ impl Plan {
         groups.into_iter().collect()
     }
 
-    /// Every lane: pool x class x group.
-    #[must_use]
-    pub fn lanes(&self) -> Vec<Lane> {
-        let mut lanes = Vec::new();
-        for pool in self.pools.keys() {
-            for class in Class::ALL {
-                for group in self.groups.keys() {
-                    lanes.push(Lane { pool: pool.clone(), class, group: group.clone() });
-                }
-            }
-        }
-        lanes
-    }
-
-    /// The lane of a job by its domain; that of the pool `default` when its pool is not configured (any more).
-    #[must_use]
-    pub fn lane(&self, pool: &PoolName, class: Class, domain: &str) -> Lane {
-        self.lane_of_group(pool, class, self.group_of(domain))
-    }
-
-    /// The lane of a job by its group; that of `other` when the group is not configured (any more).
-    pub(crate) fn lane_of_group(&self, pool: &PoolName, class: Class, group: GroupName) -> Lane {
-        let pool = if self.has_pool(pool) { pool.clone() } else { PoolName::default() };
-        let group = if self.groups.contains_key(&group) { group } else { GroupName::other() };
-        Lane { pool, class, group }
-    }
-
     /// The group that a mail exchange tells: that of the longest configured name that it ends with.
     pub(crate) fn group_of_exchange(&self, host: &str) -> Option<&GroupName> {
         let mut rest = host;
@@ -312,33 +289,6 @@ impl Plan {
 
     pub(crate) fn resends_unknown(&self, class: Class) -> bool {
         self.resend_unknown.iter().any(|(of, resend)| *of == class && *resend)
-    }
-
-    /// How many deliveries a lane may hold: about two seconds of the rate that its limits allow.
-    #[must_use]
-    pub fn prefetch(&self, lane: &Lane) -> u16 {
-        prefetch(self.lane_rate(lane), self.bounds.prefetch_max)
-    }
-
-    /// Messages per second that the limits of a lane allow; `None` without a limit.
-    pub(crate) fn lane_rate(&self, lane: &Lane) -> Option<f64> {
-        // A count over hours may be used up at once, so it says nothing of the rate.
-        let rate = |limits: &[Limit]| {
-            let rates = limits.iter().filter(|limit| is_rate(&limit.spec));
-            rates.filter_map(|limit| limit.spec.rate_per_second()).reduce(f64::min)
-        };
-        let of_group = rate(&self.scope_limits(&LimitScope::Group(lane.group.clone())));
-        let of_esp = |esp: &EspId| {
-            let own = rate(&self.scope_limits(&LimitScope::Esp(esp.clone())));
-            let at_group = rate(&self.scope_limits(&LimitScope::EspGroup(esp.clone(), lane.group.clone())));
-            own.unwrap_or(f64::INFINITY).min(at_group.unwrap_or(f64::INFINITY))
-        };
-        let pool = self.pools.get(&lane.pool);
-        let of_pool = pool.and_then(|pool| pool.esps().map(of_esp).reduce(|sum, rate| sum + rate));
-        match (of_group, of_pool.filter(|sum| sum.is_finite())) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        }
     }
 }
 

@@ -48,5 +48,5 @@ pub(crate) async fn run_poison(worker: Arc<Worker>, stop: CancellationToken) {
 }
 
 fn unknown_lane() -> Lane {
-    Lane { pool: PoolName::default(), class: Class::Bulk, group: GroupName::other() }
+    Lane { pool: PoolName::default(), class: Class::Bulk, group: GroupName::other(), side: None }
 }

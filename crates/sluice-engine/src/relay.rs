@@ -309,9 +309,11 @@ fn whole(count: f64) -> u64 {
 /// Publishes one batch; answers whether all of it went, so that it is worth asking for more at once.
 async fn publish(worker: &Worker, lanes: &mut Lanes, batch: Box<dyn DueBatch>) -> bool {
     let plan = worker.plan();
-    let publications: Vec<Publication> = batch.jobs().iter().map(|job| publication(&plan, job)).collect();
-    for publication in &publications {
+    let mut publications = Vec::with_capacity(batch.jobs().len());
+    for job in batch.jobs() {
+        let publication = publication(&plan, lanes, job);
         *lanes.depths.entry(publication.lane.clone()).or_default() += 1;
+        publications.push(publication);
     }
     let ids: Vec<JobId> = publications.iter().map(|it| it.id.clone()).collect();
     ids.iter().for_each(|id| at(Failpoint::RelayTook, || Some(id.to_string())));
@@ -340,15 +342,15 @@ async fn publish(worker: &Worker, lanes: &mut Lanes, batch: Box<dyn DueBatch>) -
     }
 }
 
-fn publication(plan: &Plan, job: &PendingJob) -> Publication {
+fn publication(plan: &Plan, lanes: &Lanes, job: &PendingJob) -> Publication {
     // A domain that is named belongs where its name says, whatever its exchanges said when it was parked.
     let group = if plan.names_domain(&job.domain) { plan.group_of(&job.domain) } else { job.group.clone() };
-    Publication {
-        id: job.id.clone(),
-        lane: plan.lane_of_group(&job.pool, job.class, group),
-        body: job.body.clone(),
-        passport: job.passport.clone(),
+    let mut lane = plan.lane_of_group(&job.pool, job.class, group, &job.domain);
+    // A side lane is kept short too; what finds it full is put aside again in the lane of all others.
+    if lane.side.is_some() && lanes.depths.get(&lane).is_some_and(|depth| *depth >= enough(plan, &lane)) {
+        lane.side = None;
     }
+    Publication { id: job.id.clone(), lane, body: job.body.clone(), passport: job.passport.clone() }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::connections::Connections;
 use crate::fleet::Link;
 use crate::health::Health;
 use crate::places::Places;
-use crate::plan::{LivePlan, Plan};
+use crate::plan::{LivePlan, Plan, Sides};
 use crate::ports::{
     Claim, ClaimVerdict, Clock, DeadLetter, Esp, Fleet, Inbox, Ledger, LedgerError, MxSource, Outbox,
     ParkVerdict, Parked, Record, RecordVerdict, SlotSource, Taster,
@@ -164,6 +164,11 @@ impl Worker {
         self.breakers.closed.notify_waiters();
     }
 
+    /// From now on there are these side lanes.
+    pub(crate) fn set_sides(&self, sides: &Sides) {
+        self.plan.set_sides(sides);
+    }
+
     /// Whether `esp` can take a job of this class and group: its breaker, and the limits that hold for all of them.
     pub(crate) fn standing(&self, esp: &EspId, group: &GroupName, class: Class) -> Standing {
         let now = self.clock.tick();
@@ -193,6 +198,12 @@ impl Worker {
             return Borrows::UpTo(prefetch.min(PREFETCH_UNTRIED));
         };
         let bounds = plan.bounds();
+        // A domain that has the lane to itself, out of its day or told to wait: as if no ESP took any.
+        let now = self.clock.tick();
+        let shut = self.slots.shut(lane.class, &plan.limits_of_side(lane));
+        if shut.is_some_and(|(until, _)| until > now + bounds.hold_max) {
+            return Borrows::Nothing;
+        }
         let (mut is_up, mut has_room, mut has_answered, mut for_calls) = (false, false, false, 0_u16);
         for esp in pool.esps() {
             has_answered |= self.breakers.has_answered(esp);

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sluice_types::Side;
 
 pub use brakes::{BrakeView, Throttle};
 pub use breakers::{BreakerTurn, FleetBreaker, ProbeWish, Turn};
@@ -30,6 +31,7 @@ mod limit_edits;
 mod pace;
 mod ramps;
 mod replicas;
+mod sides;
 mod tally;
 
 /// Nanoseconds of a second.
@@ -47,6 +49,7 @@ pub struct FleetState {
     pace: BTreeMap<String, pace::Pace>,
     tally: BTreeMap<String, tally::Tally>,
     limit_edits: BTreeMap<String, LimitEdit>,
+    sides: BTreeMap<String, u8>,
     campaigns: Vec<CampaignOrder>,
     /// What another version keeps here; handed on untouched.
     #[serde(flatten)]
@@ -105,6 +108,8 @@ pub struct View {
     pub tally: BTreeMap<String, TallyView>,
     /// Limits that were edited at run time, by key.
     pub limit_edits: BTreeMap<String, LimitEdit>,
+    /// Domains of the group `other` that have a side lane, and which.
+    pub sides: BTreeMap<String, Side>,
     /// Campaigns that are paused or cancelled.
     pub campaigns: Vec<CampaignOrder>,
 }
@@ -151,6 +156,8 @@ impl FleetState {
         ramps::step(&mut self.ramps, now_ns, &report.ramps, &report.sends);
         connections::settle(&mut self.connections, now_ns, &report.replica, &report.connections);
         let releases = pace::grant(&mut self.pace, now_ns, &report.releases);
+        // One of before has no side lanes, and may have taken the order.
+        sides::assign(&mut self.sides, &self.limit_edits, false);
         if report.leaves {
             self.replicas.remove(&report.replica);
             connections::leave(&mut self.connections, &report.replica);
@@ -173,6 +180,7 @@ impl FleetState {
             releases: BTreeMap::new(),
             tally: tally::view(&self.tally, now_ns),
             limit_edits: self.limit_edits.clone(),
+            sides: sides::view(&self.sides),
             campaigns: self.campaigns.clone(),
         }
     }
@@ -181,7 +189,10 @@ impl FleetState {
     pub fn edit(&mut self, now_ns: i64, edit: Edit) {
         match edit {
             Edit::Breaker { esp, open } => breakers::order(&mut self.breakers, now_ns, esp, open),
-            Edit::Limit { key, edit: Some(edit) } => drop(self.limit_edits.insert(key, edit)),
+            Edit::Limit { key, edit: Some(edit) } => {
+                self.limit_edits.insert(key, edit);
+                sides::assign(&mut self.sides, &self.limit_edits, true);
+            }
             Edit::Limit { key, edit: None } => drop(self.limit_edits.remove(&key)),
             Edit::Campaign { tenant, campaign, order } => {
                 campaigns::order(&mut self.campaigns, tenant, campaign, order);

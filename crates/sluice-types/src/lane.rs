@@ -44,7 +44,34 @@ impl std::fmt::Display for Class {
     }
 }
 
-/// Pool, class and domain group; displayed as `default.bulk.gmail`.
+/// The number of a side lane, from 1 to [`Side::MAX`]: what one domain of the group `other` has to itself, beside the lane of
+/// all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Side(u8);
+
+impl Side {
+    /// As many side lanes has a lane at most.
+    pub const MAX: u8 = 16;
+
+    /// The side lane of that number, if there may be one.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        if number >= 1 && number <= Self::MAX { Some(Self(number)) } else { None }
+    }
+
+    /// All that there may be.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (1..=Self::MAX).map(Self)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// Pool, class and domain group; displayed as `default.bulk.gmail`, a side lane as `default.bulk.other.1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane {
     /// The pool whose ESPs serve it.
@@ -53,11 +80,14 @@ pub struct Lane {
     pub class: Class,
     /// The recipient domains' group.
     pub group: GroupName,
+    /// Which of the side lanes of `other` it is; `None`: the lane of the group.
+    pub side: Option<Side>,
 }
 
 impl std::fmt::Display for Lane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.pool, self.class, self.group)
+        write!(f, "{}.{}.{}", self.pool, self.class, self.group)?;
+        self.side.map_or(Ok(()), |side| write!(f, ".{}", side.0))
     }
 }
 
@@ -66,20 +96,29 @@ impl std::str::FromStr for Lane {
 
     fn from_str(text: &str) -> Result<Self, LaneError> {
         let mut parts = text.split('.');
-        let (Some(pool), Some(class), Some(group), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(pool), Some(class), Some(group), side, None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(LaneError);
+        };
+        let group: GroupName = group.parse().map_err(|_| LaneError)?;
+        let side = match side {
+            None => None,
+            Some(number) if group.is_other() => {
+                Some(number.parse().ok().and_then(Side::new).ok_or(LaneError)?)
+            }
+            Some(_) => return Err(LaneError),
         };
         Ok(Self {
             pool: pool.parse().map_err(|_| LaneError)?,
             class: Class::from_word(class).ok_or(LaneError)?,
-            group: group.parse().map_err(|_| LaneError)?,
+            group,
+            side,
         })
     }
 }
 
-/// The text does not have the form `<pool>.<class>.<group>`.
+/// The text does not have the form `<pool>.<class>.<group>`, nor that of a side lane, `<pool>.<class>.other.<number>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a lane is written <pool>.<class>.<group>")]
 pub struct LaneError;
@@ -92,8 +131,21 @@ mod tests {
     fn a_lane_reads_back_what_it_writes() {
         let lane: Lane = "default.bulk.gmail".parse().unwrap();
         assert_eq!(lane.to_string(), "default.bulk.gmail");
-        assert_eq!(lane.class, Class::Bulk);
-        for bad in ["default.bulk", "default.slow.gmail", "a.bulk.b.c", "A.bulk.b"] {
+        assert_eq!((lane.class, lane.side), (Class::Bulk, None));
+        let lane: Lane = "default.bulk.other.16".parse().unwrap();
+        assert_eq!(lane.to_string(), "default.bulk.other.16");
+        assert_eq!(lane.side, Side::new(16));
+        for bad in [
+            "default.bulk",
+            "default.slow.gmail",
+            "a.bulk.b.c",
+            "A.bulk.b",
+            "a.bulk.other.0",
+            "a.bulk.other.17",
+            "a.bulk.other.x",
+            "a.bulk.gmail.1",
+            "a.bulk.other.1.1",
+        ] {
             assert_eq!(bad.parse::<Lane>(), Err(LaneError), "{bad}");
         }
     }

@@ -17,7 +17,7 @@ pub use ids::{Campaign, EspId, GroupName, JobId, NameError, PoolName, Tenant};
 pub use job::{
     BODY_MAX_BYTES, Job, JobDocument, LINE_MAX_BYTES, Mailbox, MailboxDocument, check_subject, fingerprint,
 };
-pub use lane::{Class, Lane, LaneError};
+pub use lane::{Class, Lane, LaneError, Side};
 pub use limit::{COUNT_MAX, Limit, LimitKind, LimitScope, LimitScopeError, LimitSpec, LimitSpecError};
 pub use outcome::{DETAIL_MAX_CHARS, DeferralScope, Outcome, clean_detail};
 pub use refusal::{Refusal, RefusalReason};

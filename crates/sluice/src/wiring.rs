@@ -2,6 +2,7 @@
 
 mod undialled;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,13 +160,28 @@ impl Outside {
         Ok(())
     }
 
-    /// Waits until the broker can be published to.
+    /// Waits until the broker can be published to, and learns which domains have side lanes.
     pub(crate) async fn broker_ready(&self, timeout: Duration) -> anyhow::Result<()> {
         match &self.behind {
             Behind::Embedded(_) => Ok(()),
             Behind::Store(_) => anyhow::bail!("the broker was not dialled"),
-            Behind::Servers { rabbit, .. } => rabbit.ready(timeout).await.context("RabbitMQ"),
+            Behind::Servers { rabbit, .. } => {
+                rabbit.ready(timeout).await.context("RabbitMQ")?;
+                if let Err(error) = self.learn_sides().await {
+                    tracing::warn!(error = %format!("{error:#}"), "without side lanes: domains share a lane");
+                }
+                Ok(())
+            }
         }
+    }
+
+    async fn learn_sides(&self) -> anyhow::Result<()> {
+        let sides = self.fleet.look().await?.sides;
+        if self.inbox.has_sides() && !sides.is_empty() {
+            self.inbox.sort(&sides).await?;
+            self.plan.set_sides(&Arc::new(sides));
+        }
+        Ok(())
     }
 
     /// What the broker says of us now; `None` where there is none.
@@ -185,7 +201,7 @@ impl Outside {
         health: &Arc<Health>,
     ) -> anyhow::Result<Parts> {
         Ok(Parts {
-            plan: self.plan.get(),
+            plan: Arc::clone(&self.plan),
             roles,
             clock: Arc::clone(&self.clock),
             inbox: Arc::clone(&self.inbox),
@@ -303,7 +319,9 @@ fn open_postgres(config: &Config, name: &str) -> anyhow::Result<Postgres> {
 }
 
 fn topology(plan: &Plan, results: bool) -> TopologyPlan {
-    TopologyPlan { pools: plan.pools().cloned().collect(), groups: plan.groups(), results }
+    // Side lanes are told later, once the fleet has been asked.
+    let sides = BTreeMap::new();
+    TopologyPlan { pools: plan.pools().cloned().collect(), groups: plan.groups(), sides, results }
 }
 
 fn secret(url: Option<&SecretString>, key: &str) -> anyhow::Result<SecretString> {

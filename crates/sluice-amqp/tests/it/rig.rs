@@ -1,5 +1,6 @@
 //! What every test needs: a client on a vhost, jobs, and patience with an end.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub(crate) fn plan() -> TopologyPlan {
     TopologyPlan {
         pools: vec!["default".parse().unwrap(), "shop".parse().unwrap()],
         groups: vec![("gmail".parse().unwrap(), vec!["gmail.com".into(), "googlemail.com".into()])],
+        sides: BTreeMap::new(),
         results: true,
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use sluice_amqp::{Rabbit, RabbitError, TopologyPlan};
+use sluice_amqp::{Rabbit, RabbitError, RabbitSettings, TopologyPlan};
 use sluice_engine::{Inbox, InboxError, Outbox};
 use sluice_testkit::services::{PrivateRabbitMq, shared_rabbitmq};
+use sluice_types::Side;
 
 use crate::rig::{
     PATIENCE, Producer, client, client_with, in_time, lane, metrics, next, open, plan, ready, settings,
@@ -123,6 +124,42 @@ async fn a_domain_that_moves_to_another_group_is_not_copied_into_both_lanes() {
     let rabbit = client(&url).await;
     rabbit.redeclare(&moved()).await.unwrap();
     goes_to_one_lane(&rabbit, &url).await;
+    rabbit.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_gets_a_side_lane_while_publishers_publish_and_keeps_it_over_a_new_plan() {
+    let url = shared_rabbitmq().create_vhost();
+    let rabbit = client(&url).await;
+    let producer = Producer::new(&url).await;
+    assert!(producer.publish("shop.bulk.slow.example", "{}", Default::default()).await);
+    until_ready(&rabbit, &lane("shop.bulk.other"), 1).await;
+    let sides = |number| [("slow.example".to_owned(), Side::new(number).unwrap())].into();
+    rabbit.sort(&sides(1)).await.unwrap();
+    assert!(producer.publish("shop.bulk.slow.example", "{}", Default::default()).await);
+    assert!(producer.publish("shop.bulk.free.example", "{}", Default::default()).await);
+    until_ready(&rabbit, &lane("shop.bulk.other.1"), 1).await;
+    until_ready(&rabbit, &lane("shop.bulk.other"), 2).await;
+    rabbit.redeclare(&moved()).await.unwrap();
+    assert!(producer.publish("shop.bulk.slow.example", "{}", Default::default()).await);
+    until_ready(&rabbit, &lane("shop.bulk.other.1"), 2).await;
+    // Another number: from now on there, and only there.
+    rabbit.sort(&sides(3)).await.unwrap();
+    assert!(producer.publish("shop.bulk.slow.example", "{}", Default::default()).await);
+    until_ready(&rabbit, &lane("shop.bulk.other.3"), 1).await;
+    assert_eq!(ready(&rabbit, &lane("shop.bulk.other.1")).await, 2);
+    assert_eq!(ready(&rabbit, &lane("shop.bulk.other")).await, 2);
+    rabbit.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_declare_has_no_side_lanes() {
+    let url = shared_rabbitmq().create_vhost();
+    let rabbit = client(&url).await;
+    assert!(rabbit.has_sides());
+    let looking = client_with(RabbitSettings { declare: false, ..settings(&url) }).await;
+    assert!(!looking.has_sides());
+    looking.close().await;
     rabbit.close().await;
 }
 

@@ -109,18 +109,19 @@ impl Medians<'_> {
         rate.into_iter().chain(wait).collect()
     }
 
-    /// Where the machine is the limit, the jobs that cannot go still have to be delivered, one for each that can: as if
+    /// Jobs that were in the lane before their domain was limited have to be delivered, one for each that can go: as if
     /// that were all, and as cheap as in `drain`, the best that is possible is `1 / (1/alone + 1/drain)`.
     fn floor(&self) -> Option<String> {
-        let name = "isolation-domain";
+        let name = "isolation-late";
         let rate = |name| self.of(name, Figure::JobsPerSecond);
-        let (domain, alone, drain) = (rate(name)?, rate("isolation-alone")?, rate("drain")?);
+        let (late, alone, drain) = (rate(name)?, rate("isolation-alone")?, rate("drain")?);
         let best = 1.0 / (1.0 / alone + 1.0 / drain);
         Some(format!(
-            "- {name}: best possible here {best:.0} jobs/s, {:.1} % of the throughput alone (one stuck job consumed and \
-             acked for each that goes: 1 / (1/{alone:.0} + 1/{drain:.0})); it has {:.1} % of that",
+            "- {name}: {:.1} % of the throughput alone; best possible here {best:.0} jobs/s, {:.1} % (one stuck job consumed \
+             and acked for each that goes: 1 / (1/{alone:.0} + 1/{drain:.0})); it has {:.1} % of that",
+            late / alone * 100.0,
             best / alone * 100.0,
-            domain / best * 100.0,
+            late / best * 100.0,
         ))
     }
 
@@ -214,11 +215,11 @@ mod tests {
     #[test]
     fn what_is_possible_stands_beside_the_bar_when_drain_was_measured() {
         // 1,000/s alone and 4,000/s drained: 1.25 s for 1,000 of each at best.
-        let cases = [("isolation-alone", 1.0), ("isolation-domain", 2.0), ("drain", 0.25)]
+        let cases = [("isolation-alone", 1.0), ("isolation-late", 2.0), ("drain", 0.25)]
             .map(|(name, s)| case(name, s, &[]));
         check(
             &cases,
-            &["best possible here 800 jobs/s, 80.0 % of the throughput alone", "it has 62.5 % of that"],
+            &["isolation-late: 50.0 %", "best possible here 800 jobs/s, 80.0 %", "it has 62.5 % of that"],
         );
         let text = bars(&cases[..2].iter().collect::<Vec<_>>());
         assert!(!text.contains("best possible"), "{text}");

@@ -25,7 +25,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let esp = stage.esp(&journal, Duration::ZERO)?;
     let site =
         Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: String::new() };
-    scene.prepare(&site.toml());
+    scene.prepare(&site.toml())?;
     let bulk = Address::bulk(ONE_DOMAIN);
     scene.publish((0..scale.jobs).map(|number| message(number, &bulk)))?;
     let mut workers = Workers::start(&site.toml(), 1);

@@ -29,7 +29,7 @@ pub(super) fn run(stage: &Stage, backlog: usize, scale: &Scale) -> anyhow::Resul
     let esp = stage.esp(&journal, Duration::ZERO)?;
     let site =
         Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: String::new() };
-    scene.prepare(&site.toml());
+    scene.prepare(&site.toml())?;
     let mut lane = Lane { scene: &scene, journal: &journal, site: &site, backlog, published: 0 };
     let mut run = Run::default();
     let mut rates = Vec::with_capacity(samples);

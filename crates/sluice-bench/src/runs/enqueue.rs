@@ -31,7 +31,7 @@ pub(super) fn run(stage: &Stage, lines: usize, scale: &Scale) -> anyhow::Result<
     let esp = stage.esp(&journal, Duration::ZERO)?;
     let site =
         Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Off, more: String::new() };
-    scene.prepare(&site.toml());
+    scene.prepare(&site.toml())?;
     // A disk, where /tmp may be memory.
     let folder = tempfile::Builder::new().prefix("sluice-bench-").tempdir_in("/var/tmp")?;
     std::fs::write(folder.path().join("sluice.toml"), site.toml())?;

@@ -30,7 +30,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let esp = stage.esp(&journal, Duration::ZERO)?;
     let site =
         Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: String::new() };
-    scene.prepare(&site.toml());
+    scene.prepare(&site.toml())?;
     park(&scene, scale.jobs, |_| (ONE_DOMAIN.to_owned(), "gmail".to_owned()))?;
     let mut workers = Workers::start(&site.toml(), 1);
     let mut run = timed(&scene, &mut workers, &journal, scale.jobs, &committed())?;

@@ -39,7 +39,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let journal = Arc::new(Journal::new(jobs));
     let esp = stage.esp(&journal, Duration::ZERO)?;
     let site = Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Off, more: groups() };
-    scene.prepare(&site.toml());
+    scene.prepare(&site.toml())?;
     let confirms = confirms_per_second(&scene, jobs)?;
     park(&scene, jobs, |number| (domain(number), group(number)))?;
     let mut run = relayed(&scene, &site, jobs)?;

@@ -33,6 +33,7 @@ name = "dead"
 members = [{ esp = "dead" }]
 "#;
 const SLOW_DOMAIN: &str = "slow.example";
+const LATE_DOMAIN: &str = "late.example";
 const FREE_DOMAIN: &str = "free.example";
 const WORK_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -44,14 +45,19 @@ pub(super) fn run(stage: &Stage, stuck: Stuck, limits: Limits, scale: &Scale) ->
     let journal = Arc::new(Journal::new(2 * half));
     let esp = stage.esp(&journal, Duration::ZERO)?;
     let site = Site { store: scene.store(), esps: vec![esp.addr()], limits, more: MORE.to_owned() };
-    scene.prepare(&site.toml());
-    limit_slow_domain(&site)?;
+    scene.prepare_with(&site.toml(), || {
+        limit_domain(&site, SLOW_DOMAIN)?;
+        scene.wait_bound(&format!("default.bulk.{SLOW_DOMAIN}"))
+    })?;
     let free = Address::bulk(FREE_DOMAIN);
     let other = other_half(stuck);
     scene.publish((0..half).flat_map(|number| {
         let stuck = other.as_ref().map(|other| message(half + number, other));
         stuck.into_iter().chain([message(number, &free)])
     }))?;
+    if matches!(stuck, Stuck::LateDomain) {
+        limit_domain(&site, LATE_DOMAIN)?;
+    }
     let begin = Instant::now();
     let mut workers = Workers::start(&site.toml(), 1);
     let arrived = || journal.arrivals(0..half);
@@ -73,13 +79,14 @@ fn other_half(stuck: Stuck) -> Option<Address> {
         Stuck::Group => Some(Address::bulk("icloud.com")),
         Stuck::DeadEsp => Some(Address { pool: "dead", ..Address::bulk("gmail.com") }),
         Stuck::Domain => Some(Address::bulk(SLOW_DOMAIN)),
+        Stuck::LateDomain => Some(Address::bulk(LATE_DOMAIN)),
     }
 }
 
-fn limit_slow_domain(site: &Site) -> anyhow::Result<()> {
+fn limit_domain(site: &Site, domain: &str) -> anyhow::Result<()> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), site.toml())?;
-    let key = format!("domain:{SLOW_DOMAIN}");
+    let key = format!("domain:{domain}");
     let mut command = std::process::Command::new(sluice_binary());
     command.arg("--config").arg(file.path()).args(["limits", "set", &key, "1/s"]);
     let output = command.output().context("cannot run sluice limits set")?;

@@ -32,7 +32,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let esp = stage.esp(&journal, Duration::ZERO)?;
     let site =
         Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: MORE.to_owned() };
-    scene.prepare(&site.toml());
+    scene.prepare(&site.toml())?;
     let bulk = Address::bulk("icloud.com");
     scene.publish((0..backlog).map(|number| message(number, &bulk)))?;
     let mut workers = Workers::start(&site.toml(), 1);

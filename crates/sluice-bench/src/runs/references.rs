@@ -81,7 +81,7 @@ fn python_program() -> anyhow::Result<PathBuf> {
 fn scene<'a>(stage: &'a Stage, esp: SocketAddr, jobs: usize) -> anyhow::Result<Scene<'a>> {
     let scene = stage.scene()?;
     let site = Site { store: scene.store(), esps: vec![esp], limits: Limits::Off, more: String::new() };
-    scene.prepare(&site.toml());
+    scene.prepare(&site.toml())?;
     scene.run_sql(TABLE)?;
     let address = Address::bulk(ONE_DOMAIN);
     scene.publish((0..jobs).map(|number| message(number, &address)))?;

@@ -39,7 +39,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
         signer.public_key()
     );
     let site = Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Off, more };
-    scene.prepare(&site.toml());
+    scene.prepare(&site.toml())?;
     let address = Address::bulk(ONE_DOMAIN);
     scene.publish((0..jobs).map(|number| message(number, &address)))?;
     let mut workers = Workers::start(&site.toml(), 1);

@@ -40,7 +40,7 @@ pub(super) fn run(stage: &Stage, shape: &Shape, scale: &Scale) -> anyhow::Result
     let addrs = esps.iter().map(crate::stand_in::StandIn::addr).collect();
     let site =
         Site { store: scene.store(), esps: addrs, limits: shape.limits, more: aged::retention(&shape.age) };
-    scene.prepare(&site.toml());
+    scene.prepare(&site.toml())?;
     let age = shape.age.shrunk(scale.smaller);
     aged::fill(&scene, &age)?;
     scene.publish((0..jobs).map(|number| message(number, &address(number, shape.domains))))?;

@@ -1,10 +1,11 @@
 //! Where jobs come from: one feed per lane, and a receipt per delivery.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sluice_types::{EspId, Lane, Timestamp};
+use sluice_types::{EspId, Lane, Side, Timestamp};
 
 /// The lanes of a broker.
 #[async_trait]
@@ -20,6 +21,19 @@ pub trait Inbox: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When the broker cannot be reached.
     async fn depths(&self, lanes: &[Lane]) -> Result<Vec<LaneDepth>, InboxError>;
+
+    /// Whether the queue can give single domains lanes of their own.
+    fn has_sides(&self) -> bool {
+        false
+    }
+
+    /// From now on jobs of these domains go into these side lanes of their pool's `other` lanes, and into no others.
+    ///
+    /// # Errors
+    /// When the broker cannot be reached or refuses; try again later.
+    async fn sort(&self, _sides: &BTreeMap<String, Side>) -> Result<(), InboxError> {
+        Ok(())
+    }
 
     /// How often a message may come back without an ack before the broker gives up on it; `None` where it never does.
     fn delivery_limit(&self) -> Option<u32> {
