@@ -10,7 +10,7 @@ use crate::case::Case;
 use crate::claim::unknown;
 use crate::ports::{Due, NextStep, Parked, Record, RecordVerdict};
 use crate::send::{Call, Sent};
-use crate::worker::Worker;
+use crate::worker::{Standing, Worker};
 
 /// A wait is kept in microseconds; one that is shorter than asked for by more than this was cut.
 const CUT_LEAST: Duration = Duration::from_millis(1);
@@ -105,7 +105,7 @@ fn next_step(worker: &Worker, case: &Case<'_>, call: &Call) -> NextStep {
     }
 }
 
-/// Schedules the next attempt: at once while another ESP of the pool has not been tried, else by the class schedule.
+/// Schedules the next attempt: at once while another ESP of the pool is up and has not been tried, else by the class schedule.
 ///
 /// An ESP that has `faulted` is not tried again before the others. Nor is one that `held` the job off for longer than the
 /// job lasts; a wait that the job can make, it makes.
@@ -126,8 +126,13 @@ fn retry(
     let tried = case.passport.faulted.iter().chain(faulted);
     let mut faulted_now: Vec<EspId> = tried.cloned().collect();
     faulted_now.dedup();
+    // One that is down takes nothing: the job would go to the same ESP again, at once and without end.
+    let is_up =
+        |esp: &EspId| matches!(worker.standing(esp, &case.group, case.job.class), Standing::Up { .. });
     let others_left = faulted.is_some()
-        && plan.pool(&case.job.pool).is_some_and(|pool| pool.esps().any(|esp| !faulted_now.contains(esp)));
+        && plan
+            .pool(&case.job.pool)
+            .is_some_and(|pool| pool.esps().any(|esp| !faulted_now.contains(esp) && is_up(esp)));
     let after = match next {
         Next::GiveUp => {
             return NextStep::Final { state: JobState::Expired, category: Some(Category::GaveUp) };
@@ -137,7 +142,7 @@ fn retry(
         }
         Next::After(_) if others_left => Duration::ZERO,
         Next::After(delay) => {
-            // Every ESP has had its chance; after the pause all are asked afresh.
+            // Every ESP that is up has had its chance; after the pause all are asked afresh.
             if faulted.is_some() {
                 faulted_now.clear();
             }
@@ -159,6 +164,52 @@ fn report_fault(case: &Case<'_>, esp: &EspId, category: Category) {
         }
         sluice_types::Severity::High | sluice_types::Severity::Medium | sluice_types::Severity::Low => {
             tracing::warn!(job = %case.job.id, %esp, %category, "ESP at fault");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_types::Timestamp;
+
+    use super::*;
+    use crate::ports::Passport;
+    use crate::worker::rig::{Rig, esp};
+
+    const TWO_ESPS: &str = r#"
+        esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }, { name = "b", kind = "sandbox", limits = ["9/s"] }]
+        pool = [{ name = "default", members = [{ esp = "a" }, { esp = "b" }] }]
+    "#;
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// What comes of a job that `a` answers so: whether it is due at once, and whom it avoids then.
+    fn after(rig: &Rig, outcome: Outcome) -> (bool, Vec<EspId>) {
+        let at = Timestamp::from_micros(0);
+        let call = Call { esp: esp("a"), outcome, started_at: at, finished_at: at };
+        match rig.with_case(&Passport::default(), |case| next_step(&rig.worker, case, &call)) {
+            NextStep::Retry(parked) => (parked.due == Due::In(Duration::ZERO), parked.passport.faulted),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_tried_elsewhere_at_once_only_where_another_esp_is_up() {
+        let fault = || Outcome::Faulted { category: Category::ServerError, detail: String::new() };
+        // It asks for a longer wait than there is before the job is given up.
+        let held = || Outcome::Deferred {
+            retry_after: Some(20 * HOUR),
+            scope: DeferralScope::Esp,
+            category: Category::Throttled,
+            detail: String::new(),
+        };
+        for outcome in [fault, held as fn() -> Outcome] {
+            let rig = Rig::new(TWO_ESPS);
+            assert_eq!(after(&rig, outcome()), (true, vec![esp("a")]));
+            rig.open(&[("b", HOUR)]);
+            assert_eq!(after(&rig, outcome()), (false, vec![]), "its breaker is open");
+            rig.open(&[]);
+            rig.shut(&[("b", HOUR)]);
+            assert_eq!(after(&rig, outcome()), (false, vec![]), "it is out of its day");
         }
     }
 }

@@ -25,6 +25,9 @@ use crate::ports::{
 use crate::slots::Slots;
 use crate::taste::Caution;
 
+#[cfg(test)]
+pub(crate) mod rig;
+
 /// Most deliveries that a lane borrows before an ESP of its pool has answered: more than a breaker with default terms needs.
 const PREFETCH_UNTRIED: u16 = 50;
 

@@ -1,0 +1,260 @@
+//! A worker whose surroundings keep what they are told, for tests of the steps of a job. It is under no exchange with a fleet
+//! and has no slots; its clock is tokio's, which such tests pause.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sluice_config::Config;
+use sluice_policy::{ClaimVerdict, Edit, FleetBreaker, View};
+use sluice_telemetry::Metrics;
+use sluice_types::{EspId, Job, JobState, Lane, Limit, Outcome, Tick, Timestamp};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::{Outside, Worker};
+use crate::batcher::Surroundings;
+use crate::breakers::Breakers;
+use crate::case::Case;
+use crate::health::Health;
+use crate::plan::Plan;
+use crate::ports::{
+    Answer, Burial, Claim, Clock, DeadLetter, DueBatch, DueQuery, Esp, Feed, Fleet, FleetError, Inbox,
+    InboxError, Intent, LaneDepth, Leased, Ledger, LedgerError, LimitLook, Outbox, ParkVerdict, Parked,
+    Passport, Publication, PublishError, Record, RecordVerdict, ReleaseQuery, SlotError, SlotSource, Unused,
+    WaitingKey, Want,
+};
+use crate::slots::Slots;
+
+/// Broker, store, fleet and ESPs.
+#[derive(Debug, Default)]
+pub(crate) struct Around {
+    /// How long the store takes to answer a claim.
+    pub(crate) claim_takes: Mutex<Duration>,
+    /// What every ESP answers; accepted by default.
+    pub(crate) answers: Mutex<Option<Outcome>>,
+    pub(crate) closed: Mutex<Vec<JobState>>,
+    pub(crate) parked: Mutex<Vec<Parked>>,
+    pub(crate) records: Mutex<Vec<Record>>,
+    /// The ESPs that were called.
+    pub(crate) sent: Mutex<Vec<EspId>>,
+}
+
+/// A worker, and what is around it.
+pub(crate) struct Rig {
+    pub(crate) worker: Worker,
+    pub(crate) around: Arc<Around>,
+}
+
+impl Rig {
+    /// A worker under this configuration.
+    pub(crate) fn new(toml: &str) -> Self {
+        let config = Config::load(toml, &[], &|_| Err(String::new())).unwrap();
+        let plan = Arc::new(Plan::of(&config));
+        let clock: Arc<dyn Clock> = Arc::new(PausedClock(Instant::now()));
+        let metrics = Arc::new(Metrics::new("test").unwrap());
+        let health = Arc::new(Health::new(Arc::clone(&metrics)));
+        let slots = Arc::new(Slots::new(Arc::clone(&clock), Arc::clone(&metrics), 0));
+        let breakers = Arc::new(Breakers::new(&plan, Arc::clone(&clock), Arc::clone(&metrics)));
+        let surroundings = Surroundings { clock, metrics, health, tasks: TaskTracker::new() };
+        let around = Arc::new(Around::default());
+        let esp =
+            |id: &EspId| Arc::new(StandIn { id: id.clone(), around: Arc::clone(&around) }) as Arc<dyn Esp>;
+        let outside = Outside {
+            inbox: Arc::clone(&around) as _,
+            outbox: Arc::clone(&around) as _,
+            ledger: Arc::clone(&around) as _,
+            slot_source: Arc::clone(&around) as _,
+            fleet: Arc::clone(&around) as _,
+            replica: "r1".to_owned(),
+            esps: plan.esps().map(|(id, _)| esp(id)).collect(),
+            mx: None,
+            taster: None,
+            breakers,
+            plan,
+        };
+        Self { worker: Worker::new(outside, slots, &surroundings), around }
+    }
+
+    /// The fleet knows these breakers as open for so long, and all others as closed.
+    pub(crate) fn open(&self, breakers: &[(&str, Duration)]) {
+        let open = |(esp, time): &(&str, Duration)| {
+            let open_for_ns = Some(i64::try_from(time.as_nanos()).unwrap());
+            ((*esp).to_owned(), FleetBreaker { open_for_ns, trips: 1, ..FleetBreaker::default() })
+        };
+        let breakers = breakers.iter().map(open).collect();
+        self.worker.breakers.adopt(&View { breakers, ..View::default() });
+    }
+
+    /// Nothing goes through these ESPs for so long.
+    pub(crate) fn shut(&self, esps: &[(&str, Duration)]) {
+        let now = self.worker.clock.tick();
+        let brakes = esps.iter().map(|(esp, time)| (limit(esp, "1/s").scope, 0, now + *time));
+        self.worker.slots.set_brakes(brakes);
+    }
+
+    /// Calls `with` the job of a delivery that came just now.
+    pub(crate) fn with_case<T>(&self, passport: &Passport, with: impl FnOnce(&Case<'_>) -> T) -> T {
+        let (job, lane, body) = (job(None), lane(&self.worker), Bytes::new());
+        let group = lane.group.clone();
+        with(&Case::new(&self.worker, &lane, job, group, &body, passport))
+    }
+}
+
+/// A job that expires so long after the start of the clock.
+pub(crate) fn job(expires_after: Option<Duration>) -> Box<Job> {
+    let body = r#"{"v": 1, "id": "j1", "to": {"email": "ada@a.example"}, "from": {"email": "shop@b.example"},
+        "subject": "Hi", "text": "Hello"}"#;
+    let mut job = Box::new(Job::parse(body.as_bytes()).unwrap());
+    job.expires_at = expires_after.map(|after| Timestamp::from_micros(0) + after);
+    job
+}
+
+pub(crate) fn lane(worker: &Worker) -> Lane {
+    let job = job(None);
+    worker.plan().lane(&job.pool, job.class, job.to.email.domain())
+}
+
+pub(crate) fn esp(name: &str) -> EspId {
+    EspId::new(name).unwrap()
+}
+
+pub(crate) fn limit(esp: &str, spec: &str) -> Limit {
+    Limit { scope: format!("esp:{esp}").parse().unwrap(), spec: spec.parse().unwrap() }
+}
+
+/// Both count from its start.
+#[derive(Debug)]
+struct PausedClock(Instant);
+
+impl Clock for PausedClock {
+    fn tick(&self) -> Tick {
+        Tick::ZERO + self.0.elapsed()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(0) + self.0.elapsed()
+    }
+}
+
+#[derive(Debug)]
+struct StandIn {
+    id: EspId,
+    around: Arc<Around>,
+}
+
+#[async_trait]
+impl Esp for StandIn {
+    fn id(&self) -> &EspId {
+        &self.id
+    }
+
+    async fn send(&self, _: &Job, _: u32) -> Answer {
+        self.around.sent.lock().unwrap().push(self.id.clone());
+        let told = self.around.answers.lock().unwrap().clone();
+        told.unwrap_or(Outcome::Accepted { provider_message_id: None }).into()
+    }
+}
+
+#[async_trait]
+impl Ledger for Around {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<ClaimVerdict>, LedgerError> {
+        let takes = *self.claim_takes.lock().unwrap();
+        tokio::time::sleep(takes).await;
+        let verdict = |claim: &Claim| match &claim.intent {
+            Intent::Send { .. } => ClaimVerdict::Go,
+            Intent::Close { state, .. } => {
+                self.closed.lock().unwrap().push(*state);
+                ClaimVerdict::Closed
+            }
+        };
+        Ok(claims.iter().map(verdict).collect())
+    }
+
+    async fn record(&self, records: &[Record]) -> Result<Vec<RecordVerdict>, LedgerError> {
+        self.records.lock().unwrap().extend_from_slice(records);
+        Ok(vec![RecordVerdict::Recorded; records.len()])
+    }
+
+    async fn park(&self, jobs: &[Parked]) -> Result<Vec<ParkVerdict>, LedgerError> {
+        self.parked.lock().unwrap().extend_from_slice(jobs);
+        Ok(vec![ParkVerdict::Parked; jobs.len()])
+    }
+
+    async fn refuse(&self, _: &[DeadLetter]) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn due(&self, _: &DueQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        Ok(None)
+    }
+
+    async fn waiting(&self, _: u32, _: u32) -> Result<Vec<WaitingKey>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    async fn release(&self, _: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        Ok(None)
+    }
+
+    async fn expired(&self, _: u32, _: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        Ok(None)
+    }
+
+    async fn ping(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Inbox for Around {
+    async fn open(&self, _: &Lane, _: u16) -> Result<Box<dyn Feed>, InboxError> {
+        Err(InboxError::Unavailable("there is none".into()))
+    }
+
+    async fn depths(&self, _: &[Lane]) -> Result<Vec<LaneDepth>, InboxError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Outbox for Around {
+    async fn publish(&self, jobs: Vec<Publication>) -> Vec<Result<(), PublishError>> {
+        jobs.iter().map(|_| Ok(())).collect()
+    }
+
+    async fn bury(&self, messages: Vec<Burial>) -> Vec<Result<(), PublishError>> {
+        messages.iter().map(|_| Ok(())).collect()
+    }
+}
+
+#[async_trait]
+impl SlotSource for Around {
+    async fn lease(&self, wants: &[Want]) -> Result<Vec<Leased>, SlotError> {
+        Ok(wants.iter().map(|_| Leased::default()).collect())
+    }
+
+    async fn give_back(&self, _: &[Unused]) -> Result<(), SlotError> {
+        Ok(())
+    }
+
+    async fn look(&self, _: &[Limit]) -> Result<Vec<LimitLook>, SlotError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Fleet for Around {
+    async fn exchange(&self, _: &sluice_policy::Report) -> Result<View, FleetError> {
+        Ok(View::default())
+    }
+
+    async fn edit(&self, _: Edit) -> Result<(), FleetError> {
+        Ok(())
+    }
+
+    async fn look(&self) -> Result<View, FleetError> {
+        Ok(View::default())
+    }
+}
