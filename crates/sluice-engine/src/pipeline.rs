@@ -76,15 +76,17 @@ async fn walk(
         Some(Order::Paused) => return park(worker, paused(&case)).await,
         None => {}
     }
-    if has_expired(worker, &case) {
-        let closed = close(worker, &case, JobState::Expired, Category::Expired).await?;
-        return settle(worker, &case, closed).await;
-    }
-    if let Some(send_at) = not_yet(worker, &case) {
+    // What has expired is closed below, whatever it waits for.
+    if let Some(send_at) = not_yet(worker, &case).filter(|_| !has_expired(worker, &case)) {
         return park(worker, until(worker, &case, Due::At(send_at), WaitReason::Scheduled)).await;
     }
     let mut reroutes = 0;
     loop {
+        // Asked each time, as whatever leads here again may have taken a while.
+        if has_expired(worker, &case) {
+            let closed = close(worker, &case, JobState::Expired, Category::Expired).await?;
+            return settle(worker, &case, closed).await;
+        }
         let esp = match route(worker, &case) {
             Route::To(esp) => esp,
             Route::Broken { until: opens } => {
@@ -168,6 +170,14 @@ fn has_expired(worker: &Worker, case: &Case<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::NextStep;
+    use crate::worker::rig::{self, Rig};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const ONE_ESP: &str = r#"
+        esp = [{ name = "a", kind = "sandbox" }]
+        pool = [{ name = "default", members = [{ esp = "a" }] }]
+    "#;
 
     /// Bytes of the future that `call` makes.
     fn size<A, B, C, F>(_call: impl Fn(A, B, C) -> F) -> usize {
@@ -179,5 +189,40 @@ mod tests {
     fn the_way_of_a_job_takes_little_memory() {
         let bytes = size::<&'static Worker, &'static Lane, Delivery, _>(run_job);
         assert!(bytes <= 2048, "{bytes} bytes: box what few jobs come to");
+    }
+
+    /// Takes a job of the default pool as far as it goes.
+    async fn walk_one(rig: &Rig, expires_after: Option<Duration>) {
+        let (lane, job) = (rig::lane(&rig.worker), rig::job(expires_after));
+        walk(&rig.worker, &lane, job, &Bytes::new(), &Passport::default()).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_expires_while_it_is_held_for_a_breaker_is_closed() {
+        for (expires_after, closed, sent) in [(None, 0, 1), (Some(SECOND * 2), 1, 0)] {
+            let rig = Rig::new(ONE_ESP);
+            rig.open(&[("a", SECOND * 3)]);
+            let close = async {
+                tokio::time::sleep(SECOND * 3).await;
+                rig.open(&[]);
+            };
+            tokio::join!(walk_one(&rig, expires_after), close);
+            let seen = (rig.around.closed.lock().unwrap().len(), rig.around.sent.lock().unwrap().len());
+            assert_eq!(seen, (closed, sent), "{expires_after:?}");
+            assert!(rig.around.parked.lock().unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_expires_while_it_is_claimed_is_not_sent() {
+        for (takes, sent) in [(SECOND, 1), (SECOND * 3, 0)] {
+            let rig = Rig::new(ONE_ESP);
+            *rig.around.claim_takes.lock().unwrap() = takes;
+            walk_one(&rig, Some(SECOND * 2)).await;
+            assert_eq!(rig.around.sent.lock().unwrap().len(), sent, "claimed in {takes:?}");
+            let records = rig.around.records.lock().unwrap();
+            let unsent = records.iter().filter(|it| matches!(it.next, NextStep::Unsent(_))).count();
+            assert_eq!((records.len(), unsent), (1, 1 - sent), "the relay has it closed");
+        }
     }
 }

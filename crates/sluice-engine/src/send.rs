@@ -19,7 +19,7 @@ const TIMEOUT_SLACK: Duration = Duration::from_secs(5);
 pub(crate) enum Sent {
     /// A call was made.
     Called(Call),
-    /// No slot opened in time, the claim ran out first, or the breaker has opened: nothing was sent.
+    /// No slot opened in time, the claim or the job ran out first, or the breaker has opened: nothing was sent.
     Unsent {
         /// The ESP that would have been called.
         esp: EspId,
@@ -37,7 +37,7 @@ pub(crate) struct Call {
     pub(crate) finished_at: Timestamp,
 }
 
-/// Takes the turn and hands the job over. Nothing is sent once the claim may be somebody else's.
+/// Takes the turn and hands the job over. Nothing is sent once the claim may be somebody else's, nor once the job has expired.
 pub(crate) async fn send(
     worker: &Worker,
     case: &Case<'_>,
@@ -53,19 +53,20 @@ pub(crate) async fn send(
         }),
     };
     let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
-    let wait_until =
-        claimed_until.min(case.until_expiry(worker, worker.clock.tick() + worker.plan().bounds().hold_max));
+    // The claim may have taken longer than the job lasts: it is parked then, and the relay has it closed.
+    let send_until = case.until_expiry(worker, claimed_until);
+    let wait_until = send_until.min(worker.clock.tick() + worker.plan().bounds().hold_max);
     let (began, started_at, grant) = loop {
         let Some(grant) = ticket.turn(wait_until).await else { return no_turn(esp) };
         // In this order: what is told as the start lies before the instant at which the slot was seen to be open.
         let started_at = worker.clock.now();
         let now = worker.clock.tick();
         // A slot that this process was too slow to use is gone: the next one, never two at once.
-        if now <= grant.closes && now < claimed_until {
+        if now <= grant.closes && now < send_until {
             break (now, started_at, grant);
         }
         ticket.unused(grant);
-        if now >= claimed_until {
+        if now >= send_until {
             return no_turn(esp);
         }
     };
