@@ -271,7 +271,11 @@ impl Breaker {
     /// The fleet knows it as open until then, after so many trips in a row.
     pub fn adopt_open(&mut self, now: Tick, until: Tick, trips: u32) {
         self.advance(now);
-        self.trips = self.trips.max(trips);
+        self.trips = match self.phase {
+            // Whoever opened it knows what counts; trips of days ago would keep the ESP out for minutes.
+            Phase::Closed { .. } => trips,
+            Phase::Open { .. } | Phase::HalfOpen => self.trips.max(trips),
+        };
         match self.phase {
             Phase::Open { until: known } if known >= until => {}
             Phase::HalfOpen if until <= now => {}

@@ -177,6 +177,20 @@ fn the_longer_open_time_holds_whoever_found_it() {
 }
 
 #[test]
+fn trips_of_an_outage_that_is_over_do_not_lengthen_the_next() {
+    let mut rig = Rig::new();
+    rig.breaker.adopt_open(rig.now, rig.now + SECOND * 5, 6);
+    rig.wait_half_open();
+    rig.breaker.adopt_closed(rig.now);
+    rig.wait(SECOND * 3600);
+    rig.breaker.adopt_open(rig.now, rig.now + SECOND * 5, 1);
+    rig.wait_half_open();
+    assert!(rig.probe(Call::Failure));
+    let open = rig.wait_half_open();
+    assert!(about(open, SECOND * 10), "{open:?}");
+}
+
+#[test]
 fn grants_are_gone_once_it_turns() {
     type Turn = fn(&mut Rig);
     let turns: [(&str, Turn); 3] = [
