@@ -289,7 +289,7 @@ impl Leave {
         let mut rng = fastrand::Rng::new();
         let terms = breakers.terms();
         let call = Call::of(outcome, took, &terms);
-        let opened = call.is_some_and(|call| breaker.record(now, call, self.probe, &mut rng));
+        let opened = call.is_some_and(|call| breaker.record(now, took, call, self.probe, &mut rng));
         let turn = match call {
             _ if opened => match breaker.peek(now) {
                 Verdict::Refuse { until } => {

@@ -190,14 +190,22 @@ impl Breaker {
         }
     }
 
-    /// Takes in a finished call at `now`, and answers whether it opened the breaker.
+    /// Takes in a call that `took` so long and ended at `now`, and answers whether it opened the breaker.
     ///
     /// While half open a failed probe opens it, at once and whenever it was made; nothing else counts, nor does anything
-    /// while it is open.
-    pub fn record(&mut self, now: Tick, call: Call, was_probe: bool, rng: &mut fastrand::Rng) -> bool {
+    /// while it is open. A call that was begun before it closed again is of the outage that is over, and does not count either.
+    pub fn record(
+        &mut self,
+        now: Tick,
+        took: Duration,
+        call: Call,
+        was_probe: bool,
+        rng: &mut fastrand::Rng,
+    ) -> bool {
         self.advance(now);
         let opens = match self.phase {
             _ if self.forced.is_some() => false,
+            Phase::Closed { since: Some(since) } if now - took < since => false,
             Phase::Closed { since } => self.record_closed(now, call, since),
             Phase::HalfOpen => was_probe && matches!(call, Call::Failure | Call::AccountFault),
             Phase::Open { .. } => false,

@@ -31,7 +31,7 @@ impl Rig {
 
     /// Whether the call opened it.
     fn call(&mut self, call: Call) -> bool {
-        self.breaker.record(self.now, call, false, &mut self.rng)
+        self.breaker.record(self.now, Duration::ZERO, call, false, &mut self.rng)
     }
 
     /// Whether any of the calls opened it.
@@ -43,7 +43,7 @@ impl Rig {
     fn probe(&mut self, call: Call) -> bool {
         self.breaker.grant_probes(1);
         assert_eq!(self.breaker.ask(self.now), Verdict::Probe);
-        self.breaker.record(self.now, call, true, &mut self.rng)
+        self.breaker.record(self.now, Duration::ZERO, call, true, &mut self.rng)
     }
 
     fn wait(&mut self, time: Duration) {
@@ -134,7 +134,7 @@ fn no_more_probes_are_made_than_the_fleet_grants_and_it_says_when_to_close() {
     let verdicts: Vec<_> = (0..4).map(|_| rig.breaker.ask(rig.now)).collect();
     assert_eq!(verdicts, [Verdict::Probe, Verdict::Probe, Verdict::Probe, refused]);
     for call in [Call::Success, Call::Slow, Call::Success] {
-        assert!(!rig.breaker.record(rig.now, call, true, &mut rig.rng));
+        assert!(!rig.breaker.record(rig.now, Duration::ZERO, call, true, &mut rig.rng));
         assert_eq!(rig.breaker.ask(rig.now), refused, "others' answers may be bad");
     }
     rig.breaker.adopt_closed(rig.now);
@@ -196,7 +196,7 @@ fn grants_are_gone_once_it_turns() {
     let turns: [(&str, Turn); 3] = [
         ("a probe failed here", |rig| {
             assert_eq!(rig.breaker.ask(rig.now), Verdict::Probe);
-            assert!(rig.breaker.record(rig.now, Call::Failure, true, &mut rig.rng));
+            assert!(rig.breaker.record(rig.now, Duration::ZERO, Call::Failure, true, &mut rig.rng));
         }),
         ("a probe failed elsewhere", |rig| rig.breaker.adopt_open(rig.now, rig.now + SECOND, 2)),
         ("the probes went well", |rig| rig.breaker.adopt_closed(rig.now)),
@@ -221,7 +221,7 @@ fn a_probe_of_an_earlier_time_can_still_open_it() {
     rig.breaker.grant_probes(1);
     assert_eq!(rig.breaker.ask(rig.now), Verdict::Probe);
     rig.wait(SECOND * 61);
-    assert!(rig.breaker.record(rig.now, Call::Failure, true, &mut rig.rng));
+    assert!(rig.breaker.record(rig.now, Duration::ZERO, Call::Failure, true, &mut rig.rng));
 }
 
 #[test]
@@ -233,6 +233,21 @@ fn stragglers_are_ignored_while_open_and_half_open() {
     assert!(!rig.calls(50, Call::Failure));
     assert!(!rig.calls(50, Call::Success));
     assert_eq!(rig.breaker.state(rig.now), State::HalfOpen);
+}
+
+#[test]
+fn stragglers_of_an_outage_do_not_open_it_again() {
+    let mut rig = Rig::new();
+    rig.open_and_close();
+    rig.wait(SECOND * 10);
+    for call in [Call::Failure, Call::Slow, Call::AccountFault] {
+        let took = SECOND * 11;
+        let opened = (0..20).any(|_| rig.breaker.record(rig.now, took, call, false, &mut rig.rng));
+        assert!(!opened, "{call:?} begun before it closed");
+    }
+    assert_eq!(rig.breaker.state(rig.now), State::Closed);
+    let opened = |it: &mut Rig| it.breaker.record(it.now, SECOND * 10, Call::Failure, false, &mut it.rng);
+    assert_eq!((0..20).position(|_| opened(&mut rig)), Some(19), "later ones count, and these alone");
 }
 
 #[test]
@@ -366,7 +381,7 @@ proptest! {
                     prop_assert!(peeked == Verdict::Probe || breaker.granted() == granted);
                 }
                 Step::Record(call, was_probe) => {
-                    let opened = breaker.record(now, call, was_probe, &mut rng);
+                    let opened = breaker.record(now, Duration::ZERO, call, was_probe, &mut rng);
                     let after = breaker.state(now);
                     prop_assert_eq!(opened, after != before);
                     prop_assert!(!opened || after == State::Open, "no call closes it");
