@@ -59,7 +59,6 @@ fn a_refused_recipient_is_told_by_its_code() {
             ("450 4.2.1 is receiving mail at a rate that", Defer(Recipient, Throttled)),
             ("450 4.2.1 Peak SMTP relay limit exceeded", Defer(Esp, Throttled)),
             ("450 4.2.1 busy", Defer(Recipient, RecipientUnavailable)),
-            ("454 4.7.1 <ada@gmail.com>: Relay access denied", Fault(Auth)),
             ("550 Sender verify failed: no such user here", Reject(SenderConfig)),
             ("550 too many connections", Defer(Esp, Throttled)),
             ("452 4.2.2 full", Defer(Recipient, RecipientUnavailable)),
@@ -72,6 +71,42 @@ fn a_refused_recipient_is_told_by_its_code() {
             ("499", Defer(Recipient, Temporary)),
         ],
     );
+}
+
+#[test]
+fn a_relay_that_does_not_relay_for_us_is_at_fault_and_not_the_recipient() {
+    check(
+        Phase::Rcpt,
+        &[
+            ("454 4.7.1 <ada@gmail.com>: Relay access denied", Fault(Auth)),
+            ("554 5.7.1 <ada@gmail.com>: Relay access denied", Fault(Auth)),
+            ("554 <ada@gmail.com>: Relay access denied", Fault(Auth)),
+            ("550 5.7.1 Relaying denied", Fault(Auth)),
+            ("550 5.7.1 <ada@gmail.com>... Relaying denied. IP name lookup failed [1.2.3.4]", Fault(Auth)),
+            ("550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", Fault(Auth)),
+            ("550 5.7.1 Unable to relay for ada@gmail.com", Fault(Auth)),
+            ("550 5.7.64 TenantAttribution; Relay Access Denied [x.example]", Fault(Auth)),
+            ("550 relay not permitted", Fault(Auth)),
+            ("550 <ada@gmail.com>: relay not permitted", Fault(Auth)),
+            // A relay that has asked the recipient's server says what that one said.
+            (
+                "550 5.1.1 <ada@a.example>: Recipient address rejected: undeliverable address: host mx.a.example[1.2.3.4] \
+                 said: 554 5.7.1 <ada@a.example>: Relay access denied",
+                Reject(RecipientUnknown),
+            ),
+            (
+                "450 4.1.1 <ada@a.example>: Recipient address rejected: unverified address: host mx.a.example[1.2.3.4] \
+                 said: 454 4.7.1 <ada@a.example>: Relay access denied",
+                Defer(Recipient, Temporary),
+            ),
+            ("550 Callout verification failed: 550 relay not permitted", Reject(RecipientUnknown)),
+            ("550 5.1.1 <relaying.denied@a.example> no such mailbox", Reject(RecipientUnknown)),
+            ("550 5.1.1 relaying denied", Reject(RecipientUnknown)),
+            ("550 5.7.1", Reject(Policy)),
+        ],
+    );
+    // Later it is the message's path that is spoken of.
+    check(Phase::Dot, &[("554 5.7.1 Relay access denied", Reject(Policy))]);
 }
 
 #[test]
