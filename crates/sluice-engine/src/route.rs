@@ -28,14 +28,14 @@ pub(crate) enum Route {
 }
 
 /// Chooses the ESP for a job. One that has no slots left in its day is passed over while another has, and so is one with
-/// a long line while another has none.
+/// a long line while another of its tier has none: failover ESPs stand in for members that are down, not for slow ones.
 pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
     let now = worker.clock.tick();
     let plan = worker.plan();
     let Some(pool) = plan.pool(&case.job.pool) else { return Route::Broken { until: now } };
     let hold_max = plan.bounds().hold_max;
     let mut opens_first: Option<(Tick, Limit)> = None;
-    let mut availability = |esp: &EspId| match worker.standing(esp, &case.group, case.job.class) {
+    let availability = |esp: &EspId| match worker.standing(esp, &case.group, case.job.class) {
         Standing::Up { weight } => Availability::Up { weight },
         Standing::Broken { until } => Availability::Down { until },
         Standing::Shut { until, limit } => {
@@ -45,32 +45,14 @@ pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
             Availability::Down { until }
         }
     };
+    // A tenant stays where it is, however long that takes.
+    let is_long = |esp: &EspId| pool.sticky == Sticky::None && line_at(worker, case, &plan, esp) > hold_max;
     let mut rng = fastrand::Rng::new();
-    let choice = match pool.sticky {
-        Sticky::Tenant => {
-            let luck = Luck::Sticky(number_of(&case.job.tenant));
-            choose(&pool.members, availability, &case.passport.faulted, luck)
-        }
-        // Where there is no other, the length of the line says nothing.
-        Sticky::None if pool.esps().nth(1).is_none() => {
-            choose(&pool.members, availability, &case.passport.faulted, Luck::Random(&mut rng))
-        }
-        Sticky::None => {
-            let short = |esp: &EspId| match availability(esp) {
-                up @ Availability::Up { .. } => {
-                    let wait = line_at(worker, case, &plan, esp);
-                    if wait > hold_max { Availability::Down { until: now + wait } } else { up }
-                }
-                down @ Availability::Down { .. } => down,
-            };
-            match choose(&pool.members, short, &case.passport.faulted, Luck::Random(&mut rng)) {
-                Choice::Wait { .. } => {
-                    choose(&pool.members, availability, &case.passport.faulted, Luck::Random(&mut rng))
-                }
-                chosen @ Choice::Esp { .. } => chosen,
-            }
-        }
+    let luck = match pool.sticky {
+        Sticky::Tenant => Luck::Sticky(number_of(&case.job.tenant)),
+        Sticky::None => Luck::Random(&mut rng),
     };
+    let choice = choose(&pool.members, availability, is_long, &case.passport.faulted, luck);
     match choice {
         Choice::Esp { esp, failover } => {
             if failover {
@@ -105,17 +87,20 @@ pub(crate) fn has_way_around(worker: &Worker, case: &Case<'_>, limit: &Limit) ->
     another_takes(worker, case, held)
 }
 
-/// Whether another ESP of the pool than `held` is up and has no long line.
+/// Whether another ESP of the pool than `held` is up and has no long line, and would be chosen for that: it has not faulted on
+/// this job, and is no failover ESP while a member is up.
 fn another_takes(worker: &Worker, case: &Case<'_>, held: &EspId) -> bool {
     let plan = worker.plan();
     let hold_max = plan.bounds().hold_max;
-    plan.pool(&case.job.pool).is_some_and(|pool| {
-        pool.sticky == Sticky::None
-            && pool.esps().filter(|esp| *esp != held).any(|esp| {
-                matches!(worker.standing(esp, &case.group, case.job.class), Standing::Up { .. })
-                    && line_at(worker, case, &plan, esp) <= hold_max
-            })
-    })
+    let Some(pool) = plan.pool(&case.job.pool) else { return false };
+    let is_up = |esp: &EspId| {
+        !case.passport.faulted.contains(esp)
+            && matches!(worker.standing(esp, &case.group, case.job.class), Standing::Up { .. })
+    };
+    let takes = |esp: &EspId| esp != held && is_up(esp) && line_at(worker, case, &plan, esp) <= hold_max;
+    let mut members = pool.members.members.iter().map(|(esp, _)| esp);
+    pool.sticky == Sticky::None
+        && (members.clone().any(takes) || (!members.any(is_up) && pool.members.failover.iter().any(takes)))
 }
 
 /// Whether a job that waits for a call at `held` does better elsewhere: its line there has become long, and another ESP of
@@ -135,7 +120,12 @@ fn number_of(tenant: &Tenant) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::ports::Passport;
+    use crate::slots::Ticket;
+    use crate::worker::rig::{Rig, esp, limit};
 
     #[test]
     fn a_job_waits_for_what_comes_first() {
@@ -148,5 +138,62 @@ mod tests {
         );
         assert!(matches!(nowhere(at(5), Some((at(5), used_up()))), Route::Shut { .. }));
         assert!(matches!(nowhere(at(5), None), Route::Broken { .. }));
+    }
+
+    /// `a` and `b` share the traffic, `f` and `g` take over; each does 9/s.
+    const TWO_TIERS: &str = r#"
+        esp = [
+            { name = "a", kind = "sandbox", limits = ["9/s"] }, { name = "b", kind = "sandbox", limits = ["9/s"] },
+            { name = "f", kind = "sandbox", limits = ["9/s"] }, { name = "g", kind = "sandbox", limits = ["9/s"] },
+        ]
+        pool = [{ name = "default", members = [{ esp = "a" }, { esp = "b" }], failover = ["f", "g"] }]
+    "#;
+
+    /// A long line at each of these ESPs, for as long as the tickets are kept.
+    fn long_lines(worker: &Worker, case: &Case<'_>, esps: &[&str]) -> Vec<Ticket> {
+        let plan = worker.plan();
+        let mut tickets = Vec::new();
+        for name in esps {
+            let (line, limits) = plan.line(
+                case.job.class,
+                &esp(name),
+                &case.group,
+                &case.job.tenant,
+                case.job.to.email.domain(),
+            );
+            tickets.extend((0..100).map(|_| worker.slots.draw(&line, &limits)));
+        }
+        tickets
+    }
+
+    /// Every ESP that jobs go to, in 50 tries.
+    fn routes(worker: &Worker, case: &Case<'_>) -> String {
+        let seen: BTreeSet<String> = (0..50)
+            .map(|_| match route(worker, case) {
+                Route::To(esp) => esp.to_string(),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        seen.into_iter().collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backlog_at_the_members_takes_no_work_to_the_failover() {
+        for (long, down, to, from_a) in [
+            (&["a"] as &[&str], &[] as &[&str], "b", true),
+            (&["a", "b"], &[], "ab", false),
+            (&["a"], &["b"], "a", false),
+            (&[], &["a", "b"], "f", true),
+            (&["f"], &["a", "b"], "g", true),
+        ] {
+            let rig = Rig::new(TWO_TIERS);
+            rig.open(&down.iter().map(|esp| (*esp, Duration::from_secs(60))).collect::<Vec<_>>());
+            rig.with_case(&Passport::default(), |case| {
+                let _tickets = long_lines(&rig.worker, case, long);
+                assert_eq!(routes(&rig.worker, case), to, "long at {long:?}, {down:?} down");
+                let around = has_way_around(&rig.worker, case, &limit("a", "9/s"));
+                assert_eq!(around, from_a, "long at {long:?}, {down:?} down");
+            });
+        }
     }
 }

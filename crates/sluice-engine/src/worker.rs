@@ -193,7 +193,7 @@ impl Worker {
 
     /// How many deliveries of `lane` to borrow: none while no ESP of its pool takes any, or while more wait for a call than
     /// get one within the time that jobs are held; and few until an ESP has answered, since each that was borrowed for one
-    /// that turns out to be dead has to be read and parked.
+    /// that turns out to be dead has to be read and parked. Failover ESPs count as far as routing turns to them.
     pub(crate) fn borrows(&self, lane: &Lane) -> Borrows {
         let plan = self.plan();
         let prefetch = plan.prefetch(lane);
@@ -208,10 +208,16 @@ impl Worker {
             return Borrows::Nothing;
         }
         let (mut is_up, mut has_room, mut has_answered, mut for_calls) = (false, false, false, 0_u16);
-        for esp in pool.esps() {
+        let mut members_are_up = false;
+        let members = pool.members.members.iter().map(|(esp, _)| (esp, true));
+        for (esp, is_member) in members.chain(pool.members.failover.iter().map(|esp| (esp, false))) {
             has_answered |= self.breakers.has_answered(esp);
+            if members_are_up && !is_member {
+                continue;
+            }
             let standing = self.standing(esp, &lane.group, lane.class);
             if let (Standing::Up { .. }, Some(handle)) = (standing, self.esps.get(esp)) {
+                members_are_up |= is_member;
                 // At least the next call, however long they take.
                 let next = (2 * handle.places.call()).min(bounds.lane_hold_max / 2);
                 let wait = self.call_wait(&plan, esp, &lane.group, lane.class);
@@ -327,3 +333,29 @@ batched!(ClaimWrite, Claim, Claim => ClaimVerdict, |it| Some(it.id.as_str()), |l
 batched!(RecordWrite, Record, Record => RecordVerdict, |it| Some(it.id.as_str()), |ledger, rows| ledger.record(rows).await);
 batched!(ParkWrite, Park, Parked => ParkVerdict, |it| Some(it.id.as_str()), |ledger, rows| ledger.park(rows).await);
 batched!(RefuseWrite, Refuse, DeadLetter => (), |_it| None, |ledger, rows| ledger.refuse(rows).await.map(|()| vec![(); rows.len()]));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::rig::{Rig, lane};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_borrows_for_a_failover_only_while_no_member_is_up() {
+        let toml = r#"
+            esp = [
+                { name = "a", kind = "sandbox", max_in_flight = 2 }, { name = "f", kind = "sandbox", max_in_flight = 9 },
+            ]
+            pool = [{ name = "default", members = [{ esp = "a" }], failover = ["f"] }]
+        "#;
+        let rig = Rig::new(toml);
+        for name in ["a", "f"] {
+            // Their calls take long, so that few are borrowed ahead.
+            let places = &rig.worker.esps[&rig::esp(name)].places;
+            (0..100).for_each(|_| places.took(Duration::from_secs(60)));
+        }
+        let lane = lane(&rig.worker);
+        assert_eq!(rig.worker.borrows(&lane), Borrows::UpTo(3));
+        rig.open(&[("a", Duration::from_secs(60))]);
+        assert_eq!(rig.worker.borrows(&lane), Borrows::UpTo(10));
+    }
+}

@@ -61,9 +61,13 @@ pub enum Luck<'a> {
 /// In this order, each only when those before it have none: members by weight, failover ESPs by place, then the same
 /// again with the ESPs in `avoid`, which have already faulted on this job. Availability is asked once for each place in
 /// the pool, and for failover ESPs only when they are needed.
+///
+/// One that `is_long`, where a further job would stand long in line, is passed over for another of its tier and no more: a
+/// backlog alone takes no work to the failover ESPs, nor back to one that has faulted. It is asked only of those that are up.
 pub fn choose(
     pool: &PoolMembers,
     mut availability: impl FnMut(&EspId) -> Availability,
+    mut is_long: impl FnMut(&EspId) -> bool,
     avoid: &[EspId],
     mut luck: Luck<'_>,
 ) -> Choice {
@@ -81,21 +85,30 @@ pub fn choose(
         .iter()
         .filter_map(|(esp, weight)| up(esp).map(|up| Candidate { esp, weight: *weight, up }))
         .partition(|candidate| avoid.contains(candidate.esp));
-    if let Some(esp) = draw(&fresh, &mut luck) {
+    if let Some(esp) = draw(&short_ones(fresh, |it| is_long(it.esp)), &mut luck) {
         return Choice::Esp { esp: esp.clone(), failover: false };
     }
     let (avoided_failover, fresh_failover): (Vec<_>, Vec<_>) =
         pool.failover.iter().filter(|esp| up(esp).is_some()).partition(|esp| avoid.contains(esp));
-    if let Some(esp) = fresh_failover.first() {
+    if let Some(esp) = short_ones(fresh_failover, |esp| is_long(esp)).first() {
         return Choice::Esp { esp: (*esp).clone(), failover: true };
     }
-    if let Some(esp) = draw(&avoided, &mut luck) {
+    if let Some(esp) = draw(&short_ones(avoided, |it| is_long(it.esp)), &mut luck) {
         return Choice::Esp { esp: esp.clone(), failover: false };
     }
-    match avoided_failover.first() {
+    match short_ones(avoided_failover, |esp| is_long(esp)).first() {
         Some(esp) => Choice::Esp { esp: (*esp).clone(), failover: true },
         None => Choice::Wait { until: earliest },
     }
+}
+
+/// Those of `all` that are not long; all where each is. One alone is not asked.
+fn short_ones<T>(all: Vec<T>, mut is_long: impl FnMut(&T) -> bool) -> Vec<T> {
+    if all.len() < 2 {
+        return all;
+    }
+    let (long, short): (Vec<T>, Vec<T>) = all.into_iter().partition(|it| is_long(it));
+    if short.is_empty() { long } else { short }
 }
 
 /// A member that is up.

@@ -32,7 +32,7 @@ fn spread(pool: &PoolMembers, of: impl Fn(&str) -> Availability, avoid: &[&str])
     let mut rng = fastrand::Rng::with_seed(3);
     let mut counts = HashMap::new();
     for _ in 0..2000 {
-        let word = match choose(pool, |esp| of(esp.as_str()), &avoid, Luck::Random(&mut rng)) {
+        let word = match choose(pool, |esp| of(esp.as_str()), |_| false, &avoid, Luck::Random(&mut rng)) {
             Choice::Esp { esp, failover: false } => esp.to_string(),
             Choice::Esp { esp, failover: true } => format!("{esp}!"),
             Choice::Wait { .. } => "wait".to_owned(),
@@ -83,6 +83,40 @@ fn an_avoided_esp_is_the_last_resort() {
 }
 
 #[test]
+fn a_long_line_passes_work_on_within_its_tier_only() {
+    let all = pool(&[("a", 1), ("b", 1)], &["c", "d"]);
+    let pick = |of: fn(&str) -> Availability, long: &str, avoid: &[&str]| {
+        let avoid: Vec<EspId> = avoid.iter().map(|name| esp(name)).collect();
+        let mut names = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            let (mut rng, is_long) =
+                (fastrand::Rng::with_seed(seed), |esp: &EspId| long.contains(esp.as_str()));
+            match choose(&all, |esp| of(esp.as_str()), is_long, &avoid, Luck::Random(&mut rng)) {
+                Choice::Esp { esp, .. } => names.insert(esp.to_string()),
+                Choice::Wait { .. } => unreachable!(),
+            };
+        }
+        names.into_iter().collect::<String>()
+    };
+    let no_member: fn(&str) -> Availability = |name| if name < "c" { down(5) } else { UP };
+    for (of, long, avoid, expected) in [
+        ((|_| UP) as fn(&str) -> Availability, "", &[] as &[&str], "ab"),
+        (|_| UP, "a", &[], "b"),
+        // Its members are up, so the failover ESPs have no part in it.
+        (|_| UP, "ab", &[], "ab"),
+        (|name| if name == "b" { down(5) } else { UP }, "a", &[], "a"),
+        (no_member, "c", &[], "d"),
+        (no_member, "cd", &[], "c"),
+        // Nor does a job go back to the one that failed it.
+        (|_| UP, "b", &["a"], "b"),
+        (|_| UP, "c", &["a", "b"], "d"),
+        (|_| UP, "a", &["a", "b", "c", "d"], "b"),
+    ] {
+        assert_eq!(pick(of, long, avoid), expected, "long at {long:?}, avoiding {avoid:?}");
+    }
+}
+
+#[test]
 fn odd_availability_weights_still_choose() {
     let pool = pool(&[("a", 1)], &[]);
     for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
@@ -101,8 +135,14 @@ fn waiting_ends_with_the_first_esp_to_ask_again() {
             _ => 10,
         })
     };
-    assert_eq!(choose(&all, of, &[esp("c")], Luck::Random(&mut rng)), Choice::Wait { until: Some(tick(10)) });
-    assert_eq!(choose(&pool(&[], &[]), |_| UP, &[], Luck::Random(&mut rng)), Choice::Wait { until: None });
+    assert_eq!(
+        choose(&all, of, |_| false, &[esp("c")], Luck::Random(&mut rng)),
+        Choice::Wait { until: Some(tick(10)) }
+    );
+    assert_eq!(
+        choose(&pool(&[], &[]), |_| UP, |_| false, &[], Luck::Random(&mut rng)),
+        Choice::Wait { until: None }
+    );
 }
 
 proptest! {
@@ -134,7 +174,7 @@ proptest! {
             }
         }
         let of = |esp: &EspId| weights.get(esp).map_or(down(1), |weight| Availability::Up { weight: *weight });
-        match choose(&pool, of, &avoid, Luck::Random(&mut fastrand::Rng::with_seed(seed))) {
+        match choose(&pool, of, |_| false, &avoid, Luck::Random(&mut fastrand::Rng::with_seed(seed))) {
             Choice::Esp { esp, failover } => {
                 prop_assert_eq!(ranks.get(&esp), ranks.values().min());
                 prop_assert_eq!(failover, pool.failover.contains(&esp));
@@ -152,7 +192,7 @@ fn a_sticky_choice_stays_and_moves_only_what_it_must() {
     let pool = pool(&[("a", 100), ("b", 100), ("c", 200)], &[]);
     let pick = |number: u64, without: &str| {
         let of = |esp: &EspId| if esp.as_str() == without { down(10) } else { UP };
-        match choose(&pool, of, &[], Luck::Sticky(number)) {
+        match choose(&pool, of, |_| false, &[], Luck::Sticky(number)) {
             Choice::Esp { esp, .. } => esp.to_string(),
             Choice::Wait { .. } => "wait".to_owned(),
         }
