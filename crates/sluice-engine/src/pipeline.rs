@@ -101,7 +101,7 @@ async fn walk(
         let reservation = match reserve(worker, &case, esp).await {
             Ok(reservation) => reservation,
             Err(Unreserved::RouteAgain) => continue,
-            // Another ESP of the pool may have room; a few tries, so that no job goes round and round.
+            // Another ESP of the pool may have room, or be open at all; a few tries, so that no job goes round and round.
             Err(Unreserved::InLine(limit))
                 if reroutes < REROUTES_MAX && has_way_around(worker, &case, &limit) =>
             {
@@ -224,5 +224,23 @@ mod tests {
             let unsent = records.iter().filter(|it| matches!(it.next, NextStep::Unsent(_))).count();
             assert_eq!((records.len(), unsent), (1, 1 - sent), "the relay has it closed");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_waits_for_an_esp_whose_day_runs_out_goes_elsewhere() {
+        let rig = Rig::new(
+            r#"
+            esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }, { name = "b", kind = "sandbox" }]
+            pool = [{ name = "default", members = [{ esp = "a" }], failover = ["b"], sticky = "tenant" }]
+            "#,
+        );
+        let _tickets = rig.long_lines(&["a"]);
+        let shut = async {
+            tokio::time::sleep(SECOND).await;
+            rig.shut(&[("a", SECOND * 3600)]);
+        };
+        tokio::join!(walk_one(&rig, None), shut);
+        assert_eq!(*rig.around.sent.lock().unwrap(), [rig::esp("b")]);
+        assert!(rig.around.parked.lock().unwrap().is_empty());
     }
 }

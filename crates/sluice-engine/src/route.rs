@@ -81,10 +81,20 @@ fn line_at(worker: &Worker, case: &Case<'_>, plan: &Plan, esp: &EspId) -> Durati
 }
 
 /// Whether a job that this limit holds could go through another ESP at once: the limit is one ESP's own, and another of
-/// the pool is up and has no long line.
+/// the pool is up. Where the held one has only a long line, the other must have none; where it is down or shut for longer than
+/// jobs are held, any other is better, and a tenant that stays with one moves as its fresh jobs do.
 pub(crate) fn has_way_around(worker: &Worker, case: &Case<'_>, limit: &Limit) -> bool {
     let (LimitScope::Esp(held) | LimitScope::EspGroup(held, _)) = &limit.scope else { return false };
-    another_takes(worker, case, held)
+    if is_up(worker, case, held) {
+        return another_takes(worker, case, held);
+    }
+    let plan = worker.plan();
+    plan.pool(&case.job.pool)
+        .is_some_and(|pool| pool.esps().any(|esp| esp != held && is_up(worker, case, esp)))
+}
+
+fn is_up(worker: &Worker, case: &Case<'_>, esp: &EspId) -> bool {
+    matches!(worker.standing(esp, &case.group, case.job.class), Standing::Up { .. })
 }
 
 /// Whether another ESP of the pool than `held` is up and has no long line, and would be chosen for that: it has not faulted on
@@ -93,14 +103,11 @@ fn another_takes(worker: &Worker, case: &Case<'_>, held: &EspId) -> bool {
     let plan = worker.plan();
     let hold_max = plan.bounds().hold_max;
     let Some(pool) = plan.pool(&case.job.pool) else { return false };
-    let is_up = |esp: &EspId| {
-        !case.passport.faulted.contains(esp)
-            && matches!(worker.standing(esp, &case.group, case.job.class), Standing::Up { .. })
-    };
-    let takes = |esp: &EspId| esp != held && is_up(esp) && line_at(worker, case, &plan, esp) <= hold_max;
+    let is_fresh = |esp: &EspId| !case.passport.faulted.contains(esp) && is_up(worker, case, esp);
+    let takes = |esp: &EspId| esp != held && is_fresh(esp) && line_at(worker, case, &plan, esp) <= hold_max;
     let mut members = pool.members.members.iter().map(|(esp, _)| esp);
     pool.sticky == Sticky::None
-        && (members.clone().any(takes) || (!members.any(is_up) && pool.members.failover.iter().any(takes)))
+        && (members.clone().any(takes) || (!members.any(is_fresh) && pool.members.failover.iter().any(takes)))
 }
 
 /// Whether a job that waits for a call at `held` does better elsewhere: its line there has become long, and another ESP of
@@ -124,8 +131,7 @@ mod tests {
 
     use super::*;
     use crate::ports::Passport;
-    use crate::slots::Ticket;
-    use crate::worker::rig::{Rig, esp, limit};
+    use crate::worker::rig::{Rig, limit};
 
     #[test]
     fn a_job_waits_for_what_comes_first() {
@@ -148,23 +154,6 @@ mod tests {
         ]
         pool = [{ name = "default", members = [{ esp = "a" }, { esp = "b" }], failover = ["f", "g"] }]
     "#;
-
-    /// A long line at each of these ESPs, for as long as the tickets are kept.
-    fn long_lines(worker: &Worker, case: &Case<'_>, esps: &[&str]) -> Vec<Ticket> {
-        let plan = worker.plan();
-        let mut tickets = Vec::new();
-        for name in esps {
-            let (line, limits) = plan.line(
-                case.job.class,
-                &esp(name),
-                &case.group,
-                &case.job.tenant,
-                case.job.to.email.domain(),
-            );
-            tickets.extend((0..100).map(|_| worker.slots.draw(&line, &limits)));
-        }
-        tickets
-    }
 
     /// Every ESP that jobs go to, in 50 tries.
     fn routes(worker: &Worker, case: &Case<'_>) -> String {
@@ -189,10 +178,32 @@ mod tests {
             let rig = Rig::new(TWO_TIERS);
             rig.open(&down.iter().map(|esp| (*esp, Duration::from_secs(60))).collect::<Vec<_>>());
             rig.with_case(&Passport::default(), |case| {
-                let _tickets = long_lines(&rig.worker, case, long);
+                let _tickets = rig.long_lines(long);
                 assert_eq!(routes(&rig.worker, case), to, "long at {long:?}, {down:?} down");
                 let around = has_way_around(&rig.worker, case, &limit("a", "9/s"));
                 assert_eq!(around, from_a, "long at {long:?}, {down:?} down");
+            });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_in_hand_leaves_an_esp_that_is_out_of_its_day_for_any_that_is_up() {
+        let sticky = TWO_TIERS.replace("failover", "sticky = \"tenant\", failover");
+        for toml in [TWO_TIERS, sticky.as_str()] {
+            let rig = Rig::new(toml);
+            rig.with_case(&Passport::default(), |case| {
+                let around = || has_way_around(&rig.worker, case, &limit("a", "9/s"));
+                let _tickets = rig.long_lines(&["a", "b", "f", "g"]);
+                assert!(!around(), "it is no better elsewhere");
+                let hour = Duration::from_secs(3600);
+                rig.shut(&[("a", hour)]);
+                assert!(around());
+                assert_eq!(routes(&rig.worker, case), "b");
+                rig.shut(&[("a", hour), ("b", hour)]);
+                assert!(around());
+                assert_eq!(routes(&rig.worker, case), "f");
+                rig.shut(&[("a", hour), ("b", hour), ("f", hour), ("g", hour)]);
+                assert!(!around(), "none is up");
             });
         }
     }

@@ -25,7 +25,7 @@ use crate::ports::{
     Passport, Publication, PublishError, Record, RecordVerdict, ReleaseQuery, SlotError, SlotSource, Unused,
     WaitingKey, Want,
 };
-use crate::slots::Slots;
+use crate::slots::{Slots, Ticket};
 
 /// Broker, store, fleet and ESPs.
 #[derive(Debug, Default)]
@@ -92,6 +92,17 @@ impl Rig {
         let now = self.worker.clock.tick();
         let brakes = esps.iter().map(|(esp, time)| (limit(esp, "1/s").scope, 0, now + *time));
         self.worker.slots.set_brakes(brakes);
+    }
+
+    /// A line of 100 jobs at each of these ESPs, for as long as the tickets are kept.
+    pub(crate) fn long_lines(&self, esps: &[&str]) -> Vec<Ticket> {
+        let (plan, job, group) = (self.worker.plan(), job(None), lane(&self.worker).group);
+        let mut tickets = Vec::new();
+        for name in esps {
+            let (line, limits) = plan.line(job.class, &esp(name), &group, &job.tenant, job.to.email.domain());
+            tickets.extend((0..100).map(|_| self.worker.slots.draw(&line, &limits)));
+        }
+        tickets
     }
 
     /// Calls `with` the job of a delivery that came just now.
