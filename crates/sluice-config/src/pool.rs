@@ -55,7 +55,8 @@ pub struct PoolConfig {
     pub name: PoolName,
     /// The ESPs that share the traffic by weight. Required, at least one.
     pub members: Vec<Member>,
-    /// The ESPs that take over when no member can, tried in this order. None by default.
+    /// The ESPs that take over when no member can, tried in this order; while members come back from an outage they give the
+    /// traffic back by degrees, within 30 s. A backlog at members that can is no reason. None by default.
     #[schemars(with = "Option<Vec<String>>")]
     pub failover: Vec<EspId>,
     /// What stays with one member while that one can: `none`, or `tenant`, all jobs of one tenant. Default `none`. With

@@ -208,16 +208,17 @@ impl Worker {
             return Borrows::Nothing;
         }
         let (mut is_up, mut has_room, mut has_answered, mut for_calls) = (false, false, false, 0_u16);
-        let mut members_are_up = false;
+        // The largest share of a member: what is short of 1 is left to the failover.
+        let mut ready = 0.0_f64;
         let members = pool.members.members.iter().map(|(esp, _)| (esp, true));
         for (esp, is_member) in members.chain(pool.members.failover.iter().map(|esp| (esp, false))) {
             has_answered |= self.breakers.has_answered(esp);
-            if members_are_up && !is_member {
+            if ready >= 1.0 && !is_member {
                 continue;
             }
             let standing = self.standing(esp, &lane.group, lane.class);
-            if let (Standing::Up { .. }, Some(handle)) = (standing, self.esps.get(esp)) {
-                members_are_up |= is_member;
+            if let (Standing::Up { weight }, Some(handle)) = (standing, self.esps.get(esp)) {
+                ready = if is_member { ready.max(weight) } else { ready };
                 // At least the next call, however long they take.
                 let next = (2 * handle.places.call()).min(bounds.lane_hold_max / 2);
                 let wait = self.call_wait(&plan, esp, &lane.group, lane.class);
@@ -340,7 +341,7 @@ mod tests {
     use crate::worker::rig::{Rig, lane};
 
     #[tokio::test(start_paused = true)]
-    async fn a_lane_borrows_for_a_failover_only_while_no_member_is_up() {
+    async fn a_lane_borrows_for_a_failover_only_while_no_member_is_up_in_full() {
         let toml = r#"
             esp = [
                 { name = "a", kind = "sandbox", max_in_flight = 2 }, { name = "f", kind = "sandbox", max_in_flight = 9 },
@@ -357,5 +358,9 @@ mod tests {
         assert_eq!(rig.worker.borrows(&lane), Borrows::UpTo(3));
         rig.open(&[("a", Duration::from_secs(60))]);
         assert_eq!(rig.worker.borrows(&lane), Borrows::UpTo(10));
+        rig.open(&[]);
+        assert_eq!(rig.worker.borrows(&lane), Borrows::UpTo(13), "traffic comes back by degrees");
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(rig.worker.borrows(&lane), Borrows::UpTo(3));
     }
 }

@@ -1,6 +1,7 @@
 //! Which ESP of a pool takes the next attempt of a job.
 //!
-//! Not for asking limits, and not for handing out probes: it only sees whether an ESP is available, and how much.
+//! Not for asking limits, and not for handing out probes: it only sees whether an ESP is available, how much, and whether its line is
+//! long.
 
 use sluice_types::{EspId, Tick};
 
@@ -10,7 +11,7 @@ pub struct PoolMembers {
     /// The first tier: each ESP with its share of the traffic, relative to the sum. A member of weight 0 is a spare: it
     /// gets traffic only while every other member is down or avoided.
     pub members: Vec<(EspId, u32)>,
-    /// The second tier, in order of preference; for when no member is available.
+    /// The second tier, in order of preference; for when no member is available, and less and less while they recover.
     pub failover: Vec<EspId>,
 }
 
@@ -56,14 +57,27 @@ pub enum Luck<'a> {
     Sticky(u64),
 }
 
+impl Luck<'_> {
+    /// A number within 0 and 1, without 1, that has nothing to do with what is drawn among the members.
+    fn lot(&mut self) -> f64 {
+        match self {
+            Self::Random(rng) => rng.f64(),
+            Self::Sticky(number) => lot(*number, ""),
+        }
+    }
+}
+
 /// Chooses an ESP of the pool.
 ///
 /// In this order, each only when those before it have none: members by weight, failover ESPs by place, then the same
 /// again with the ESPs in `avoid`, which have already faulted on this job. Availability is asked once for each place in
 /// the pool, and for failover ESPs only when they are needed.
 ///
+/// Members that all recover get no more than the largest of their availability weights; the rest goes to the first failover ESP that
+/// is up, so that traffic comes back from it by degrees as it does from another member.
+///
 /// One that `is_long`, where a further job would stand long in line, is passed over for another of its tier and no more: a
-/// backlog alone takes no work to the failover ESPs, nor back to one that has faulted. It is asked only of those that are up.
+/// backlog alone takes no work to the failover ESPs, nor back to one that has faulted. It is asked where several are up.
 pub fn choose(
     pool: &PoolMembers,
     mut availability: impl FnMut(&EspId) -> Availability,
@@ -85,13 +99,19 @@ pub fn choose(
         .iter()
         .filter_map(|(esp, weight)| up(esp).map(|up| Candidate { esp, weight: *weight, up }))
         .partition(|candidate| avoid.contains(candidate.esp));
-    if let Some(esp) = draw(&short_ones(fresh, |it| is_long(it.esp)), &mut luck) {
+    let ready = fresh.iter().map(|it| part(it.up)).fold(0.0, f64::max);
+    let members_first = ready >= 1.0 || luck.lot() < ready;
+    let fresh = short_ones(fresh, |it| is_long(it.esp));
+    if members_first && let Some(esp) = draw(&fresh, &mut luck) {
         return Choice::Esp { esp: esp.clone(), failover: false };
     }
     let (avoided_failover, fresh_failover): (Vec<_>, Vec<_>) =
         pool.failover.iter().filter(|esp| up(esp).is_some()).partition(|esp| avoid.contains(esp));
     if let Some(esp) = short_ones(fresh_failover, |esp| is_long(esp)).first() {
         return Choice::Esp { esp: (*esp).clone(), failover: true };
+    }
+    if let Some(esp) = draw(&fresh, &mut luck) {
+        return Choice::Esp { esp: esp.clone(), failover: false };
     }
     if let Some(esp) = draw(&short_ones(avoided, |it| is_long(it.esp)), &mut luck) {
         return Choice::Esp { esp: esp.clone(), failover: false };
@@ -145,16 +165,19 @@ fn draw<'a>(candidates: &[Candidate<'a>], luck: &mut Luck<'_>) -> Option<&'a Esp
 
 /// Rendezvous: each member draws a lot from the number and its own name, and the best lot for its share wins.
 fn stick<'a>(shares: &[(&'a EspId, f64)], number: u64) -> Option<&'a EspId> {
-    let lot = |esp: &EspId| {
-        // FNV-1a, as its result must be the same in every process and version.
-        let seed = esp.as_str().bytes().fold(number ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        fastrand::Rng::with_seed(seed).f64()
-    };
-    let best =
-        shares.iter().map(|(esp, share)| (esp, -lot(esp).max(f64::MIN_POSITIVE).ln() / share.max(1e-9)));
+    let best = shares
+        .iter()
+        .map(|(esp, share)| (esp, -lot(number, esp.as_str()).max(f64::MIN_POSITIVE).ln() / share.max(1e-9)));
     best.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(esp, _)| *esp)
+}
+
+/// The lot that a name draws for a number.
+fn lot(number: u64, name: &str) -> f64 {
+    // FNV-1a, as its result must be the same in every process and version.
+    let seed = name.bytes().fold(number ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    fastrand::Rng::with_seed(seed).f64()
 }
 
 /// An availability weight kept within 0 and 1; what is not a number counts as 0.

@@ -67,6 +67,47 @@ fn failover_only_when_no_member_is_up() {
 }
 
 #[test]
+fn traffic_comes_back_from_the_failover_by_degrees() {
+    let alone = pool(&[("a", 1)], &["f", "g"]);
+    let part =
+        |share: f64| move |name: &str| Availability::Up { weight: if name < "f" { share } else { 1.0 } };
+    for (share, least, most) in [(0.1, 140, 270), (0.55, 1_000, 1_200)] {
+        let counts = spread(&alone, part(share), &[]);
+        assert!((least..most).contains(&counts["a"]), "{counts:?} at {share}");
+        assert_eq!(counts["a"] + counts["f!"], 2000, "{counts:?} at {share}");
+    }
+    only(&alone, part(1.0), &[], "a");
+    only(&alone, part(0.0), &[], "f!");
+    only(&alone, |name| if name < "f" { part(0.1)(name) } else { down(5) }, &[], "a");
+    // As soon as one member is back in full, no more goes to the failover.
+    let two = pool(&[("a", 1), ("b", 1)], &["f"]);
+    let counts = spread(&two, |name| if name == "b" { UP } else { part(0.1)(name) }, &[]);
+    assert!(!counts.contains_key("f!"), "{counts:?}");
+}
+
+#[test]
+fn a_tenant_comes_back_from_the_failover_once() {
+    let pool = pool(&[("a", 1), ("b", 1)], &["f"]);
+    let pick = |number: u64, weight: f64| {
+        let of = |esp: &EspId| Availability::Up { weight: if esp.as_str() == "f" { 1.0 } else { weight } };
+        match choose(&pool, of, |_| false, &[], Luck::Sticky(number)) {
+            Choice::Esp { esp, .. } => esp.to_string(),
+            Choice::Wait { .. } => unreachable!(),
+        }
+    };
+    let mut back_at_once = 0;
+    for number in 0..1000 {
+        let seen: Vec<_> = [0.1, 0.3, 0.5, 0.7, 0.9, 1.0].map(|weight| pick(number, weight)).into();
+        let mut stays = seen.clone();
+        stays.dedup();
+        let moves = stays.len() - 1;
+        assert!(moves == 0 || (moves == 1 && stays.first().unwrap() == "f"), "{seen:?}");
+        back_at_once += u32::from(moves == 0);
+    }
+    assert!((60..140).contains(&back_at_once), "{back_at_once} of 1,000");
+}
+
+#[test]
 fn a_spare_serves_when_the_others_are_down_or_avoided() {
     let pool = pool(&[("a", 1), ("b", 1), ("spare", 0)], &["c"]);
     only(&pool, |name| if name == "a" { down(5) } else { UP }, &["b"], "spare");
@@ -176,7 +217,12 @@ proptest! {
         let of = |esp: &EspId| weights.get(esp).map_or(down(1), |weight| Availability::Up { weight: *weight });
         match choose(&pool, of, |_| false, &avoid, Luck::Random(&mut fastrand::Rng::with_seed(seed))) {
             Choice::Esp { esp, failover } => {
-                prop_assert_eq!(ranks.get(&esp), ranks.values().min());
+                // Members that recover leave a part to the failover.
+                let best = ranks.values().min();
+                let fresh = ranks.iter().filter(|(_, rank)| **rank < 2).filter_map(|(esp, _)| weights.get(esp));
+                let recover = fresh.fold(0.0, |most: f64, weight| most.max(*weight)) < 1.0;
+                let left_over = best.is_some_and(|best| *best < 2) && recover && ranks.get(&esp) == Some(&2);
+                prop_assert!(ranks.get(&esp) == best || left_over, "{:?} of {:?}", esp, ranks);
                 prop_assert_eq!(failover, pool.failover.contains(&esp));
             }
             Choice::Wait { until } => {
