@@ -79,6 +79,8 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) worker: Arc<Worker>,
+    /// Connections and clients were made with it.
+    started_with: Arc<Plan>,
     pub(crate) lanes: Arc<LaneBook>,
     /// What the loops of lanes share; `None` where none is worked.
     shared: Option<Shared>,
@@ -98,7 +100,7 @@ impl Engine {
         let (stop, stop_services) = (CancellationToken::new(), CancellationToken::new());
         let (jobs, lane_tasks, services) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let plan = doors.get();
-        let bounds = *plan.bounds();
+        let (bounds, started_with) = (*plan.bounds(), Arc::clone(&plan));
         let slots = Arc::new(Slots::new(Arc::clone(&clock), Arc::clone(&metrics), bounds.reserved_permille));
         // The batchers end when the worker is dropped, so they belong to no tracker that a drain waits for.
         let around = Surroundings { clock, metrics, health, tasks: TaskTracker::new() };
@@ -155,14 +157,15 @@ impl Engine {
         work();
         let it = Arc::clone(&worker);
         service(Box::pin(async move { keep_sides(&it, &doors, work).await }));
-        Self { worker, lanes, shared, jobs, lane_tasks, services, stop, stop_services }
+        Self { worker, started_with, lanes, shared, jobs, lane_tasks, services, stop, stop_services }
     }
 
     /// Goes on with the limits, pools and groups of another configuration. Lanes that it does not have any more are
-    /// worked until the process ends; ESPs that were not there at the start cannot be called.
+    /// worked until the process ends; ESPs that were not there at the start cannot be called, and what needs a restart stays
+    /// as it was.
     pub fn reload(&self, plan: &Plan) {
         let orders = self.worker.plan().orders().clone();
-        self.worker.set_plan(Arc::new(plan.with_orders(orders)));
+        self.worker.set_plan(Arc::new(plan.as_taken_up(&self.started_with).with_orders(orders)));
         work_lanes(&self.worker, &self.lanes, self.shared.as_ref(), &self.lane_tasks);
     }
 

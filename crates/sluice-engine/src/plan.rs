@@ -7,6 +7,7 @@ use sluice_config::{Config, EspConfig, Sticky, UnknownAction};
 use sluice_policy::{BreakerTerms, PoolMembers, RampTerms, RetryTerms, permille};
 use sluice_types::{Class, EspId, GroupName, LimitScope, LimitSpec, PoolName, Tenant};
 
+mod frozen;
 mod lanes;
 mod limits;
 mod live;

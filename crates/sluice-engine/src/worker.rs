@@ -77,7 +77,7 @@ impl Worker {
         let Outside { plan, inbox, outbox, ledger, slot_source, fleet, replica, esps, mx, taster, breakers } =
             outside;
         let news = Arc::clone(&breakers.news);
-        let longest = plan.esps().map(|(_, esp)| esp.timeout).max().unwrap_or_default();
+        let longest = plan.longest_timeout();
         let bounds = *plan.bounds();
         let reserved = bounds.reserved_permille;
         let connections = Connections::new(Arc::clone(&around.clock), Arc::clone(&news), longest, reserved);
