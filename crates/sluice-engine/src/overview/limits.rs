@@ -172,7 +172,7 @@ pub(super) async fn rate_limits(
     let (beside, left_out) = counts.beside(now, &named);
     let mut others = Vec::new();
     for key in beside {
-        match now.plan.limit_of_key(&key).filter(|limit| now.plan.knows_scope(&limit.scope)) {
+        match now.plan.limit_of_key(&key) {
             Some(limit) => limits.push(limit),
             None => others.push(key),
         }

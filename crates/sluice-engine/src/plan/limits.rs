@@ -147,10 +147,10 @@ impl Plan {
         }
     }
 
-    /// The limit of a key, if it is one that holds now.
+    /// The limit of a key, if it is one that holds now: none of an ESP or a group that is no more does, nor what was set for it.
     #[must_use]
     pub fn limit_of_key(&self, key: &str) -> Option<Limit> {
-        let scope = Limit::scope_of_key(key)?;
+        let scope = Limit::scope_of_key(key).filter(|scope| self.knows_scope(scope))?;
         self.scope_limits(&scope).into_iter().find(|limit| limit.key() == key)
     }
 
@@ -258,5 +258,43 @@ mod tests {
         assert!(of_esp(&after.shared_limits(&main, &club)));
         let other = plan(&esp.replace("main", "new"));
         assert_eq!(other.limits_of_line(&line), None, "it stays as it is");
+    }
+
+    /// The relay frees the lines of limits that do not hold; these were released at a rate that nobody used, or never.
+    #[test]
+    fn no_limit_of_an_esp_or_a_group_that_is_no_more_holds_anybody() {
+        let esp = "[[esp]]\nname = \"main\"\nkind = \"sandbox\"\nlimits = [\"50/s\"]\n";
+        let group = "[[domain_group]]\nname = \"club\"\ndomains = [\"club.example\"]\n\
+            limits = [\"20/s\"]\nlimits_per_esp = [\"9/day\"]\n";
+        let set = |plan: Plan| {
+            let keys = [
+                "esp:main/per:h",
+                "group:club/per:h",
+                "esp:main/group:club/per:h",
+                "domain:club.example/per:h",
+            ];
+            let edits = keys.map(|key| (key.to_owned(), "5/h".parse().unwrap())).into();
+            plan.with_orders(Orders { edits, ..Orders::default() })
+        };
+        let all = set(plan(&format!("{esp}{group}")));
+        let no_esp = set(plan(&format!("{}{group}", esp.replace("main", "new"))));
+        let no_group = set(plan(esp));
+        for (key, holds) in [
+            ("esp:main/per:s", [true, false, true]),
+            ("esp:main/per:h", [true, false, true]),
+            ("group:club/per:s", [true, true, false]),
+            ("group:club/per:h", [true, true, false]),
+            ("esp:main/group:club/per:day", [true, false, false]),
+            ("esp:main/group:club/per:h", [true, false, false]),
+            ("esp:main/group:other/per:h", [false, false, false]),
+            // Its group has limits of its own.
+            ("domain:club.example/per:h", [false, false, true]),
+        ] {
+            assert_eq!(
+                [&all, &no_esp, &no_group].map(|plan| plan.limit_of_key(key).is_some()),
+                holds,
+                "{key}"
+            );
+        }
     }
 }
