@@ -56,11 +56,16 @@ impl Ledger for Embedded {
         Ok(shared.relay.ask(lease).await?.map(boxed))
     }
 
-    async fn waiting(&self, max: u32, count_max: u32) -> Result<Vec<WaitingKey>, LedgerError> {
-        let shared = self.shared();
+    async fn waiting(
+        &self,
+        after: Option<&str>,
+        max: u32,
+        count_max: u32,
+    ) -> Result<Vec<WaitingKey>, LedgerError> {
+        let (shared, after) = (self.shared(), after.map(str::to_owned));
         // A client has no relay.
         let reader = if shared.worker.is_some() { &shared.relay } else { &shared.questions };
-        Ok(reader.ask(move |connection| line::waiting(connection, max, count_max)).await?)
+        Ok(reader.ask(move |connection| line::waiting(connection, after, max, count_max)).await?)
     }
 
     async fn release(&self, query: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {

@@ -48,16 +48,18 @@ pub(crate) struct Strand {
     pub(crate) group: String,
 }
 
-/// The first `max` keys under which jobs wait.
+/// The first `max` keys after one under which jobs wait.
 pub(crate) fn waiting(
     connection: &Connection,
+    after: Option<String>,
     max: u32,
     count_max: u32,
 ) -> rusqlite::Result<Vec<WaitingKey>> {
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     let mut keys: Vec<WaitingKey> = Vec::new();
     let mut next = connection.prepare_cached(NEXT_STRAND)?;
-    let (mut at, mut seen) = (Strand::default(), 0);
+    let after = after.map(|key| Strand { key, tenant: AFTER_ALL.to_owned(), ..Strand::default() });
+    let (mut at, mut seen) = (after.unwrap_or_default(), 0);
     while let Some((strand, seen_at)) = next_strand(&mut next, &at)? {
         let oldest = Timestamp::from_micros(seen_at);
         if let Some(last) = keys.last_mut().filter(|last| last.key == strand.key) {

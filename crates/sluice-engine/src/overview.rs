@@ -66,7 +66,7 @@ impl Overview {
     /// # Errors
     /// When the store could not be asked (so for every method).
     pub async fn rate_limits(&self) -> Result<RateLimitsView, OverviewError> {
-        let lines = self.ledger.waiting(limits::LINES_MAX, COUNT_MAX).await?;
+        let lines = self.ledger.waiting(None, limits::LINES_MAX, COUNT_MAX).await?;
         let now = self.now().await?;
         limits::rate_limits(&now, lines, self.slot_source.as_ref()).await
     }

@@ -23,7 +23,7 @@ use crate::ports::{
 };
 use crate::worker::Worker;
 
-/// Lines looked at in one round.
+/// Lines looked at in one round; where there are more, the next one goes on after them.
 const LINES_MAX: u32 = 2_000;
 /// Pause between two rounds over the lines.
 const LINES_EVERY: Duration = Duration::from_millis(500);
@@ -41,6 +41,22 @@ const SHORT_CALL_NS: i64 = 100_000_000;
 
 /// Releases of transactional jobs alone are paced beside those of all jobs of a line, under a key of their own: no limit's.
 const URGENT: &str = "#transactional";
+
+/// Whose turn it is to be looked at, where there are more lines than are in one round: those after this one.
+#[derive(Debug, Default)]
+struct Turn(Option<String>);
+
+impl Turn {
+    fn after(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// An answer that was not cut ends with the last line of all, and the first is next.
+    fn looked_at(&mut self, lines: &[WaitingKey], max: u32) {
+        let is_cut = u32::try_from(lines.len()).is_ok_and(|count| count >= max);
+        self.0 = lines.last().filter(|_| is_cut).map(|line| line.key.clone());
+    }
+}
 
 /// How many jobs of each line may go now.
 #[derive(Debug, Default)]
@@ -64,7 +80,7 @@ pub(crate) fn is_paused(campaigns: &[CampaignOrder], key: &str) -> bool {
 
 /// Moves due jobs from `pending` into their lanes until the process drains.
 pub(crate) async fn run_relay(worker: Arc<Worker>, stop: CancellationToken) {
-    let mut lanes = Lanes::default();
+    let (mut lanes, mut turn) = (Lanes::default(), Turn::default());
     let mut lines_at = Tick::ZERO;
     tokio::select! {
         () = stop.cancelled() => return,
@@ -80,7 +96,7 @@ pub(crate) async fn run_relay(worker: Arc<Worker>, stop: CancellationToken) {
         if with_lines {
             lines_at = now;
         }
-        let more = match round(&worker, &mut lanes, with_lines).await {
+        let more = match round(&worker, &mut lanes, with_lines.then_some(&mut turn)).await {
             Ok(more) => more,
             Err(error) => {
                 worker.health.down(Dependency::Store, &error);
@@ -100,12 +116,17 @@ pub(crate) async fn run_relay(worker: Arc<Worker>, stop: CancellationToken) {
 }
 
 /// One batch of due jobs, and now and then one of those in line; answers whether there is likely more at once.
-async fn round(worker: &Worker, lanes: &mut Lanes, with_lines: bool) -> Result<bool, LedgerError> {
+async fn round(
+    worker: &Worker,
+    lanes: &mut Lanes,
+    with_lines: Option<&mut Turn>,
+) -> Result<bool, LedgerError> {
     lanes.refresh(worker).await;
     let plan = worker.plan();
-    if with_lines {
+    if let Some(turn) = with_lines {
         close_expired(worker, lanes, &plan).await?;
-        let lines = worker.ledger.waiting(LINES_MAX, plan.bounds().relay_batch).await?;
+        let lines = worker.ledger.waiting(turn.after(), LINES_MAX, plan.bounds().relay_batch).await?;
+        turn.looked_at(&lines, LINES_MAX);
         let Releases { any, urgent } = releases(worker, &plan, &lines).await;
         let mut query = ReleaseQuery {
             counts: any,

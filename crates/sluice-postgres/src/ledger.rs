@@ -31,8 +31,13 @@ impl Ledger for Postgres {
         Ok(self.take_due(query).await?.map(|batch| Box::new(batch) as Box<dyn DueBatch>))
     }
 
-    async fn waiting(&self, max: u32, count_max: u32) -> Result<Vec<WaitingKey>, LedgerError> {
-        Ok(self.lines(max, count_max).await?)
+    async fn waiting(
+        &self,
+        after: Option<&str>,
+        max: u32,
+        count_max: u32,
+    ) -> Result<Vec<WaitingKey>, LedgerError> {
+        Ok(self.lines(after, max, count_max).await?)
     }
 
     async fn release(&self, query: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {

@@ -15,12 +15,12 @@ const LOOK_MAX: i64 = 10_000;
 
 const WAITING_STEP: &str = "list lines";
 
-/// A walk from key to key over the index.
+/// A walk from key to key over the index. Every key sorts after the empty one.
 const WAITING: &str = "
 WITH RECURSIVE line (key) AS (
     (SELECT p.limit_key COLLATE \"C\"
      FROM sluice.pending p
-     WHERE p.due_at IS NULL AND p.limit_key IS NOT NULL
+     WHERE p.due_at IS NULL AND p.limit_key IS NOT NULL AND p.limit_key COLLATE \"C\" > $3
      ORDER BY 1
      LIMIT 1)
     UNION ALL
@@ -74,9 +74,15 @@ FOR UPDATE OF p SKIP LOCKED
 );
 
 impl Postgres {
-    /// The lines, in key order.
-    pub(crate) async fn lines(&self, max: u32, count_max: u32) -> Result<Vec<WaitingKey>, StoreError> {
-        let rows = self.relay.query(WAITING_STEP, WAITING, &[&i64::from(max), &i64::from(count_max)]).await?;
+    /// The lines after one, in key order.
+    pub(crate) async fn lines(
+        &self,
+        after: Option<&str>,
+        max: u32,
+        count_max: u32,
+    ) -> Result<Vec<WaitingKey>, StoreError> {
+        let (max, count_max, after) = (i64::from(max), i64::from(count_max), after.unwrap_or_default());
+        let rows = self.relay.query(WAITING_STEP, WAITING, &[&max, &count_max, &after]).await?;
         rows.iter().map(line_of_row).collect()
     }
 

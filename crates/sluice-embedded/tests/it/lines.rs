@@ -29,7 +29,7 @@ async fn a_job_without_a_first_sight_was_first_seen_when_it_was_parked() {
     let now = place.clock.micros();
     store.park(&[waits("c", Some(now + 1)), waits("b", None), waits("a", Some(now - 1))]).await.unwrap();
     assert_eq!(release(&store, KEY, 9, &[]).await, ["a", "b", "c"]);
-    let waiting = store.waiting(9, 10_000).await.unwrap();
+    let waiting = store.waiting(None, 9, 10_000).await.unwrap();
     assert_eq!((waiting[0].jobs, waiting[0].oldest.as_micros()), (3, now - 1));
 }
 
@@ -49,7 +49,7 @@ async fn a_line_is_one_over_all_its_lanes() {
     assert_eq!(release(&store, KEY, 99, &[]).await, all);
     let full = ["default.bulk.other", "default.transactional.gmail"];
     assert_eq!(release(&store, KEY, 4, &full).await, ["j00", "j01", "j05", "j06"]);
-    assert_eq!(store.waiting(9, 10_000).await.unwrap()[0].jobs, 12);
+    assert_eq!(store.waiting(None, 9, 10_000).await.unwrap()[0].jobs, 12);
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_line_without_a_name_is_none() {
         ..parked(job, 1, Due::InLine)
     };
     store.park(&[nameless("a", None), nameless("b", Some(""))]).await.unwrap();
-    assert_eq!(store.waiting(9, 10_000).await.unwrap(), []);
+    assert_eq!(store.waiting(None, 9, 10_000).await.unwrap(), []);
     assert_eq!(due_ids(&store).await, ["a", "b"]);
 }
 
@@ -95,7 +95,7 @@ async fn a_long_line_is_counted_so_far() {
             (0..2_000).map(|n| waits(&format!("j{round}-{n}"), Some(round * 2_000 + n))).collect();
         store.park(&jobs).await.unwrap();
     }
-    assert_eq!(store.waiting(9, 10_000).await.unwrap()[0].jobs, 10_000);
+    assert_eq!(store.waiting(None, 9, 10_000).await.unwrap()[0].jobs, 10_000);
     let ahead = async |job: &str| store.job(&id(job)).await.unwrap().unwrap().pending.unwrap().ahead;
     assert_eq!(ahead("j0-7").await, Some(7));
     assert_eq!(ahead("j5-1999").await, Some(10_000));
@@ -110,7 +110,7 @@ async fn a_client_looks_at_lines_and_wakes_campaigns_but_releases_nothing() {
     job.reason = WaitReason::CampaignPaused;
     store.park(&[job]).await.unwrap();
     let client = Embedded::open_client(&place.path()).unwrap();
-    assert_eq!(client.waiting(9, 10_000).await.unwrap().len(), 1);
+    assert_eq!(client.waiting(None, 9, 10_000).await.unwrap().len(), 1);
     let refused = client.release(&from_line(KEY, 1)).await;
     assert!(matches!(refused, Err(LedgerError::Refused(_))));
     let (tenant, campaign) = ("default".parse().unwrap(), "spring".parse().unwrap());

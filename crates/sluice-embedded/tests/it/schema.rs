@@ -37,7 +37,7 @@ async fn a_file_of_the_first_schema_is_brought_up_to_date() {
 
     let store = place.open();
     assert_eq!(due_ids(&store).await, ["due"]);
-    assert_eq!(store.waiting(9, 10_000).await.unwrap(), [], "what was held stays so");
+    assert_eq!(store.waiting(None, 9, 10_000).await.unwrap(), [], "what was held stays so");
     assert_eq!(store.job(&id("held")).await.unwrap().unwrap().pending.unwrap().limit_key, None);
     let batch = store.due(&up_to(9)).await.unwrap().unwrap();
     let job = &batch.jobs()[0];

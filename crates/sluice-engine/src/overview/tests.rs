@@ -169,7 +169,12 @@ impl Ledger for Store {
         panic!("an overview publishes nothing")
     }
 
-    async fn waiting(&self, max: u32, _count_max: u32) -> Result<Vec<WaitingKey>, LedgerError> {
+    async fn waiting(
+        &self,
+        _after: Option<&str>,
+        max: u32,
+        _count_max: u32,
+    ) -> Result<Vec<WaitingKey>, LedgerError> {
         self.answers(LedgerError::Unavailable)?;
         let lines = self.lines.lock().unwrap();
         Ok(lines.iter().take(usize::try_from(max).unwrap()).cloned().collect())

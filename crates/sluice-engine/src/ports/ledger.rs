@@ -58,12 +58,17 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// When the store could not be asked.
     async fn due(&self, query: &DueQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError>;
 
-    /// The keys under which jobs wait in line ([`super::Due::InLine`]), at most `max`, in key order; the jobs of each are
-    /// counted up to `count_max`.
+    /// The keys under which jobs wait in line ([`super::Due::InLine`]), at most `max`, in key order, those after `after`
+    /// alone; the jobs of each are counted up to `count_max`.
     ///
     /// # Errors
     /// When the store could not be asked.
-    async fn waiting(&self, max: u32, count_max: u32) -> Result<Vec<WaitingKey>, LedgerError>;
+    async fn waiting(
+        &self,
+        after: Option<&str>,
+        max: u32,
+        count_max: u32,
+    ) -> Result<Vec<WaitingKey>, LedgerError>;
 
     /// Jobs of each line, up to the count beside its key, hidden from other relays; `None` when there are none. Expired
     /// ones are left to [`Ledger::expired`].

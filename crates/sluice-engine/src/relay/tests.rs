@@ -85,6 +85,28 @@ fn transactional_jobs_are_released_into_the_reserved_share() {
     assert_eq!(line.releases().urgent, [], "used up");
 }
 
+/// Whatever sorted after the first 2,000 was never released.
+#[test]
+fn every_line_has_its_turn() {
+    let keys = ["a", "b", "c", "d", "e"];
+    let looked_at = |turn: &mut Turn, keys: &[&str]| {
+        let line = |key: &&str| WaitingKey {
+            key: (*key).to_owned(),
+            jobs: 1,
+            oldest: sluice_types::Timestamp::from_micros(0),
+        };
+        let after = turn.after().unwrap_or_default().to_owned();
+        let lines: Vec<_> = keys.iter().filter(|key| **key > after.as_str()).take(2).map(line).collect();
+        turn.looked_at(&lines, 2);
+        lines.into_iter().map(|line| line.key).collect::<String>()
+    };
+    let mut turn = Turn::default();
+    let rounds: [String; 5] = std::array::from_fn(|_| looked_at(&mut turn, &keys));
+    assert_eq!(rounds, ["ab", "cd", "e", "ab", "cd"]);
+    let rounds: [String; 2] = std::array::from_fn(|_| looked_at(&mut turn, &keys[..4]));
+    assert_eq!(rounds, ["", "ab"], "none is left after that one");
+}
+
 #[test]
 fn a_held_scope_releases_nobody() {
     let limit = Line::under("1000/day").limit;

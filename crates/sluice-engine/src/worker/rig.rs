@@ -201,7 +201,7 @@ impl Ledger for Around {
         Ok(None)
     }
 
-    async fn waiting(&self, _: u32, _: u32) -> Result<Vec<WaitingKey>, LedgerError> {
+    async fn waiting(&self, _: Option<&str>, _: u32, _: u32) -> Result<Vec<WaitingKey>, LedgerError> {
         Ok(Vec::new())
     }
 

@@ -109,7 +109,7 @@ impl Ledger for FakeStore {
         unreachable!("the HTTP side publishes nothing that was parked")
     }
 
-    async fn waiting(&self, _: u32, _: u32) -> Result<Vec<WaitingKey>, LedgerError> {
+    async fn waiting(&self, _: Option<&str>, _: u32, _: u32) -> Result<Vec<WaitingKey>, LedgerError> {
         if !self.mood.act().await {
             return Err(LedgerError::Unavailable(away()));
         }

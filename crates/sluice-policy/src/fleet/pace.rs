@@ -11,7 +11,7 @@ use super::SECOND_NS;
 const FORGOTTEN_AFTER_NS: i64 = 120 * SECOND_NS;
 /// Relays that have jobs waiting ask at least so often.
 const LATELY_NS: i64 = 3 * SECOND_NS;
-/// More keys are not kept; what waits under the rest is released when others are done.
+/// More keys are not kept: those that hold nothing make room for others, and what waits under the rest is released then.
 const KEYS_MAX: usize = 5_000;
 
 /// A limit under which jobs are parked.
@@ -61,6 +61,7 @@ pub(super) fn grant(
     wishes: &[ReleaseWish],
 ) -> BTreeMap<String, u32> {
     let mut grants = BTreeMap::new();
+    make_room(pace, now_ns, wishes);
     for wish in wishes {
         if !pace.contains_key(&wish.key) && pace.len() >= KEYS_MAX {
             continue;
@@ -71,6 +72,24 @@ pub(super) fn grant(
         }
     }
     grants
+}
+
+/// Forgets whom nobody has asked for the longest, of those whose slots are not spoken for any more.
+fn make_room(pace: &mut BTreeMap<String, Pace>, now_ns: i64, wishes: &[ReleaseWish]) {
+    if pace.len() + wishes.len() <= KEYS_MAX {
+        return;
+    }
+    let wished: BTreeSet<&str> = wishes.iter().map(|wish| wish.key.as_str()).collect();
+    let new = wished.iter().filter(|key| !pace.contains_key(**key)).count();
+    let too_many = (pace.len() + new).saturating_sub(KEYS_MAX);
+    let ahead_ns = wishes.iter().map(|wish| wish.ahead_ns.max(0)).max().unwrap_or(0);
+    let is_idle = |it: &Pace| it.until_ns.min(it.asked_ns.saturating_add(2 * ahead_ns)) <= now_ns;
+    let idle = pace.iter().filter(|(key, it)| is_idle(it) && !wished.contains(key.as_str()));
+    let mut idle: Vec<(i64, String)> = idle.map(|(key, it)| (it.asked_ns, key.clone())).collect();
+    idle.sort_unstable();
+    for (_, key) in idle.iter().take(too_many) {
+        pace.remove(key);
+    }
 }
 
 pub(super) fn forget(pace: &mut BTreeMap<String, Pace>, now_ns: i64) {
@@ -112,6 +131,52 @@ impl Pace {
                 }
                 count
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(key: &str, opening: Opening) -> ReleaseWish {
+        ReleaseWish { key: key.to_owned(), count: 1, ahead_ns: 5 * SECOND_NS, opening }
+    }
+
+    fn keys(from: usize) -> impl Iterator<Item = String> {
+        (from..).map(|n| format!("tenant:{n}/per:h"))
+    }
+
+    /// The first ones held their places as long as anybody asked for them, and two minutes longer.
+    #[test]
+    fn new_keys_take_the_places_of_those_that_hold_nothing() {
+        let (mut pace, shut, open) =
+            (BTreeMap::new(), Opening::Counted { left: 0 }, Opening::Counted { left: 1 });
+        let first: Vec<_> = keys(0).take(KEYS_MAX).map(|key| wish(&key, shut)).collect();
+        assert!(grant(&mut pace, 0, &first).is_empty());
+        let next: Vec<_> = keys(KEYS_MAX).take(9).map(|key| wish(&key, open)).collect();
+        assert_eq!(grant(&mut pace, SECOND_NS, &next).len(), 9);
+        assert_eq!(pace.len(), KEYS_MAX);
+        // What is wished for makes room for nobody.
+        let both: Vec<_> = first.iter().chain(&next).cloned().collect();
+        grant(&mut pace, 2 * SECOND_NS, &both);
+        assert_eq!(grant(&mut pace, 3 * SECOND_NS, &next).len(), 0, "each slot once");
+    }
+
+    #[test]
+    fn a_key_whose_slot_is_spoken_for_is_kept_as_long_as_that_may_be() {
+        for open in [
+            Opening::Counted { left: 1 },
+            Opening::Spaced { next_in_ns: 0, spacing_ns: SECOND_NS },
+            Opening::Spaced { next_in_ns: 0, spacing_ns: 3_600 * SECOND_NS },
+        ] {
+            let mut pace = BTreeMap::new();
+            let first: Vec<_> = keys(0).take(KEYS_MAX).map(|key| wish(&key, open)).collect();
+            assert_eq!(grant(&mut pace, 0, &first).len(), KEYS_MAX);
+            let new = [wish("tenant:new/per:h", open)];
+            assert!(grant(&mut pace, SECOND_NS / 2, &new).is_empty(), "{open:?}");
+            assert!(!pace.contains_key("tenant:new/per:h"));
+            assert_eq!(grant(&mut pace, 10 * SECOND_NS, &new).len(), 1, "{open:?}");
         }
     }
 }

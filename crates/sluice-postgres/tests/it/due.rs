@@ -117,7 +117,7 @@ async fn a_row_in_line_that_is_no_job_is_held_and_the_rest_go() {
     let batch = a.release(&from_line("k", 2)).await.unwrap().unwrap();
     assert_eq!(ids(&*batch), ["good"]);
     batch.published(&[id("good")]).await.unwrap();
-    assert_eq!(a.waiting(9, 10_000).await.unwrap(), []);
+    assert_eq!(a.waiting(None, 9, 10_000).await.unwrap(), []);
     assert_eq!(fixture.text("select limit_key from sluice.pending where job_id = 'bad'").await, "");
 }
 
@@ -202,5 +202,5 @@ async fn a_campaign_is_woken_but_for_what_a_relay_holds() {
         tokio::time::timeout(Duration::from_secs(5), a.wake_campaign(&Tenant::default(), &spring)).await;
     assert_eq!(woken.unwrap().unwrap(), 1);
     batch.published(&[]).await.unwrap();
-    assert_eq!(a.waiting(9, 10_000).await.unwrap().len(), 1);
+    assert_eq!(a.waiting(None, 9, 10_000).await.unwrap().len(), 1);
 }

@@ -164,7 +164,7 @@ async fn parked_jobs_of_the_version_before_stay_parked() {
     let [job] = batch.jobs() else { panic!("one job") };
     assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));
     batch.published(&[id("due")]).await.unwrap();
-    assert_eq!(a.waiting(10, 10_000).await.unwrap(), [], "what was held is in no line");
+    assert_eq!(a.waiting(None, 10, 10_000).await.unwrap(), [], "what was held is in no line");
     let held = a.job(&id("held")).await.unwrap().unwrap().pending.unwrap();
     assert_eq!((held.due_at, held.limit_key), (None, None));
     assert!(a.look().await.unwrap().replicas.is_empty());

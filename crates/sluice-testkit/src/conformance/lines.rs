@@ -103,7 +103,7 @@ pub async fn a_held_job_is_in_no_line(store: Store) {
     let [held, timed] = some_ids("job");
     store.park(&[Parked { due: Due::Held, ..in_line(&held, "k", 1) }]).await;
     store.park(&[Parked { due: LATER, ..in_line(&timed, "k", 1) }]).await;
-    assert_eq!(store.ledger.waiting(10, 10_000).await.unwrap(), []);
+    assert_eq!(store.ledger.waiting(None, 10, 10_000).await.unwrap(), []);
     assert!(store.release(&[("k", 10)]).await.is_none());
     for id in [held, timed] {
         assert_eq!(store.console.job(&id).await.unwrap().unwrap().pending.unwrap().ahead, None);
@@ -123,7 +123,7 @@ pub async fn a_parked_job_keeps_its_group(store: Store) {
 
 /// In key order, with how many and since when.
 pub async fn waiting_lists_each_line(store: Store) {
-    assert_eq!(store.ledger.waiting(10, 10_000).await.unwrap(), []);
+    assert_eq!(store.ledger.waiting(None, 10, 10_000).await.unwrap(), []);
     let line = |key: &str, jobs, oldest_s: i64| WaitingKey {
         key: key.to_owned(),
         jobs,
@@ -133,11 +133,42 @@ pub async fn waiting_lists_each_line(store: Store) {
     store.park(&[in_line(&a, "esp:z/per:s", 7), in_line(&b, "domain:a.example/per:h", 9)]).await;
     store.park(&[in_line(&c, "esp:z/per:s", 5), in_line(&d, "esp:z/per:s", 6)]).await;
     let lines = [line("domain:a.example/per:h", 1, 9), line("esp:z/per:s", 3, 5)];
-    assert_eq!(store.ledger.waiting(10, 10_000).await.unwrap(), lines);
-    assert_eq!(store.ledger.waiting(1, 10_000).await.unwrap(), lines[..1]);
+    assert_eq!(store.ledger.waiting(None, 10, 10_000).await.unwrap(), lines);
+    assert_eq!(store.ledger.waiting(None, 1, 10_000).await.unwrap(), lines[..1]);
     let batch = store.release(&[("domain:a.example/per:h", 1)]).await.unwrap();
     batch.published(&[b]).await.unwrap();
-    assert_eq!(store.ledger.waiting(10, 10_000).await.unwrap(), lines[1..]);
+    assert_eq!(store.ledger.waiting(None, 10, 10_000).await.unwrap(), lines[1..]);
+}
+
+/// However few are looked at in one go.
+pub async fn every_line_comes_up_in_turn(store: Store) {
+    let keys = [
+        "domain:a.example/per:h",
+        "domain:b.example/per:h",
+        "esp:z/per:s",
+        "group:g/per:s",
+        "tenant:é/per:s",
+    ];
+    for key in keys.iter().rev() {
+        // Several strands of each.
+        let jobs = ["a", "b"]
+            .map(|tenant| Parked { tenant: tenant.parse().unwrap(), ..in_line(&fresh_id(tenant), key, 1) });
+        store.park(&jobs).await;
+    }
+    let next = async |after: Option<&str>| -> Vec<String> {
+        let lines = store.ledger.waiting(after, 2, 10_000).await.unwrap();
+        assert!(lines.iter().all(|line| line.jobs == 2), "{lines:?}");
+        lines.into_iter().map(|line| line.key).collect()
+    };
+    assert_eq!(next(None).await, keys[..2]);
+    assert_eq!(next(Some(keys[1])).await, keys[2..4]);
+    assert_eq!(next(Some(keys[3])).await, keys[4..]);
+    assert_eq!(next(Some(keys[4])).await, [""; 0]);
+    assert_eq!(
+        next(Some("domain:a.example/per:hh")).await,
+        keys[1..3],
+        "that line need not be there any more"
+    );
 }
 
 /// Whoever was parked first.
@@ -410,7 +441,7 @@ pub async fn a_woken_campaign_is_due_at_once(store: Store) {
     assert_eq!((pending.limit_key, pending.ahead), (None, None));
     assert_eq!(store.console.wake_campaign(&tenant, &campaign).await.unwrap(), 0, "nothing is left to wake");
     let keys: Vec<String> =
-        store.ledger.waiting(9, 10_000).await.unwrap().into_iter().map(|line| line.key).collect();
+        store.ledger.waiting(None, 9, 10_000).await.unwrap().into_iter().map(|line| line.key).collect();
     assert_eq!(keys, ["group:gmail/per:h", "k"]);
 }
 
@@ -425,6 +456,6 @@ pub async fn a_large_campaign_is_woken_whole(store: Store) {
     store.park(&(0..1000).map(later).collect::<Vec<_>>()).await;
     let woken = store.console.wake_campaign(&"default".parse().unwrap(), &"spring".parse().unwrap()).await;
     assert_eq!(woken.unwrap(), 7000);
-    assert_eq!(store.ledger.waiting(9, 10_000).await.unwrap(), []);
+    assert_eq!(store.ledger.waiting(None, 9, 10_000).await.unwrap(), []);
     assert_eq!(ids(store.ledger.due(&up_to(5000)).await.unwrap().as_deref()).len(), 5000);
 }

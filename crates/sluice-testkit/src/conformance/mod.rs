@@ -90,6 +90,7 @@ macro_rules! lines_conformance {
                 a_held_job_is_in_no_line,
                 a_parked_job_keeps_its_group,
                 waiting_lists_each_line,
+                every_line_comes_up_in_turn,
                 a_line_is_released_first_seen_first,
                 what_is_released_is_hidden_until_it_is_published_or_dropped,
                 several_lines_are_released_in_one_call,
