@@ -13,7 +13,7 @@ mod limits;
 mod live;
 
 pub use lanes::Sides;
-pub(crate) use limits::{Orders, is_rate};
+pub(crate) use limits::{Orders, Own, is_rate};
 pub use live::LivePlan;
 
 /// One ESP account as the engine sees it.

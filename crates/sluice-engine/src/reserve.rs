@@ -10,6 +10,7 @@ use crate::breakers::Leave;
 use crate::case::Case;
 use crate::connections::Connection;
 use crate::places::{Place, Places};
+use crate::plan::{Own, Plan};
 use crate::route::is_better_off_elsewhere;
 use crate::slots::Ticket;
 use crate::worker::{Standing, Worker};
@@ -21,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Reservation {
     pub(crate) esp: EspId,
-    pub(crate) ticket: Ticket,
+    pub(crate) drawn: Drawn,
     /// What holds the job if its turn does not come after all; none when it is under no limit.
     pub(crate) limit: Option<Limit>,
     pub(crate) leave: Leave,
@@ -29,10 +30,34 @@ pub(crate) struct Reservation {
     pub(crate) connection: Connection,
 }
 
+/// A ticket, and for which line it was drawn.
+#[derive(Debug)]
+pub(crate) struct Drawn {
+    pub(crate) ticket: Ticket,
+    pub(crate) line: DrawnLine,
+}
+
+/// The line of a job, and the plan that told which it is.
+#[derive(Debug)]
+pub(crate) struct DrawnLine {
+    own: Own,
+    plan: Arc<Plan>,
+}
+
+impl DrawnLine {
+    /// Whether the job still belongs there. The line follows every limit of those that it is under, but knows nothing of a
+    /// tenant or a domain that had none when the ticket was drawn.
+    pub(crate) fn holds(&self, worker: &Worker, case: &Case<'_>) -> bool {
+        let plan = worker.plan();
+        Arc::ptr_eq(&plan, &self.plan)
+            || !plan.has_more_limits(self.own, &case.group, &case.job.tenant, case.job.to.email.domain())
+    }
+}
+
 /// Why a job has no reservation.
 #[derive(Debug)]
 pub(crate) enum Unreserved {
-    /// The ESP's breaker has opened meanwhile: route again.
+    /// The ESP's breaker has opened meanwhile, or the job has come under a limit of another line: route again.
     RouteAgain,
     /// It would have to wait too long for this limit, or others wait in its line already.
     InLine(Limit),
@@ -48,7 +73,7 @@ pub(crate) enum Unreserved {
 pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Result<Reservation, Unreserved> {
     let plan = worker.plan();
     let bounds = *plan.bounds();
-    let (line, limits) =
+    let (key, limits) =
         plan.line(case.job.class, &esp, &case.group, &case.job.tenant, case.job.to.email.domain());
     if let Some(limit) = limits.iter().find(|limit| joins_line(worker, case, limit)) {
         return Err(Unreserved::InLine(limit.clone()));
@@ -67,8 +92,14 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
     let began = worker.clock.tick();
     // What has expired is parked, and the relay has it closed.
     let until = case.until_expiry(worker, case.arrived + hold_max);
-    let mut ticket = worker.slots.draw(&line, &limits);
-    while !ticket.near(until.min(worker.clock.tick() + LOOK_AGAIN)).await {
+    let connections = plan.connection_limits(&esp, &case.group);
+    let mut drawn =
+        Drawn { ticket: worker.slots.draw(&key, &limits), line: DrawnLine { own: Own::of(&key), plan } };
+    drop(key);
+    while !drawn.ticket.near(until.min(worker.clock.tick() + LOOK_AGAIN)).await {
+        if !drawn.line.holds(worker, case) {
+            return Err(Unreserved::RouteAgain);
+        }
         // What turns out to open later than that need not be waited for until then.
         let shut = worker.slots.shut(case.job.class, &limits).filter(|(opens, _)| *opens > until);
         if let Some((_, limit)) = shut {
@@ -82,17 +113,19 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
         worker.metrics.waited(limit.wait_reason(), worker.clock.tick().since(began));
     }
     let mut connection = Connection::none_needed();
-    let connections = plan.connection_limits(&esp, &case.group);
     if !connections.is_empty() {
-        connection = Box::pin(wait_for_connection(worker, case, &esp, &connections, &ticket)).await?;
+        connection = Box::pin(wait_for_connection(worker, case, &esp, &connections, &drawn)).await?;
     }
     let Some(handle) = worker.esps.get(&esp) else { return Err(Unreserved::RouteAgain) };
     let place = match handle.places.try_take(case.job.class) {
         Some(place) => place,
-        None => Box::pin(wait_for_place(worker, case, &esp, &handle.places, &ticket)).await?,
+        None => Box::pin(wait_for_place(worker, case, &esp, &handle.places, &drawn)).await?,
     };
+    if !drawn.line.holds(worker, case) {
+        return Err(Unreserved::RouteAgain);
+    }
     match worker.breakers.ask(&esp) {
-        Ok(leave) => Ok(Reservation { esp, ticket, limit: estimate.limit, leave, place, connection }),
+        Ok(leave) => Ok(Reservation { esp, drawn, limit: estimate.limit, leave, place, connection }),
         Err(_until) => Err(Unreserved::RouteAgain),
     }
 }
@@ -103,7 +136,7 @@ async fn wait_for_connection(
     case: &Case<'_>,
     esp: &EspId,
     limits: &[Limit],
-    ticket: &Ticket,
+    drawn: &Drawn,
 ) -> Result<Connection, Unreserved> {
     let mut wait = worker.connections.join(limits, case.job.class);
     if let Ok(connection) = wait.turn.try_recv() {
@@ -112,7 +145,7 @@ async fn wait_for_connection(
     let scopes = limits.iter().map(|limit| &limit.scope);
     let governs_lane = scopes.into_iter().all(|scope| case.governs_lane(scope));
     let reason = limits.first().map_or(WaitReason::EspLimit, Limit::wait_reason);
-    match wait_for_turn(worker, case, esp, governs_lane, reason, ticket, &mut wait.turn).await {
+    match wait_for_turn(worker, case, esp, governs_lane, reason, drawn, &mut wait.turn).await {
         Ok(connection) => Ok(connection),
         Err(Ended::Unreserved(unreserved)) => Err(unreserved),
         Err(Ended::TooLong) => Err(match worker.connections.scarcest(limits) {
@@ -128,13 +161,13 @@ async fn wait_for_place(
     case: &Case<'_>,
     esp: &EspId,
     places: &Arc<Places>,
-    ticket: &Ticket,
+    drawn: &Drawn,
 ) -> Result<Place, Unreserved> {
     let mut wait = places.join(case.job.class);
     if let Ok(place) = wait.turn.try_recv() {
         return Ok(place);
     }
-    match wait_for_turn(worker, case, esp, true, WaitReason::EspLimit, ticket, &mut wait.turn).await {
+    match wait_for_turn(worker, case, esp, true, WaitReason::EspLimit, drawn, &mut wait.turn).await {
         Ok(place) => Ok(place),
         Err(Ended::Unreserved(unreserved)) => Err(unreserved),
         Err(Ended::TooLong) => Err(Unreserved::NoPlace),
@@ -157,11 +190,11 @@ async fn wait_for_turn<T>(
     esp: &EspId,
     governs_lane: bool,
     reason: WaitReason,
-    ticket: &Ticket,
+    drawn: &Drawn,
     turn: &mut oneshot::Receiver<T>,
 ) -> Result<T, Ended> {
     // Others whose turn is near may have what this one lacks.
-    ticket.step_aside();
+    drawn.ticket.step_aside();
     let bounds = *worker.plan().bounds();
     let began = worker.clock.tick();
     let hold_max = if governs_lane { bounds.lane_hold_max } else { bounds.hold_max };
@@ -177,6 +210,9 @@ async fn wait_for_turn<T>(
             // Whoever hands them out is gone.
             Ok(Err(_)) => return Err(Ended::TooLong),
             Err(_elapsed) => {}
+        }
+        if !drawn.line.holds(worker, case) {
+            return Err(Ended::Unreserved(Unreserved::RouteAgain));
         }
         let now = worker.clock.tick();
         match worker.standing(esp, &case.group, case.job.class) {

@@ -8,7 +8,7 @@ use crate::case::Case;
 use crate::failpoint::{Failpoint, at};
 use crate::fleet::CallNews;
 use crate::ports::{Answer, Due, Parked, QuotaHint};
-use crate::reserve::Reservation;
+use crate::reserve::{Drawn, Reservation};
 use crate::worker::Worker;
 
 /// How much longer than its own timeout an ESP client may take before the engine gives up on it.
@@ -19,7 +19,8 @@ const TIMEOUT_SLACK: Duration = Duration::from_secs(5);
 pub(crate) enum Sent {
     /// A call was made.
     Called(Call),
-    /// No slot opened in time, the claim or the job ran out first, or the breaker has opened: nothing was sent.
+    /// No slot opened in time, the claim or the job ran out first, the breaker has opened, or a further limit holds: nothing was
+    /// sent.
     Unsent {
         /// The ESP that would have been called.
         esp: EspId,
@@ -44,7 +45,7 @@ pub(crate) async fn send(
     reservation: Reservation,
     claimed_until: Tick,
 ) -> Sent {
-    let Reservation { esp, mut ticket, limit, leave, place, connection } = reservation;
+    let Reservation { esp, drawn: Drawn { mut ticket, line }, limit, leave, place, connection } = reservation;
     let no_turn = |esp| Sent::Unsent {
         esp,
         parked: Box::new(match &limit {
@@ -77,7 +78,7 @@ pub(crate) async fn send(
         return Sent::Unsent { esp, parked: Box::new(parked) };
     }
     let longest = worker.plan().esp_timeout(&esp) + TIMEOUT_SLACK;
-    if !connection.outlasts(longest) {
+    if !connection.outlasts(longest) || !line.holds(worker, case) {
         ticket.unused(grant);
         return no_turn(esp);
     }

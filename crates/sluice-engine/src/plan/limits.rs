@@ -27,6 +27,19 @@ pub(super) struct Base {
     connections: Arc<[Limit]>,
 }
 
+/// Which limits a line is under beside those that it shares with all of its group at its ESP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own {
+    tenant: bool,
+    domain: bool,
+}
+
+impl Own {
+    pub(crate) const fn of(line: &LineKey) -> Self {
+        Self { tenant: line.tenant.is_some(), domain: line.domain.is_some() }
+    }
+}
+
 impl Plan {
     /// The same plan with other orders of the fleet.
     pub(crate) fn with_orders(&self, orders: Orders) -> Self {
@@ -180,6 +193,20 @@ impl Plan {
         domain: &str,
     ) -> (LineKey, Arc<[Limit]>) {
         let shared = self.shared_limits(esp, group);
+        let (own_tenant, own_domain, own) = self.own_limits(group, tenant, domain);
+        let key =
+            LineKey { class, esp: esp.clone(), group: group.clone(), tenant: own_tenant, domain: own_domain };
+        let limits = if own.is_empty() { shared } else { shared.iter().cloned().chain(own).collect() };
+        (key, limits)
+    }
+
+    /// The tenant and the domain of a job, each if it has limits of its own, and these limits.
+    fn own_limits(
+        &self,
+        group: &GroupName,
+        tenant: &Tenant,
+        domain: &str,
+    ) -> (Option<Tenant>, Option<Arc<str>>, Vec<Limit>) {
         let mut own: Vec<Limit> = Vec::new();
         let mut own_domain = None;
         if group.is_other() && self.domains_have_limits() {
@@ -198,10 +225,19 @@ impl Plan {
                 own_tenant = Some(tenant.clone());
             }
         }
-        let key =
-            LineKey { class, esp: esp.clone(), group: group.clone(), tenant: own_tenant, domain: own_domain };
-        let limits = if own.is_empty() { shared } else { shared.iter().cloned().chain(own).collect() };
-        (key, limits)
+        (own_tenant, own_domain, own)
+    }
+
+    /// Whether the tenant or the domain of a job has limits that its line is not under.
+    pub(crate) fn has_more_limits(
+        &self,
+        line: Own,
+        group: &GroupName,
+        tenant: &Tenant,
+        domain: &str,
+    ) -> bool {
+        let (of_tenant, of_domain, _) = self.own_limits(group, tenant, domain);
+        (of_tenant.is_some() && !line.tenant) || (of_domain.is_some() && !line.domain)
     }
 
     /// The limits of a line that is there already; `None` when its ESP is no more, and with it what they are.
@@ -258,6 +294,44 @@ mod tests {
         assert!(of_esp(&after.shared_limits(&main, &club)));
         let other = plan(&esp.replace("main", "new"));
         assert_eq!(other.limits_of_line(&line), None, "it stays as it is");
+    }
+
+    /// The first limit of a tenant or a domain let those go that were in memory already.
+    #[test]
+    fn a_first_limit_takes_jobs_out_of_the_line_that_they_are_in() {
+        let free = plan("[[esp]]\nname = \"main\"\nkind = \"sandbox\"\nlimits = [\"50/s\"]\n");
+        let with = |key: &str| {
+            let edits = [(key.to_owned(), "1/min".parse().unwrap())].into();
+            free.with_orders(Orders { edits, ..Orders::default() })
+        };
+        let braked = |scope: &str| {
+            let brakes = [(scope.parse().unwrap(), "1/min".parse().unwrap())].into();
+            free.with_orders(Orders { brakes, ..Orders::default() })
+        };
+        let (main, other) = ("main".parse().unwrap(), GroupName::other());
+        let acme = "acme".parse().unwrap();
+        let line = |plan: &Plan| Own::of(&plan.line(Class::Bulk, &main, &other, &acme, "a.example").0);
+        for (plan, more) in [
+            (with("tenant:acme/per:min"), true),
+            (with("domain:a.example/per:min"), true),
+            (braked("domain:a.example"), true),
+            (with("tenant:else/per:min"), false),
+            (with("domain:b.example/per:min"), false),
+            (with("esp:main/per:min"), false),
+            (free.clone(), false),
+        ] {
+            let edits = &plan.orders;
+            assert_eq!(plan.has_more_limits(line(&free), &other, &acme, "a.example"), more, "{edits:?}");
+            // Its line is under these, whatever becomes of them, and it keeps its place.
+            assert!(!free.has_more_limits(line(&plan), &other, &acme, "a.example"), "{edits:?}");
+            assert!(!plan.has_more_limits(line(&plan), &other, &acme, "a.example"), "{edits:?}");
+        }
+        let (tenant, both) = (with("tenant:acme/per:min"), {
+            let keys = ["tenant:acme/per:min", "domain:a.example/per:min"];
+            let edits = keys.map(|key| (key.to_owned(), "1/min".parse().unwrap())).into();
+            free.with_orders(Orders { edits, ..Orders::default() })
+        });
+        assert!(both.has_more_limits(line(&tenant), &other, &acme, "a.example"));
     }
 
     /// The relay frees the lines of limits that do not hold; these were released at a rate that nobody used, or never.
