@@ -34,7 +34,7 @@ pub(crate) fn refuse_as<'a>(
     traceparent: Option<&'a str>,
     job_id: Option<String>,
 ) -> Stored<'a> {
-    tracing::warn!(lane = %lane, reason = %refusal.reason, field = %refusal.field, "refused a message");
+    tracing::warn!(lane = %lane, reason = %refusal.reason, field = refusal.logged_field(), "refused a message");
     Box::pin(async move {
         let burial = Burial {
             job_id: job_id.clone(),

@@ -20,6 +20,6 @@ pub use job::{
 pub use lane::{Class, Lane, LaneError, Side};
 pub use limit::{COUNT_MAX, Limit, LimitKind, LimitScope, LimitScopeError, LimitSpec, LimitSpecError};
 pub use outcome::{DETAIL_MAX_CHARS, DeferralScope, Outcome, clean_detail};
-pub use refusal::{Refusal, RefusalReason};
+pub use refusal::{FIELD_MAX_CHARS, Refusal, RefusalReason};
 pub use state::{AttemptOutcome, Category, EventKind, JobState, Severity, WaitReason, WebhookRefusal};
 pub use time::{Tick, Timestamp};

@@ -75,13 +75,17 @@ impl std::fmt::Display for RefusalReason {
     }
 }
 
+/// Characters of a field's path at most.
+pub const FIELD_MAX_CHARS: usize = 128;
+
 /// A job that Sluice will not take, and what to mend. The text never quotes the value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{}{}{detail}", .field, if .field.is_empty() { "" } else { ": " })]
 pub struct Refusal {
     /// From the closed list.
     pub reason: RefusalReason,
-    /// The field at fault as a path such as `to.email`; empty when it is the body as a whole.
+    /// The field at fault as a path such as `to.email`; empty when it is the body as a whole. One line of at most
+    /// [`FIELD_MAX_CHARS`]. A publisher's own key stands in it as it was written.
     pub field: String,
     /// What is wrong, in a sentence without the value.
     pub detail: String,
@@ -105,6 +109,40 @@ impl Refusal {
     /// A refusal for `field`.
     #[must_use]
     pub fn new(reason: RefusalReason, field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { reason, field: field.into(), detail: detail.into() }
+        let field = field.into();
+        let is_fit = field.len() <= FIELD_MAX_CHARS && !field.contains(char::is_control);
+        let field = if is_fit {
+            field
+        } else {
+            field.chars().filter(|it| !it.is_control()).take(FIELD_MAX_CHARS).collect()
+        };
+        Self { reason, field, detail: detail.into() }
+    }
+
+    /// The field for a log: a key that may be an address is left out.
+    #[must_use]
+    pub fn logged_field(&self) -> &str {
+        if !self.field.contains('@') {
+            return &self.field;
+        }
+        let first = self.field.split_once(['.', '[']).map_or("", |(first, _)| first);
+        if first.contains('@') { "" } else { first }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_one_short_line_and_a_log_holds_no_key_that_may_be_an_address() {
+        let of = |field: String| Refusal::new(RefusalReason::WrongType, field, "");
+        assert_eq!(of("metadata.x\nERROR forged".to_owned()).field, "metadata.xERROR forged");
+        assert_eq!(of("k".repeat(200_000)).field.len(), FIELD_MAX_CHARS);
+        assert_eq!(of("ä".repeat(100)).field, "ä".repeat(100));
+        assert_eq!(of("to.email".to_owned()).logged_field(), "to.email");
+        for (field, logged) in [("metadata.ada@acme.example", "metadata"), ("ada@acme.example", "")] {
+            assert_eq!(of(field.to_owned()).logged_field(), logged);
+        }
     }
 }
