@@ -78,6 +78,7 @@ impl Breakers {
         let by_esp: BTreeMap<_, _> =
             plan.esps().map(|(esp, _)| (esp.clone(), Mutex::new(Kept::new(terms)))).collect();
         for esp in by_esp.keys() {
+            metrics.esp(esp);
             metrics.breaker_state(esp, 0);
         }
         Self { by_esp, terms: Mutex::new(terms), clock, metrics, news: Arc::default(), closed: Notify::new() }

@@ -324,6 +324,14 @@ impl Metrics {
         self.redeliveries.inc();
     }
 
+    /// There is this ESP: its counters begin at zero, or the first burst would be no increase to Prometheus.
+    pub fn esp(&self, esp: &EspId) {
+        for outcome in AttemptOutcome::ALL {
+            self.attempts.with_label_values(&[esp.as_str(), outcome.as_str()]);
+        }
+        self.failovers.with_label_values(&[esp.as_str()]);
+    }
+
     /// A call to an ESP ended.
     pub fn attempt(&self, esp: &EspId, outcome: AttemptOutcome, took: Duration) {
         self.attempts.with_label_values(&[esp.as_str(), outcome.as_str()]).inc();
