@@ -209,9 +209,9 @@ impl Plan {
     ) -> (Option<Tenant>, Option<Arc<str>>, Vec<Limit>) {
         let mut own: Vec<Limit> = Vec::new();
         let mut own_domain = None;
-        if group.is_other() && self.domains_have_limits() {
+        if self.domains_have_limits() && !self.names_domain(domain) {
             let name: Arc<str> = Arc::from(domain);
-            let limits = self.scope_limits(&LimitScope::Domain(Arc::clone(&name)));
+            let limits = self.domain_limits(group, &name);
             if !limits.is_empty() {
                 own.extend(limits);
                 own_domain = Some(name);
@@ -245,12 +245,19 @@ impl Plan {
         let shared = Arc::clone(&self.base(&line.esp, &line.group)?.timed);
         let mut own: Vec<Limit> = Vec::new();
         if let Some(domain) = &line.domain {
-            own.extend(self.scope_limits(&LimitScope::Domain(Arc::clone(domain))));
+            own.extend(self.domain_limits(&line.group, domain));
         }
         if let Some(tenant) = &line.tenant {
             own.extend(self.scope_limits(&LimitScope::Tenant(tenant.clone())));
         }
         Some(if own.is_empty() { shared } else { shared.iter().cloned().chain(own).collect() })
+    }
+
+    /// The limits of a single domain that no group names. What is set for it by name holds too where its mail exchanges tell
+    /// another group than `other`.
+    fn domain_limits(&self, group: &GroupName, domain: &Arc<str>) -> Vec<Limit> {
+        let scope = LimitScope::Domain(Arc::clone(domain));
+        if group.is_other() { self.scope_limits(&scope) } else { self.effective(scope, &[]) }
     }
 
     fn domains_have_limits(&self) -> bool {
@@ -294,6 +301,33 @@ mod tests {
         assert!(of_esp(&after.shared_limits(&main, &club)));
         let other = plan(&esp.replace("main", "new"));
         assert_eq!(other.limits_of_line(&line), None, "it stays as it is");
+    }
+
+    #[test]
+    fn a_limit_set_for_a_hosted_domain_holds_beside_those_of_its_provider() {
+        let groups = r#"
+            [[esp]]
+            name = "main"
+            kind = "sandbox"
+            [[domain_group]]
+            name = "club"
+            domains = ["club.example"]
+            limits = ["20/s"]
+            [[domain_group]]
+            name = "other"
+            limits_per_domain = ["9/s"]
+        "#;
+        let edits = ["hosted", "club"]
+            .map(|name| (format!("domain:{name}.example/per:min"), "1/min".parse().unwrap()));
+        let plan = plan(groups).with_orders(Orders { edits: edits.into(), ..Orders::default() });
+        let (main, club) = ("main".parse().unwrap(), "club".parse().unwrap());
+        let keys = |domain: &str| -> Vec<String> {
+            let (line, limits) = plan.line(Class::Bulk, &main, &club, &Tenant::default(), domain);
+            assert_eq!(plan.limits_of_line(&line).unwrap(), limits);
+            limits.iter().map(Limit::key).collect()
+        };
+        assert_eq!(keys("hosted.example"), ["group:club/per:s", "domain:hosted.example/per:min"]);
+        assert_eq!(keys("club.example"), ["group:club/per:s"], "it is named by the group");
     }
 
     /// The first limit of a tenant or a domain let those go that were in memory already.
