@@ -60,7 +60,12 @@ impl Intake {
     /// Takes jobs; one answer per body, in order.
     pub async fn submit(&self, bodies: Vec<Bytes>) -> Vec<IntakeAnswer> {
         let plan = self.plan.get();
-        let decoded: Vec<Result<Box<Job>, Refusal>> = bodies.iter().map(|body| decode(&plan, body)).collect();
+        let mut decoded: Vec<Result<Box<Job>, Refusal>> = Vec::with_capacity(bodies.len());
+        for body in &bodies {
+            decoded.push(decode(&plan, body));
+            // Templates may take some milliseconds each, and others have to keep their times.
+            tokio::task::yield_now().await;
+        }
         let ids: Vec<JobId> = decoded.iter().flatten().map(|job| job.id.clone()).collect();
         let known = match self.console.known(&ids).await {
             Ok(known) => ids.iter().cloned().zip(known).filter_map(|(id, it)| Some((id, it?))).collect(),
