@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_embedded::{Embedded, EmbeddedSettings};
-use sluice_engine::{Claim, ClaimVerdict, DeadLetter, Intent, Ledger, SystemClock};
-use sluice_types::{Job, Refusal, RefusalReason};
+use sluice_engine::{
+    Claim, ClaimVerdict, Clock, DeadLetter, Due, DueQuery, Inbox, Intent, Ledger, NextStep, Parked, Passport,
+    Record, RecordVerdict, SystemClock,
+};
+use sluice_types::{Category, Job, Outcome, Refusal, RefusalReason, WaitReason};
 
 use crate::rig::{Rig, job_line};
 
@@ -102,14 +105,18 @@ fn a_job_that_is_queued_already_is_not_queued_again() {
     assert!(rig.json(&["dead", "list"]).as_array().unwrap().is_empty());
 }
 
-/// Claims the job of `body` as a worker that dies before it records a result.
-async fn claim_and_die(rig: &Rig, body: &str) {
+/// The store as a worker has it.
+fn open(rig: &Rig) -> Arc<Embedded> {
     let settings = EmbeddedSettings {
         path: rig.store(),
         worker: "lost".to_owned(),
         clock: Arc::new(SystemClock::new()),
     };
-    let store = Embedded::open(settings).unwrap();
+    Embedded::open(settings).unwrap()
+}
+
+/// Claims the first attempt of the job of `body`.
+async fn claim(store: &Embedded, body: &str) {
     let job = Job::parse(body.as_bytes()).unwrap();
     let claim = Claim {
         id: job.id,
@@ -125,6 +132,59 @@ async fn claim_and_die(rig: &Rig, body: &str) {
         intent: Intent::Send { ttl: Duration::from_secs(60), esp: "sandbox".parse().unwrap() },
     };
     assert_eq!(store.claim(&[claim]).await.unwrap(), [ClaimVerdict::Go]);
+}
+
+/// Claims the job of `body` as a worker that dies before it records a result.
+async fn claim_and_die(rig: &Rig, body: &str) {
+    let store = open(rig);
+    claim(&store, body).await;
+    store.close().await;
+}
+
+/// The first attempt of the job of `body` ends as `outcome`; its parked copy is due at once.
+async fn try_once(rig: &Rig, body: &str, outcome: Outcome) {
+    let store = open(rig);
+    claim(&store, body).await;
+    let job = Job::parse(body.as_bytes()).unwrap();
+    let now = SystemClock::new().now();
+    let is_unknown = matches!(outcome, Outcome::Unknown { .. });
+    let copy = Box::new(Parked {
+        id: job.id.clone(),
+        tenant: job.tenant.clone(),
+        campaign: job.campaign.clone(),
+        pool: job.pool.clone(),
+        class: job.class,
+        domain: "gmail.com".to_owned(),
+        group: "gmail".parse().unwrap(),
+        due: Due::At(now),
+        reason: if is_unknown { WaitReason::Unknown } else { WaitReason::Retry },
+        limit_key: None,
+        expires_at: None,
+        body: Bytes::from(body.to_owned()),
+        passport: Passport { attempt: 2, resend: is_unknown, ..Passport::default() },
+    });
+    let record = Record {
+        id: job.id,
+        tenant: job.tenant,
+        attempt: 1,
+        token: None,
+        esp: "sandbox".parse().unwrap(),
+        started_at: now,
+        finished_at: now,
+        outcome: Some(outcome),
+        next: if is_unknown { NextStep::Unknown(copy) } else { NextStep::Retry(copy) },
+    };
+    assert_eq!(store.record(&[record]).await.unwrap(), [RecordVerdict::Recorded]);
+    store.close().await;
+}
+
+/// The relay publishes what is due, and a worker refuses it: no copy is left in the store or in a lane.
+async fn lose_the_copy(rig: &Rig) {
+    let store = open(rig);
+    let batch = store.due(&DueQuery { max: 10, ..DueQuery::default() }).await.unwrap().unwrap();
+    let ids: Vec<_> = batch.jobs().iter().map(|job| job.id.clone()).collect();
+    assert_eq!(ids.len(), 1);
+    batch.published(&ids).await.unwrap();
     store.close().await;
 }
 
@@ -138,6 +198,38 @@ fn a_job_whose_worker_was_lost_is_not_taken_for_done() {
     let status = rig.json(&["status"]);
     assert_eq!(status["jobs"]["sending"], 1);
     assert_eq!(status["lanes"].as_array().unwrap().iter().filter(|it| it["ready"] == 1).count(), 1);
+}
+
+/// The attempt that the only job in `lane` is to have.
+async fn queued_attempt(rig: &Rig, lane: &str) -> u32 {
+    let store = open(rig);
+    let mut feed = store.open(&lane.parse().unwrap(), 1).await.unwrap();
+    let delivery = tokio::time::timeout(Duration::from_secs(20), feed.next()).await.unwrap().unwrap();
+    let attempt = delivery.passport.attempt;
+    delivery.receipt.release();
+    store.close().await;
+    attempt
+}
+
+#[test]
+fn a_job_whose_next_attempt_was_refused_goes_on_with_it() {
+    let faulted = Outcome::Faulted { category: Category::Connect, detail: "refused".to_owned() };
+    let unknown = Outcome::Unknown { detail: "reset".to_owned() };
+    for (outcome, state) in [(faulted, "deferred"), (unknown, "unknown")] {
+        let body = job_line("a", "ada@gmail.com");
+        let letter = letter(RefusalReason::UnknownPool, body.clone());
+        let rig = rig(&[letter.clone(), letter]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(try_once(&rig, &body, outcome));
+        assert_eq!(rig.json(&["dead", "replay", "1"])[0]["status"], "duplicate", "its copy is parked");
+        runtime.block_on(lose_the_copy(&rig));
+        assert_eq!(rig.json(&["dead", "replay", "2"])[0]["status"], "queued");
+        let status = rig.json(&["status"]);
+        assert_eq!(status["jobs"][state], 1);
+        let lane = status["lanes"].as_array().unwrap().iter().find(|it| it["ready"] == 1).unwrap();
+        let attempt = runtime.block_on(queued_attempt(&rig, lane["lane"].as_str().unwrap()));
+        assert_eq!(attempt, 2, "{state}");
+    }
 }
 
 #[test]

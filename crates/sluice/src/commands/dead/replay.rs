@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use serde::Serialize;
-use sluice_engine::{Intake, IntakeAnswer, Passport, Publication, PublishError};
+use sluice_engine::{Intake, IntakeAnswer, JobView, Passport, Publication, PublishError};
 use sluice_types::{Job, JobState};
 
 use super::reason;
@@ -164,20 +164,32 @@ async fn publish(outside: &Outside, intake: &Intake, body: Bytes) -> anyhow::Res
     })
 }
 
-/// A job that the store knows is finished, or its body waits elsewhere; except one that a lost worker left as `sending`:
-/// then the dead letter may hold the only body, and it goes back to its lane, where the claim decides.
+/// A job that the store knows is finished, or its body waits elsewhere; except one that is open with no parked copy: a worker
+/// was lost with it, or refused its next attempt. Then the dead letter may hold the only body, and it goes back to its lane,
+/// where the claim decides.
 async fn resume(outside: &Outside, body: Bytes) -> anyhow::Result<FateKind> {
     let Ok(job) = Job::parse(&body) else { return Ok(FateKind::Unavailable) };
     let known = outside.console.job(&job.id).await.context("cannot ask the store")?;
-    let Some(sending) = known.filter(|known| known.state == JobState::Sending.as_str()) else {
+    let Some(attempt) = known.as_ref().and_then(attempt_to_resume) else {
         return Ok(FateKind::Duplicate);
     };
     let lane = outside.plan.get().lane(&job.pool, job.class, job.to.email.domain());
-    // The attempt that was claimed: an earlier one would be taken for an old copy and forgotten.
-    let passport = Passport { attempt: sending.attempts.max(1), ..Passport::default() };
+    let passport = Passport { attempt, ..Passport::default() };
     let published = outside.outbox.publish(vec![Publication { lane, id: job.id, body, passport }]).await;
     let is_there = matches!(published.first(), Some(Ok(()) | Err(PublishError::Duplicate)));
     Ok(if is_there { FateKind::Queued } else { FateKind::Unavailable })
+}
+
+/// The attempt under which an open job goes on: an earlier one would be taken for an old copy and forgotten. `None` when it
+/// needs no copy from here.
+fn attempt_to_resume(known: &JobView) -> Option<u32> {
+    let is = |state: JobState| known.state == state.as_str();
+    if is(JobState::Sending) {
+        // The attempt that was claimed.
+        return Some(known.attempts.max(1));
+    }
+    let waits_for_next = is(JobState::Deferred) || is(JobState::Unknown);
+    (waits_for_next && known.pending.is_none()).then(|| known.attempts.saturating_add(1))
 }
 
 fn print(fate: &Fate) {
