@@ -15,13 +15,15 @@ const DROP: &str = "SELECT sluice.drop_partitions($1) AS dropped";
 
 const AGE_STEP: &str = "remove old jobs";
 
-/// `created_at` only helps to find the old pages. A row that somebody holds is left for the next time.
+/// `created_at` only helps to find the old pages. A row that somebody holds is left for the next time. One of which a copy is
+/// still parked stays: without it the copy would be sent as a new job.
 const AGE: &str = "
 WITH old AS (
     SELECT j.id FROM sluice.job j
     WHERE j.created_at < now() - $1::bigint * interval '1 microsecond'
       AND j.updated_at < now() - $1::bigint * interval '1 microsecond'
       AND j.state NOT IN ('sending', 'deferred', 'unknown')
+      AND NOT EXISTS (SELECT FROM sluice.pending p WHERE p.job_id = j.id)
     LIMIT $2
     FOR UPDATE SKIP LOCKED
 ), gone AS (

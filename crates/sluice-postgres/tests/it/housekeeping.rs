@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use sluice_engine::Ledger;
+use sluice_engine::{ClaimVerdict, Due, Ledger};
 use sluice_postgres::{Kept, Retention};
+use sluice_types::WaitReason;
 
-use crate::fixture::{Fixture, claim, retried, sent};
+use crate::fixture::{Fixture, claim, claim_one, parked, record_one, retried, sent};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -51,6 +52,21 @@ async fn only_old_final_jobs_age_out() {
     assert_eq!(a.age_out(30 * DAY, 2).await.unwrap(), 1);
     let left = fixture.text("select string_agg(id, ' ' order by id) from sluice.job").await;
     assert_eq!(left, "open young");
+}
+
+#[tokio::test]
+async fn a_job_of_which_a_copy_is_parked_stays_known() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    claim_one(&a, claim("j", 1)).await;
+    record_one(&a, sent("j", 1)).await;
+    a.park(&[parked("j", 1, Due::Held, WaitReason::CampaignPaused)]).await.unwrap();
+    let age = "update sluice.job set created_at = now() - interval '40 days', updated_at = now() - interval '40 days'";
+    fixture.sql().await.batch_execute(age).await.unwrap();
+    assert_eq!(a.age_out(30 * DAY, 10).await.unwrap(), 0);
+    assert_eq!(claim_one(&a, claim("j", 1)).await, ClaimVerdict::Done, "the copy is not sent again");
+    fixture.sql().await.batch_execute("delete from sluice.pending").await.unwrap();
+    assert_eq!(a.age_out(30 * DAY, 10).await.unwrap(), 1);
 }
 
 #[tokio::test]
