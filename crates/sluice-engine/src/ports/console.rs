@@ -52,7 +52,8 @@ pub trait Console: Send + Sync + std::fmt::Debug {
 /// What the store knows of an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownJob {
-    /// The fingerprint of the body it was first seen with; `None` when it is only parked.
+    /// The fingerprint of the body it was first claimed with, or of the one that waits where it was never claimed. `None`
+    /// where that is not known.
     pub fingerprint: Option<i64>,
     /// Its state, or `pending`.
     pub state: String,

@@ -10,8 +10,10 @@ use crate::convert::{column, timestamp, uint4};
 use crate::{Postgres, StoreError};
 
 const KNOWN_STEP: &str = "look up ids";
+/// The body only of a job without a row: that of any other was claimed with its fingerprint.
 const KNOWN: &str = "
-SELECT j.tenant, j.fingerprint, coalesce(j.state, CASE WHEN p.job_id IS NOT NULL THEN 'pending' END) AS state
+SELECT j.tenant, j.fingerprint, coalesce(j.state, CASE WHEN p.job_id IS NOT NULL THEN 'pending' END) AS state,
+    CASE WHEN j.id IS NULL THEN p.body END AS body
 FROM unnest($1::text[]) WITH ORDINALITY AS i (id, place)
 LEFT JOIN sluice.job j ON j.id = i.id
 LEFT JOIN sluice.pending p ON p.job_id = i.id
@@ -109,7 +111,9 @@ impl Postgres {
 
 fn known_of_row(row: &Row) -> Result<Option<KnownJob>, StoreError> {
     let state: Option<String> = column(row, KNOWN_STEP, "state")?;
-    let fingerprint = column(row, KNOWN_STEP, "fingerprint")?;
+    let claimed_with: Option<i64> = column(row, KNOWN_STEP, "fingerprint")?;
+    let body: Option<&[u8]> = column(row, KNOWN_STEP, "body")?;
+    let fingerprint = claimed_with.or_else(|| body.map(sluice_types::fingerprint));
     Ok(state.map(|state| KnownJob { fingerprint, state }))
 }
 

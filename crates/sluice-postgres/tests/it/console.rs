@@ -17,7 +17,8 @@ async fn known_tells_jobs_from_parked_from_new() {
     a.park(&[parked("parked", 1, Due::Held, WaitReason::Scheduled)]).await.unwrap();
     let known = a.known(&[id("parked"), id("new"), id("sent")]).await.unwrap();
     let job = |fingerprint, state: &str| Some(KnownJob { fingerprint, state: state.to_owned() });
-    assert_eq!(known, [job(None, "pending"), None, job(Some(7), "accepted")]);
+    let of_body = Some(sluice_types::fingerprint(b"{}"));
+    assert_eq!(known, [job(of_body, "pending"), None, job(Some(7), "accepted")]);
     assert_eq!(a.known(&[]).await.unwrap(), []);
 }
 

@@ -488,15 +488,19 @@ pub async fn suppressions_are_listed_and_removed(store: Store) {
     assert!(left[0].created_at.is_some());
 }
 
-/// For answering `duplicate` at the door.
+/// For answering `duplicate` at the door, or `id_conflict`.
 pub async fn known_jobs_are_told_apart(store: Store) {
     let (sent, waiting, new) = (fresh_id("sent"), fresh_id("waiting"), fresh_id("new"));
     store.claim_one(claim(&sent)).await;
-    store.ledger.park(&[parked(&waiting, LATER, WaitReason::Scheduled, 1)]).await.unwrap();
+    let copy = parked(&waiting, LATER, WaitReason::Scheduled, 1);
+    let body = copy.body.clone();
+    store.ledger.park(&[copy, parked(&sent, LATER, WaitReason::CampaignPaused, 1)]).await.unwrap();
     let known = store.console.known(&[new, sent, waiting]).await.unwrap();
     assert_eq!(known[0], None);
     assert_eq!(known[1].as_ref().unwrap().fingerprint, Some(7));
-    assert_eq!(known[2].as_ref().unwrap().state, "pending");
+    let waiting = known[2].as_ref().unwrap();
+    assert_eq!(waiting.state, "pending");
+    assert_eq!(waiting.fingerprint, Some(sluice_types::fingerprint(&body)), "it is told from another body");
 }
 
 /// What `sluice why` tells.
