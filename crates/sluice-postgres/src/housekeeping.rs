@@ -126,12 +126,45 @@ impl Kept {
     }
 }
 
+/// What went wrong first in a round. One kind that fails (a table that somebody holds for hours) keeps no other from its turn:
+/// the store would grow.
+#[derive(Default)]
+struct Failed {
+    first: Option<LedgerError>,
+}
+
+impl Failed {
+    fn or_none<T: Default>(&mut self, done: Result<T, LedgerError>) -> T {
+        done.unwrap_or_else(|error| {
+            self.first.get_or_insert(error);
+            T::default()
+        })
+    }
+
+    /// Repeats a statement while it finds as many rows as it may take; answers how many there were.
+    async fn in_steps<F>(&mut self, mut step: impl FnMut() -> F) -> u64
+    where
+        F: Future<Output = Result<u64, LedgerError>>,
+    {
+        let mut all = 0;
+        for _ in 0..STEPS_MAX {
+            let gone = self.or_none(step().await);
+            all += gone;
+            if gone < u64::from(ROWS_PER_STEP) {
+                break;
+            }
+            tokio::time::sleep(STEP_PAUSE).await;
+        }
+        all
+    }
+}
+
 impl Postgres {
     /// One round of housekeeping, unless another replica is at it: then `None`. Bounded: what is left goes with the next.
     ///
     /// # Errors
-    /// When the store could not be asked, or a lock did not come within 3 s; what was done stays done, and the call may be
-    /// repeated.
+    /// When the store could not be asked, or a lock did not come within 3 s: the first fault, after everything else was
+    /// tried. What was done stays done, and the call may be repeated.
     pub async fn keep_house(&self, retention: &Retention) -> Result<Option<Kept>, LedgerError> {
         let lent = self.readers.borrow(LOCK_STEP).await?;
         let rows = lent.query(LOCK_STEP, LOCK, &[]).await?;
@@ -149,44 +182,16 @@ impl Postgres {
 
     async fn keep_house_alone(&self, retention: &Retention) -> Result<Kept, LedgerError> {
         let days = u32::try_from(retention.attempts.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX);
-        let mut kept = Kept {
-            partitions_made: self.make_partitions(retention.partitions_ahead).await?,
-            partitions_dropped: self.drop_partitions(days).await?,
-            ..Kept::default()
+        let mut failed = Failed::default();
+        let kept = Kept {
+            partitions_made: failed.or_none(self.make_partitions(retention.partitions_ahead).await),
+            partitions_dropped: failed.or_none(self.drop_partitions(days).await),
+            jobs: failed.in_steps(|| self.age_out(retention.jobs, ROWS_PER_STEP)).await,
+            limits: failed.in_steps(|| self.prune_limits(ROWS_PER_STEP)).await,
+            event_ids: failed.in_steps(|| self.forget_event_ids(EVENT_IDS_KEPT, ROWS_PER_STEP)).await,
+            results: failed.in_steps(|| self.forget_results(RESULTS_KEPT, ROWS_PER_STEP)).await,
         };
-        for _ in 0..STEPS_MAX {
-            let gone = self.age_out(retention.jobs, ROWS_PER_STEP).await?;
-            kept.jobs += gone;
-            if gone < u64::from(ROWS_PER_STEP) {
-                break;
-            }
-            tokio::time::sleep(STEP_PAUSE).await;
-        }
-        for _ in 0..STEPS_MAX {
-            let gone = self.prune_limits(ROWS_PER_STEP).await?;
-            kept.limits += gone;
-            if gone < u64::from(ROWS_PER_STEP) {
-                break;
-            }
-            tokio::time::sleep(STEP_PAUSE).await;
-        }
-        for _ in 0..STEPS_MAX {
-            let gone = self.forget_event_ids(EVENT_IDS_KEPT, ROWS_PER_STEP).await?;
-            kept.event_ids += gone;
-            if gone < u64::from(ROWS_PER_STEP) {
-                break;
-            }
-            tokio::time::sleep(STEP_PAUSE).await;
-        }
-        for _ in 0..STEPS_MAX {
-            let gone = self.forget_results(RESULTS_KEPT, ROWS_PER_STEP).await?;
-            kept.results += gone;
-            if gone < u64::from(ROWS_PER_STEP) {
-                break;
-            }
-            tokio::time::sleep(STEP_PAUSE).await;
-        }
-        Ok(kept)
+        failed.first.map_or(Ok(kept), Err)
     }
 
     /// Makes the daily partitions of today and of `days_ahead` days after it; answers how many are new.

@@ -119,3 +119,17 @@ async fn one_replica_at_a_time_keeps_house() {
     assert_eq!(fixture.text("select string_agg(id, ' ') from sluice.job").await, "young");
     assert!(b.keep_house(&retention).await.unwrap().unwrap().is_nothing(), "the lock is free again");
 }
+
+#[tokio::test]
+async fn what_fails_keeps_no_other_from_its_turn() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    claim_one(&a, claim("old", 1)).await;
+    record_one(&a, sent("old", 1)).await;
+    let old = "update sluice.job set created_at = now() - interval '9 days', updated_at = now() - interval '9 days'; \
+               alter function sluice.drop_partitions rename to elsewhere";
+    fixture.sql().await.batch_execute(old).await.unwrap();
+    let retention = Retention { jobs: 8 * DAY, attempts: 30 * DAY, partitions_ahead: 8 };
+    a.keep_house(&retention).await.unwrap_err();
+    assert_eq!(fixture.text("select count(*)::text from sluice.job").await, "0");
+}
