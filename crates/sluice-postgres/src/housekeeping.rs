@@ -15,7 +15,7 @@ const DROP: &str = "SELECT sluice.drop_partitions($1) AS dropped";
 
 const AGE_STEP: &str = "remove old jobs";
 
-/// `created_at` only helps to find the old pages. A row that somebody holds is left for the next time. One of which a copy is
+/// `created_at` only helps to find what may be old, and its order makes that a walk along its index. A row that somebody holds is left for the next time. One of which a copy is
 /// still parked stays: without it the copy would be sent as a new job.
 const AGE: &str = "
 WITH old AS (
@@ -24,6 +24,7 @@ WITH old AS (
       AND j.updated_at < now() - $1::bigint * interval '1 microsecond'
       AND j.state NOT IN ('sending', 'deferred', 'unknown')
       AND NOT EXISTS (SELECT FROM sluice.pending p WHERE p.job_id = j.id)
+    ORDER BY j.created_at
     LIMIT $2
     FOR UPDATE SKIP LOCKED
 ), gone AS (

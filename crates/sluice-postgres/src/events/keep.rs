@@ -56,6 +56,7 @@ const AGE: &str = "
 WITH old AS (
     SELECT e.esp, e.id FROM sluice.event_id e
     WHERE e.received_at < now() - $1::bigint * interval '1 microsecond'
+    ORDER BY e.received_at
     LIMIT $2
     FOR UPDATE SKIP LOCKED
 ), gone AS (

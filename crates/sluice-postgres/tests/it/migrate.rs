@@ -113,8 +113,10 @@ async fn long_bodies_are_packed_by_lz4_where_the_server_has_it() {
     assert_eq!(fixture.text(packed).await, wanted);
 }
 
-/// Undoes V14 to V4, so that the store is as V3 left it.
+/// Undoes V15 to V4, so that the store is as V3 left it.
 const BACK_TO_V3: &str = "
+    drop index sluice.job_created_at;
+    create index job_created_at on sluice.job using brin (created_at) with (pages_per_range = 32, autosummarize = on);
     drop table sluice.event_id, sluice.resolution;
     drop index sluice.event_due;
     alter table sluice.event drop column attempt, drop column category, drop column provider_message_id,
@@ -140,7 +142,7 @@ const BACK_TO_V3: &str = "
     drop index sluice.pending_flow, sluice.pending_line, sluice.pending_owner;
     drop function sluice.flow(text, text, text, text, text);
     alter table sluice.pending drop column group_name, drop column expires_at;
-    delete from sluice.migration where version between 4 and 14;
+    delete from sluice.migration where version between 4 and 15;
 ";
 
 #[tokio::test]
@@ -159,7 +161,7 @@ async fn parked_jobs_of_the_version_before_stay_parked() {
     fixture.sql().await.batch_execute(of_v3).await.unwrap();
 
     let a = fixture.worker("a");
-    assert_eq!(a.migrate().await.unwrap(), 11);
+    assert_eq!(a.migrate().await.unwrap(), 12);
     let batch = a.due(&up_to(10)).await.unwrap().unwrap();
     let [job] = batch.jobs() else { panic!("one job") };
     assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));
