@@ -25,7 +25,8 @@ fn dead(reason: RefusalReason, text: &str, body: Vec<u8>) -> DeadLetter {
     DeadLetter {
         job_id: Some(text.to_owned()),
         lane: lane(LANE),
-        refusal: Refusal::new(reason, text, text),
+        // As one could be that was not made by `Refusal::new`.
+        refusal: Refusal { reason, field: text.to_owned(), detail: text.to_owned() },
         body: Bytes::from(body),
     }
 }

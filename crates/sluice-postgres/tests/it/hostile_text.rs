@@ -59,7 +59,12 @@ async fn a_refused_message_is_kept_as_it_is() {
     let letter = DeadLetter {
         job_id: Some(HOSTILE.to_owned()),
         lane: "default.bulk.other".parse().unwrap(),
-        refusal: Refusal::new(RefusalReason::NotJson, HOSTILE, HOSTILE),
+        // As one could be that was not made by `Refusal::new`.
+        refusal: Refusal {
+            reason: RefusalReason::NotJson,
+            field: HOSTILE.to_owned(),
+            detail: HOSTILE.to_owned(),
+        },
         body: Bytes::from_static(b"\0\xff not utf-8"),
     };
     a.refuse(&[letter]).await.unwrap();
