@@ -23,7 +23,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Reservation {
     pub(crate) esp: EspId,
     pub(crate) drawn: Drawn,
-    /// What holds the job if its turn does not come after all; none when it is under no limit.
+    /// The limit that the job had to wait for, if any.
     pub(crate) limit: Option<Limit>,
     pub(crate) leave: Leave,
     pub(crate) place: Place,
@@ -125,18 +125,9 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
         return Err(Unreserved::RouteAgain);
     }
     match worker.breakers.ask(&esp) {
-        Ok(leave) => {
-            let limit = estimate.limit.or_else(|| slowest(&limits));
-            Ok(Reservation { esp, drawn, limit, leave, place, connection })
-        }
+        Ok(leave) => Ok(Reservation { esp, drawn, limit: estimate.limit, leave, place, connection }),
         Err(_until) => Err(Unreserved::RouteAgain),
     }
-}
-
-/// The limit that most likely holds a job if its turn does not come: at the time of the drawing none did.
-fn slowest(limits: &[Limit]) -> Option<Limit> {
-    let rate = |limit: &Limit| limit.spec.rate_per_second().unwrap_or(f64::INFINITY);
-    limits.iter().min_by(|a, b| rate(a).total_cmp(&rate(b))).cloned()
 }
 
 /// Waits for a connection under each of `limits`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_types::{EspId, Outcome, Tick, Timestamp, WaitReason};
+use sluice_types::{EspId, Limit, Outcome, Tick, Timestamp, WaitReason};
 
 use crate::case::Case;
 use crate::failpoint::{Failpoint, at};
@@ -46,12 +46,12 @@ pub(crate) async fn send(
     claimed_until: Tick,
 ) -> Sent {
     let Reservation { esp, drawn: Drawn { mut ticket, line }, limit, leave, place, connection } = reservation;
-    let no_turn = |esp| Sent::Unsent {
-        esp,
-        parked: Box::new(match &limit {
-            Some(limit) => case.in_line(limit),
+    let no_turn = |esp: EspId| {
+        let parked = match limit.clone().or_else(|| slowest(worker, case, &esp)) {
+            Some(limit) => case.in_line(&limit),
             None => case.parked(Due::In(Duration::from_secs(1)), WaitReason::EspLimit),
-        }),
+        };
+        Sent::Unsent { esp, parked: Box::new(parked) }
     };
     let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
     // The claim may have taken longer than the job lasts: it is parked then, and the relay has it closed.
@@ -100,6 +100,14 @@ pub(crate) async fn send(
     Sent::Called(Call { esp, outcome, started_at, finished_at: worker.clock.now() })
 }
 
+/// The limit that most likely holds a job whose turn has not come, although none seemed to.
+fn slowest(worker: &Worker, case: &Case<'_>, esp: &EspId) -> Option<Limit> {
+    let job = &case.job;
+    let (_, limits) = worker.plan().line(job.class, esp, &case.group, &job.tenant, job.to.email.domain());
+    let rate = |limit: &Limit| limit.spec.rate_per_second().unwrap_or(f64::INFINITY);
+    limits.iter().min_by(|a, b| rate(a).total_cmp(&rate(b))).cloned()
+}
+
 /// Counts the call for the fleet; a reply that asks us to slow down does so for all replicas at the next tick.
 fn tell_fleet(worker: &Worker, case: &Case<'_>, esp: &EspId, outcome: &Outcome, quota: Option<QuotaHint>) {
     let recover = worker.plan().bounds().brake_recover;
@@ -114,5 +122,24 @@ fn tell_fleet(worker: &Worker, case: &Case<'_>, esp: &EspId, outcome: &Outcome, 
     });
     if let (Some(hint), Some(recover)) = (quota.filter(|hint| hint.remaining == 0), recover) {
         worker.link.news.exhausted(esp, hint.resets_in, recover);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Passport;
+    use crate::worker::rig::{Rig, esp};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_whose_turn_has_not_come_waits_under_its_slowest_limit() {
+        let rig = Rig::new(
+            r#"
+            esp = [{ name = "a", kind = "sandbox", limits = ["9/s", "5/min", "900/h"] }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }]
+            "#,
+        );
+        let key = |case: &Case<'_>| slowest(&rig.worker, case, &esp("a")).map(|limit| limit.key());
+        assert_eq!(rig.with_case(&Passport::default(), key).as_deref(), Some("esp:a/per:min"));
     }
 }
