@@ -404,14 +404,16 @@ fn tell_near(
     for (class, id) in open {
         let Some(line) = lines.get(id) else { continue };
         let Some(number) = line.far.keys().next() else { continue };
-        is_untold = true;
         if room_near(stocks, line, now) > 0 {
             first.push(Reverse((*class, *number, *id)));
+        } else {
+            is_untold = true;
         }
     }
     while let Some(Reverse((class, _, id))) = first.pop() {
         let Some(line) = lines.get_mut(&id) else { continue };
         if room_near(stocks, line, now) == 0 {
+            is_untold = true;
             continue;
         }
         let Some((number, tell)) = line.far.pop_first() else { continue };
