@@ -371,6 +371,18 @@ mod tests {
         assert!(after(&elsewhere, &accepted));
     }
 
+    /// A series that is born with its first burst has no increase, and no alert sees it.
+    #[test]
+    fn the_counters_of_an_esp_begin_at_zero() {
+        let text = breakers().metrics.render().unwrap();
+        for series in [
+            "sluice_attempts_total{esp=\"main\",outcome=\"unknown\"}",
+            "sluice_failovers_total{esp=\"main\"}",
+        ] {
+            assert!(text.contains(&format!("{series} 0\n")), "no {series} in {text}");
+        }
+    }
+
     #[test]
     fn a_breaker_whose_time_is_up_shows_as_half_open() {
         let it = breakers();

@@ -9,7 +9,7 @@ use compiled::Compiler;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use sluice_types::{Job, Refusal, RefusalReason, check_subject};
 
-/// Instructions that all templates of one job may spend together.
+/// Instructions that each template of a job may spend.
 const FUEL: u64 = 200_000;
 /// Longest rendered field, in bytes.
 const RENDERED_MAX_BYTES: usize = 1024 * 1024;

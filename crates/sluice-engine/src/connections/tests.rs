@@ -1,21 +1,8 @@
 use sluice_policy::{FleetState, Report};
-use sluice_types::Timestamp;
 use tokio::time::Instant;
 
 use super::*;
-
-#[derive(Debug)]
-struct PausedClock(Instant);
-
-impl Clock for PausedClock {
-    fn tick(&self) -> Tick {
-        Tick::ZERO + self.0.elapsed()
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(0)
-    }
-}
+use crate::worker::rig::PausedClock;
 
 const CALL: Duration = Duration::from_secs(5);
 

@@ -137,7 +137,7 @@ pub(crate) fn limit(esp: &str, spec: &str) -> Limit {
 
 /// Both count from its start.
 #[derive(Debug)]
-struct PausedClock(Instant);
+pub(crate) struct PausedClock(pub(crate) Instant);
 
 impl Clock for PausedClock {
     fn tick(&self) -> Tick {
