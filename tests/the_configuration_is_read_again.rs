@@ -7,7 +7,7 @@ use sluice_testkit::peers::SendGridAnswer;
 use crate::support::{Options, Rig, job, line, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_breaker_goes_by_its_new_terms_and_the_rest_is_named() {
+async fn a_breaker_goes_by_its_new_terms_and_the_rest_is_named_and_stays() {
     let more = r#"
         [[pool]]
         name = "both"
@@ -37,7 +37,11 @@ async fn a_breaker_goes_by_its_new_terms_and_the_rest_is_named() {
     let changed = config
         .replace("min_calls = 10000", "min_calls = 5")
         .replace("[mx]\n", "[mx]\ntimeout = \"3s\"\n")
-        .replace("api_key = \"", "max_in_flight = 99\napi_key = \"");
+        .replace("api_key = \"", "max_in_flight = 99\napi_key = \"")
+        // Calls that may last longer than the leases of connections: with this timeout none was begun any more.
+        .replace("limits = [\"2000/s burst 200\"]", "limits = [\"10 connections\"]")
+        .replace("timeout = \"5s\"", "timeout = \"5min\"")
+        .replace("claim_ttl = ", "claim_ttl = \"30min\" # ");
     replica.rewrite_config(&changed);
     replica.sighup();
     until("it is read", Duration::from_secs(20), async || replica.log().contains("was read again")).await;
