@@ -95,21 +95,15 @@ impl Book {
     fn fair_share(&self, stock: &Stock, waiting: u64, crowds: &HashMap<&Limit, Crowd>) -> u32 {
         let of = |limit: &Limit| match crowds.get(limit) {
             Some(crowd) if crowd.stocks > 1 => {
-                let (reached, others) = (self.reached(limit), crowd.jobs.saturating_sub(waiting));
-                let left = reached.saturating_sub(u32::try_from(others).unwrap_or(u32::MAX));
-                reached.div_ceil(crowd.stocks).max(left)
+                let (reached, sharers) = (reached(limit, self.rate_permille(limit)), self.sharers_of(limit));
+                let others = u32::try_from(crowd.jobs.saturating_sub(waiting)).unwrap_or(u32::MAX);
+                let left = (reached / sharers).saturating_sub(others);
+                // Rounded once, and up: what nobody has in stock passes.
+                reached.div_ceil(sharers.saturating_mul(crowd.stocks)).max(left)
             }
             Some(_) | None => WANT_MAX,
         };
         stock.limits.iter().map(of).min().unwrap_or(WANT_MAX).max(1)
-    }
-
-    /// This replica's share of the slots of a spaced limit that a lease for bulk reaches.
-    fn reached(&self, limit: &Limit) -> u32 {
-        let Some(Terms::Spaced(terms)) = Terms::of(&limit.spec) else { return WANT_MAX };
-        let terms = terms.at_rate(self.rate_permille(limit)).together();
-        let reached = u32::try_from(terms.horizon_ns / terms.spacing_ns.max(1) + 1).unwrap_or(WANT_MAX);
-        (reached / self.sharers_of(limit)).max(1)
     }
 
     /// How many need each limit of the stocks in demand; empty where all are leased for anyway.
@@ -367,6 +361,13 @@ impl Book {
             key.waiting > 0 || now.since(key.last_use) < IDLE || is_shut.is_some_and(|at| at > now)
         });
     }
+}
+
+/// How many slots of a spaced limit a lease of several at once reaches for bulk.
+fn reached(limit: &Limit, rate_permille: u32) -> u32 {
+    let Some(Terms::Spaced(terms)) = Terms::of(&limit.spec) else { return WANT_MAX };
+    let terms = terms.at_rate(rate_permille).together();
+    u32::try_from(terms.horizon_ns / terms.spacing_ns.max(1) + 1).unwrap_or(WANT_MAX)
 }
 
 fn spacing(limit: &Limit) -> Duration {
