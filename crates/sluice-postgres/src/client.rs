@@ -10,8 +10,8 @@ use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::connections::Connections;
-use crate::owners::OwnersAfter;
 use crate::slots::AnswerTimes;
+use crate::strands::StrandsAfter;
 use crate::{ConnectError, tls};
 
 /// How much longer than the server we wait, so that its own word on a timeout arrives first.
@@ -111,8 +111,8 @@ pub struct Postgres {
     pub(crate) relay: Connections,
     /// The flow after which the next look for due jobs begins.
     pub(crate) flows_after: Arc<Mutex<String>>,
-    /// The owners after which the next look into lines begins.
-    pub(crate) owners_after: Arc<Mutex<OwnersAfter>>,
+    /// The strands after which the next look into lines begins.
+    pub(crate) strands_after: Arc<Mutex<StrandsAfter>>,
     /// Operators' questions, housekeeping and migrations.
     pub(crate) readers: Connections,
 }
@@ -145,7 +145,7 @@ impl Postgres {
             fleet: connections(FLEET_CONNECTIONS, settings.statement_timeout, &ending_idle(FLEET_IDLE_MAX))?,
             relay: connections(RELAY_CONNECTIONS, settings.statement_timeout, &ending_idle(RELAY_IDLE_MAX))?,
             flows_after: Arc::default(),
-            owners_after: Arc::default(),
+            strands_after: Arc::default(),
             readers: connections(settings.pool_size, READ_TIMEOUT, "")?,
         })
     }

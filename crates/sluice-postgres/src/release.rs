@@ -1,4 +1,5 @@
-//! What goes from lines: the owners of jobs in each take turns, and of an owner's jobs the first seen goes first.
+//! What goes from lines: the owners of jobs in each take turns, and of an owner's jobs the first seen goes first, but for those
+//! whose lane is full.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -10,46 +11,52 @@ use tokio_postgres::types::ToSql;
 use crate::batch::{Locked, PostgresDueBatch, job_columns};
 use crate::connections::Lent;
 use crate::convert::{clean, column};
-use crate::owners::Owner;
+use crate::strands::Strand;
 use crate::turns::share_owners;
 use crate::{Postgres, StoreError};
 
 const STEP: &str = "release jobs from lines";
 
-/// Jobs of a line are looked through for lanes that are not full up to here, all its owners together, and of each owner so many
-/// in any case.
-const LINE_MAX: usize = 10_000;
-const OWNER_LEAST: usize = 100;
+/// Of each lane of an owner at least so many jobs are looked at, and four times as many each time that they were too few.
+const LOOK_LEAST: usize = 20;
+const LOOK_MOST: usize = 10_000;
+const LOOK_GROWS: usize = 4;
 /// Times that the turns which some owners had no jobs for are given to the others.
 const ROUNDS_MAX: usize = 5;
 /// Jobs of cancelled campaigns that go in one batch beside what was asked for.
 const CANCELLED_MAX: usize = 1_000;
 
-/// The first jobs of the owners $2 and $3 in lines $1, up to the turns of each ($5), without those that we hold already ($7).
-/// What is not released for its full lane is passed over, but not endlessly.
+/// The first jobs of the owners $2 and $3 in lines $1, up to the turns of each ($5), without those that we hold already ($8): of
+/// their lanes $7, a line of text each, so many ($6).
 const TAKE: &str = concat!(
     "
 SELECT o.place, p.seen AS turn_at, ",
     job_columns!(),
     "
-FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[])
-    AS o (key, tenant, campaign, place, turns, look)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
+    AS o (key, tenant, campaign, place, turns, look, lanes)
 CROSS JOIN LATERAL (
     SELECT p.*, w.seen
     FROM (
-        SELECT q.job_id, coalesce(q.first_seen, q.created_at) AS seen,
-            q.pool || '.' || q.class || '.' || q.group_name AS lane
-        FROM sluice.pending q
-        WHERE q.due_at IS NULL
-          AND coalesce(q.limit_key, '') COLLATE \"C\" = o.key
-          AND q.tenant COLLATE \"C\" = o.tenant
-          AND coalesce(q.campaign, '') COLLATE \"C\" = o.campaign
-          AND coalesce(q.expires_at > statement_timestamp(), true)
-        ORDER BY 2
-        LIMIT o.look
+        SELECT f.job_id, f.seen
+        FROM unnest(string_to_array(o.lanes, E'\\n')) AS l (lane)
+        CROSS JOIN LATERAL (
+            SELECT q.job_id, coalesce(q.first_seen, q.created_at) AS seen
+            FROM sluice.pending q
+            WHERE q.due_at IS NULL
+              AND coalesce(q.limit_key, '') COLLATE \"C\" = o.key
+              AND q.tenant COLLATE \"C\" = o.tenant
+              AND coalesce(q.campaign, '') COLLATE \"C\" = o.campaign
+              AND (q.pool || '.' || q.class || '.' || q.group_name) COLLATE \"C\" = l.lane
+              AND coalesce(q.expires_at > statement_timestamp(), true)
+              AND NOT q.job_id = ANY ($8)
+            ORDER BY 2
+            LIMIT o.look
+        ) f
+        ORDER BY f.seen
+        LIMIT o.look + o.turns
     ) w
     JOIN sluice.pending p ON p.job_id = w.job_id
-    WHERE NOT w.lane = ANY ($8) AND NOT w.job_id = ANY ($7)
     ORDER BY w.seen
     LIMIT o.turns
     FOR UPDATE OF p SKIP LOCKED
@@ -57,10 +64,30 @@ CROSS JOIN LATERAL (
 "
 );
 
+/// A tenant's campaign, or its jobs of none, in one line.
+#[derive(Debug)]
+struct Owner {
+    /// The place of its line among those that were asked for.
+    line: usize,
+    tenant: String,
+    campaign: String,
+    /// Its lanes that are not full.
+    lanes: Vec<String>,
+}
+
 /// An owner whose turn it is, and how many.
 struct Turn<'a> {
     owner: &'a Owner,
     turns: usize,
+}
+
+impl Turn<'_> {
+    /// How many jobs of each of its lanes are looked at in this round.
+    fn look(&self, round: usize) -> usize {
+        let even = 2 * self.turns / self.owner.lanes.len().max(1);
+        let grown = LOOK_GROWS.saturating_pow(u32::try_from(round).unwrap_or(u32::MAX));
+        even.max(LOOK_LEAST).saturating_mul(grown).min(LOOK_MOST)
+    }
 }
 
 impl Postgres {
@@ -78,9 +105,10 @@ impl Postgres {
             return Ok(None);
         }
         let keys: Vec<&str> = lines.keys().map(AsRef::as_ref).collect();
-        let owners = self.look_for_owners(&keys).await?;
+        let full: HashSet<String> = query.full.iter().map(ToString::to_string).collect();
         let paused = owners_of(&query.paused);
-        let owners: Vec<Owner> = owners.into_iter().filter(|owner| !is_of(owner, &paused)).collect();
+        let mut owners = owners(self.look_for_strands(&keys).await?, &full);
+        owners.retain(|owner| !is_of(owner, &paused));
         if owners.is_empty() {
             return Ok(None);
         }
@@ -96,7 +124,6 @@ impl Postgres {
     ) -> Result<Option<PostgresDueBatch>, StoreError> {
         let weights: HashMap<&str, u32> =
             query.weights.iter().map(|(tenant, weight)| (tenant.as_str(), *weight)).collect();
-        let full: Vec<String> = query.full.iter().map(ToString::to_string).collect();
         let mut chance = fastrand::Rng::new();
         let cancelled = owners_of(&query.cancelled);
         let (free, mut owners): (Vec<&Owner>, Vec<&Owner>) =
@@ -107,15 +134,15 @@ impl Postgres {
             let each = (CANCELLED_MAX / free.len()).max(1);
             let turns: Vec<Turn<'_>> =
                 free.into_iter().take(CANCELLED_MAX).map(|owner| Turn { owner, turns: each }).collect();
-            locked.take(&take(&lent, keys, &turns, &locked, &full, is_open).await?)?;
+            locked.take(&take(&lent, keys, &turns, &locked, (0, is_open)).await?)?;
             is_open = true;
         }
-        for _ in 0..ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX {
             let turns = deal(&owners, &left, &weights, &mut chance);
             if turns.is_empty() {
                 break;
             }
-            let rows = take(&lent, keys, &turns, &locked, &full, is_open).await?;
+            let rows = take(&lent, keys, &turns, &locked, (round, is_open)).await?;
             is_open = true;
             locked.take(&rows)?;
             let mut got = vec![0; turns.len()];
@@ -130,11 +157,11 @@ impl Postgres {
                     *left = left.saturating_sub(*got);
                 }
             }
-            // An owner that has not used its turns has no more.
+            // An owner that has neither used its turns, nor all that was looked at of one of its lanes, has no more.
             owners = turns
                 .iter()
                 .zip(got)
-                .filter(|(turn, got)| turn.turns == *got)
+                .filter(|(turn, got)| *got >= turn.turns.min(turn.look(round)))
                 .map(|(it, _)| it.owner)
                 .collect();
         }
@@ -171,26 +198,35 @@ async fn take(
     keys: &[&str],
     turns: &[Turn<'_>],
     locked: &Locked,
-    full: &[String],
-    is_open: bool,
+    (round, is_open): (usize, bool),
 ) -> Result<Vec<Row>, StoreError> {
-    let mut of_line: HashMap<usize, usize> = HashMap::new();
-    turns.iter().for_each(|turn| *of_line.entry(turn.owner.line).or_default() += 1);
-    let (mut lines, mut tenants, mut campaigns) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut lines, mut tenants, mut campaigns, mut lanes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut places, mut counts, mut looks) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, Turn { owner, turns }) in turns.iter().enumerate().filter(|(_, turn)| turn.turns > 0) {
-        let owners = of_line.get(&owner.line).copied().unwrap_or(1).max(1);
-        let look = (LINE_MAX / owners).max(OWNER_LEAST).max(*turns + locked.ids().len());
-        lines.push(keys.get(owner.line).copied().unwrap_or_default());
-        tenants.push(owner.tenant.as_str());
-        campaigns.push(owner.campaign.as_str());
-        places.push(i64::try_from(place).unwrap_or(i64::MAX));
-        counts.push(i64::try_from(*turns).unwrap_or(i64::MAX));
-        looks.push(i64::try_from(look).unwrap_or(i64::MAX));
+    let int8 = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    for (place, turn) in turns.iter().enumerate().filter(|(_, turn)| turn.turns > 0) {
+        lines.push(keys.get(turn.owner.line).copied().unwrap_or_default());
+        tenants.push(turn.owner.tenant.as_str());
+        campaigns.push(turn.owner.campaign.as_str());
+        lanes.push(turn.owner.lanes.join("\n"));
+        places.push(int8(place));
+        counts.push(int8(turn.turns));
+        looks.push(int8(turn.look(round)));
     }
     let params: [&(dyn ToSql + Sync); 8] =
-        [&lines, &tenants, &campaigns, &places, &counts, &looks, &locked.ids(), &full];
+        [&lines, &tenants, &campaigns, &places, &counts, &looks, &lanes, &locked.ids()];
     if is_open { lent.query(STEP, TAKE, &params).await } else { lent.begin(STEP, TAKE, &params).await }
+}
+
+/// Whose the strands are, without those whose lane is full.
+fn owners(strands: Vec<Strand>, full: &HashSet<String>) -> Vec<Owner> {
+    let mut owners: BTreeMap<(usize, String, String), Vec<String>> = BTreeMap::new();
+    for strand in strands.into_iter().filter(|strand| !full.contains(&strand.lane)) {
+        owners.entry((strand.line, strand.tenant, strand.campaign)).or_default().push(strand.lane);
+    }
+    owners
+        .into_iter()
+        .map(|((line, tenant, campaign), lanes)| Owner { line, tenant, campaign, lanes })
+        .collect()
 }
 
 fn owners_of(campaigns: &[(String, String)]) -> HashSet<(Cow<'_, str>, Cow<'_, str>)> {

@@ -11,7 +11,7 @@ const BATCH: i64 = 5_000;
 
 const LINES_STEP: &str = "wake a campaign's waiting jobs";
 
-/// A walk from line to line over the index of owners, what is held among them. A row that a relay holds is on its way already.
+/// A walk from line to line over the index of strands, what is held among them. A row that a relay holds is on its way already.
 const WAKE_LINES: &str = "
 WITH RECURSIVE line (key) AS (
     (SELECT coalesce(p.limit_key, '') COLLATE \"C\"

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sluice_engine::{
-    Clock as _, Due, DueBatch, DueQuery, Parked, PendingJob, ReleaseQuery, SystemClock, WaitingKey,
+    Clock as _, Due, DueBatch, DueQuery, NextStep, Parked, PendingJob, ReleaseQuery, SystemClock, WaitingKey,
 };
 use sluice_types::{JobId, Timestamp, WaitReason};
 
-use super::jobs::{fresh_id, in_line, parked};
+use super::jobs::{claim, fresh_id, in_line, parked, record};
 use super::ledger::{LATER, SOON, Store, up_to};
 
 /// Longest wait for the rows of a batch that was dropped.
@@ -248,6 +248,36 @@ pub async fn full_lanes_are_left_alone(store: Store) {
     assert_eq!(ids(store.ledger.release(&query).await.unwrap().as_deref()), [d]);
 }
 
+/// However many of its jobs are first in line.
+pub async fn a_full_lane_hides_no_other(store: Store) {
+    let group = |name: &str, job| Parked { group: name.parse().unwrap(), ..job };
+    let first: Vec<Parked> = (0..10_050).map(|n| in_line(&fresh_id("gmail"), "k", n)).collect();
+    for jobs in first.chunks(1_000) {
+        store.park(jobs).await;
+    }
+    let [a, b, c] = some_ids("job");
+    let behind = [(&a, "outlook", 20_000), (&b, "yahoo", 20_001), (&c, "outlook", 20_002)];
+    store.park(&behind.map(|(id, name, seen_s)| group(name, in_line(id, "k", seen_s)))).await;
+    let query = ReleaseQuery { full: vec!["default.bulk.gmail".parse().unwrap()], ..from_lines(&[("k", 9)]) };
+    assert_eq!(ids(store.ledger.release(&query).await.unwrap().as_deref()), [a, b, c]);
+}
+
+/// An owner's jobs go first seen first, whatever their lanes, and one that has most of them in a few lanes of many gets all
+/// of its turns.
+pub async fn lanes_of_an_owner_are_merged_by_age(store: Store) {
+    let in_lane = |lane: i64, seen_s: i64| Parked {
+        group: format!("g{lane}").parse().unwrap(),
+        ..in_line(&fresh_id("job"), "k", seen_s)
+    };
+    let mut jobs: Vec<Parked> = (0..40).map(|lane| in_lane(lane, 1_000 - lane)).collect();
+    jobs.extend((0..900).map(|n| in_lane(0, 2_000 + n)));
+    store.park(&jobs).await;
+    jobs.sort_by_key(|job| job.passport.first_seen);
+    let wanted: Vec<JobId> = jobs.iter().take(800).map(|job| job.id.clone()).collect();
+    let batch = store.ledger.release(&from_lines(&[("k", 800)])).await.unwrap();
+    assert_eq!(ids(batch.as_deref()), wanted);
+}
+
 /// Whatever else waits there: closing them takes no slot.
 pub async fn what_expires_in_line_leaves_it(store: Store) {
     let expires = |job: Parked, at| Parked { expires_at: Some(at), ..job };
@@ -275,6 +305,24 @@ pub async fn what_expires_in_line_leaves_it(store: Store) {
     assert_eq!(ids(store.ledger.expired(1, &[]).await.unwrap().as_deref()), [b]);
     let full = ["default.bulk.gmail".parse().unwrap()];
     assert!(store.ledger.expired(9, &full).await.unwrap().is_none());
+}
+
+/// Whichever way it came there.
+pub async fn what_a_record_puts_in_line_expires_there(store: Store) {
+    let id = fresh_id("job");
+    store.ledger.claim(&[claim(&id)]).await.unwrap();
+    let expires_at = Some(SystemClock::new().now() + Duration::from_millis(50));
+    let next = NextStep::Unsent(Box::new(Parked { expires_at, ..in_line(&id, "k", 1) }));
+    store.ledger.record(&[record(&id, 1, None, next)]).await.unwrap();
+    let expired = async {
+        loop {
+            if let Some(batch) = store.ledger.expired(9, &[]).await.unwrap() {
+                return ids(Some(&*batch));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert_eq!(tokio::time::timeout(VISIBLE_AGAIN, expired).await.expect("it expires"), [id]);
 }
 
 /// Then the clocks disagree, and the worker that gets it would only park it again.
