@@ -38,7 +38,7 @@ fn claim_one(
         }
         ClaimStep::Lost => {
             give_up(connection, now, claim, &row)?;
-            Ok(ClaimVerdict::Unknown { attempt: row.attempts })
+            Ok(ClaimVerdict::Lost { attempt: row.attempts })
         }
         ClaimStep::Stay(verdict) => Ok(verdict),
     }

@@ -1,8 +1,9 @@
 //! `pending`: everything that is not due yet.
 
-use rusqlite::{Connection, params};
-use sluice_engine::{Due, ParkVerdict, Parked};
-use sluice_types::{JobId, Timestamp, WaitReason};
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sluice_engine::{DeadLetter, Due, ParkVerdict, Parked};
+use sluice_types::{JobId, Lane, Refusal, Timestamp, WaitReason};
 
 use crate::batch::DueLeases;
 use crate::convert;
@@ -31,7 +32,7 @@ fn park_one(
         // The other worker has finished meanwhile: there is nothing to wait for.
         return Ok(ParkVerdict::Parked);
     }
-    if is_parked_with_another_body(connection, job)? {
+    if another_body(connection, job)?.is_some() {
         return Ok(ParkVerdict::Conflict);
     }
     if leases.holds(&job.id) || is_parked_further_back(connection, job)? {
@@ -42,10 +43,25 @@ fn park_one(
     Ok(ParkVerdict::Parked)
 }
 
-fn is_parked_with_another_body(connection: &Connection, job: &Parked) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("select exists (select 1 from pending where job_id = ?1 and body <> ?2)")?
-        .query_row(params![job.id.as_str(), job.body.as_ref()], |row| row.get(0))
+/// What is parked under the job's id with another body, as the dead letter that it becomes when it has to make room.
+pub(crate) fn another_body(connection: &Connection, job: &Parked) -> rusqlite::Result<Option<DeadLetter>> {
+    let lane_and_body = |row: &Row<'_>| {
+        let lane: String = row.get(0)?;
+        Ok((lane, Bytes::from(row.get::<_, Vec<u8>>(1)?)))
+    };
+    let found = connection
+        .prepare_cached(
+            "select pool || '.' || class || '.' || group_name, body from pending where job_id = ?1 and body <> ?2",
+        )?
+        .query_row(params![job.id.as_str(), job.body.as_ref()], lane_and_body)
+        .optional()?;
+    let ours = || Lane { pool: job.pool.clone(), class: job.class, group: job.group.clone(), side: None };
+    Ok(found.map(|(lane, body)| DeadLetter {
+        job_id: Some(job.id.to_string()),
+        lane: lane.parse().unwrap_or_else(|_| ours()),
+        refusal: Refusal::id_conflict(),
+        body,
+    }))
 }
 
 fn is_parked_further_back(connection: &Connection, job: &Parked) -> rusqlite::Result<bool> {
@@ -78,7 +94,8 @@ pub(crate) fn replace(connection: &Connection, now: Timestamp, job: &Parked) -> 
 pub(crate) fn forget(connection: &Connection, id: &JobId) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "delete from pending where job_id = ?1 and reason in ('in_flight_elsewhere', 'unknown', 'retry')",
+            "delete from pending
+             where job_id = ?1 and (reason in ('in_flight_elsewhere', 'unknown', 'retry') or resend)",
         )?
         .execute([id.as_str()])?;
     Ok(())

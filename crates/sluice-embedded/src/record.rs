@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sluice_engine::{NextStep, Parked, Record, RecordVerdict};
 use sluice_types::{Category, JobState, Outcome, Timestamp};
 
+use crate::refuse::refuse;
 use crate::{convert, park};
 
 /// Records each result. `me` names this opening of the file by its worker.
@@ -30,7 +31,12 @@ fn record_one(
         return verdict_on_repeat(connection, me, record, &goal);
     }
     match goal.parked {
-        Some(parked) => park::replace(connection, now, parked)?,
+        Some(parked) => {
+            if let Some(displaced) = park::another_body(connection, parked)? {
+                refuse(connection, now, &[displaced])?;
+            }
+            park::replace(connection, now, parked)?;
+        }
         None => park::forget(connection, &record.id)?,
     }
     Ok(RecordVerdict::Recorded)
@@ -52,6 +58,10 @@ impl<'a> Goal<'a> {
             NextStep::Final { state, category } => (*state, *category, record.attempt, None),
             NextStep::Retry(parked) => (JobState::Deferred, category, record.attempt, Some(parked)),
             NextStep::Unknown(parked) => (JobState::Unknown, category, record.attempt, Some(parked)),
+            // What was in doubt before stays so.
+            NextStep::Unsent(parked) if parked.passport.resend => {
+                (JobState::Unknown, category, record.attempt.saturating_sub(1), Some(parked))
+            }
             NextStep::Unsent(parked) => {
                 (JobState::Deferred, category, record.attempt.saturating_sub(1), Some(parked))
             }

@@ -104,7 +104,13 @@ async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed
         ClaimVerdict::InFlight { remaining } => {
             Unclaimed::Park(Box::new(case.parked(Due::In(remaining), WaitReason::InFlightElsewhere)))
         }
-        ClaimVerdict::Unknown { attempt } => Unclaimed::Park(Box::new(unknown(worker, case, attempt))),
+        ClaimVerdict::Lost { attempt } => {
+            worker.metrics.job(JobState::Unknown);
+            Unclaimed::Park(Box::new(left_in_doubt(worker, case, attempt, closing)))
+        }
+        ClaimVerdict::Unknown { attempt } => {
+            Unclaimed::Park(Box::new(left_in_doubt(worker, case, attempt, closing)))
+        }
     }))
 }
 
@@ -122,6 +128,15 @@ fn request(worker: &Worker, case: &Case<'_>, intent: Intent) -> Claim {
         token: worker.token(),
         intent,
     }
+}
+
+/// The parked copy of a job that turns out to be in doubt. One that was to be cancelled is not sent again but by an operator.
+fn left_in_doubt(worker: &Worker, case: &Case<'_>, attempt: u32, closing: Option<JobState>) -> Parked {
+    let mut parked = unknown(worker, case, attempt);
+    if closing == Some(JobState::Cancelled) {
+        parked.due = Due::Held;
+    }
+    parked
 }
 
 /// The parked copy of a job whose attempt `attempt` has an unknown outcome: sent again by its key where that makes no

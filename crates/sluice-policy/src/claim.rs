@@ -22,7 +22,12 @@ pub enum ClaimVerdict {
         /// How long that claim still stands.
         remaining: Duration,
     },
-    /// A dead claim left it `unknown`; the attempt is recorded so. The body must be parked under `unknown`.
+    /// A dead claim held it: its attempt is recorded as `unknown` now, and so is the job. The body must be parked under `unknown`.
+    Lost {
+        /// The attempt whose outcome nobody knows.
+        attempt: u32,
+    },
+    /// It is in doubt already. The body must be parked under `unknown`.
     Unknown {
         /// The attempt whose outcome nobody knows.
         attempt: u32,
@@ -90,7 +95,10 @@ impl ClaimWish<'_> {
             (JobState::Sending, _) if row.is_ours && row.attempts == self.attempt => ClaimStep::Take,
             (JobState::Sending, Some(remaining)) => ClaimStep::Stay(ClaimVerdict::InFlight { remaining }),
             (JobState::Sending, None) => ClaimStep::Lost,
-            (JobState::Unknown, _) if self.resend && is_next => ClaimStep::Take,
+            // What may have been sent is not called cancelled.
+            (JobState::Unknown, _) if self.resend && is_next && self.close != Some(JobState::Cancelled) => {
+                ClaimStep::Take
+            }
             (JobState::Unknown, _) => ClaimStep::Stay(ClaimVerdict::Unknown { attempt: row.attempts }),
             (JobState::Deferred, _) if is_next => ClaimStep::Take,
             (

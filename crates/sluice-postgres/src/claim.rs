@@ -74,7 +74,7 @@ WITH input AS MATERIALIZED (
             WHEN 'deferred' THEN
                 j.attempts = excluded.attempts - CASE excluded.state WHEN 'sending' THEN 1 ELSE 0 END
             WHEN 'unknown' THEN
-                excluded.resent
+                excluded.resent AND excluded.state <> 'cancelled'
                 AND j.attempts = excluded.attempts - CASE excluded.state WHEN 'sending' THEN 1 ELSE 0 END
             WHEN 'sending' THEN
                 CASE WHEN (j.worker, j.claim_token) IS DISTINCT FROM (excluded.worker, excluded.claim_token)
@@ -96,7 +96,7 @@ WITH input AS MATERIALIZED (
     WHERE job_id = ANY (ARRAY(
         SELECT q.job_id FROM sluice.pending q
         WHERE q.job_id = ANY (ARRAY(SELECT p.id FROM put p WHERE p.state NOT IN ('sending', 'unknown')))
-          AND q.reason IN ('in_flight_elsewhere', 'unknown', 'retry')
+          AND (q.reason IN ('in_flight_elsewhere', 'unknown', 'retry') OR q.resend)
         FOR UPDATE SKIP LOCKED))
 )
 SELECT p.id, true AS put, p.tenant, p.state, p.attempts, NULL::bigint AS fingerprint,

@@ -19,7 +19,7 @@ const LONGEST_WAIT_US: i64 = 100 * 366 * 86_400 * 1_000_000;
 pub(crate) fn verdict_of_put(claim: &Claim, state: JobState, attempts: u32) -> ClaimVerdict {
     match (state, &claim.intent) {
         (JobState::Sending, _) => ClaimVerdict::Go,
-        (JobState::Unknown, _) => ClaimVerdict::Unknown { attempt: attempts },
+        (JobState::Unknown, _) => ClaimVerdict::Lost { attempt: attempts },
         (JobState::Suppressed, Intent::Send { .. }) => ClaimVerdict::Suppressed,
         (_, _) => ClaimVerdict::Closed,
     }

@@ -62,9 +62,9 @@ RETURNING job_id
 ///
 /// A copy that waits for another worker's claim is not parked when that worker has finished meanwhile.
 ///
-/// Answers the jobs that were parked before with another body.
+/// Answers the jobs that were put, or moved on.
 const PARK: &str = park!(
-    ", put AS (",
+    "",
     "
 WHERE p.reason <> 'in_flight_elsewhere' OR NOT EXISTS (
     SELECT FROM sluice.job j
@@ -78,10 +78,19 @@ ON CONFLICT (job_id) DO UPDATE SET
        excluded.faulted, excluded.traceparent, excluded.expires_at)
     WHERE sluice.pending.tenant = excluded.tenant AND sluice.pending.body = excluded.body
       AND (sluice.pending.attempt, sluice.pending.resend) < (excluded.attempt, excluded.resend)
-)
-SELECT q.job_id FROM p JOIN sluice.pending q ON q.job_id = p.job_id WHERE q.body <> p.body
+RETURNING job_id
 "
 );
+
+const CONFLICTS_STEP: &str = "look for other jobs of the same ids";
+
+/// A statement of its own, after [`PARK`]: that one does not see what was parked while it waited.
+const CONFLICTS: &str = "
+SELECT q.job_id
+FROM unnest($1::text[], $2::bytea[]) AS p (job_id, body)
+JOIN sluice.pending q ON q.job_id = p.job_id
+WHERE q.body <> p.body
+";
 
 impl Postgres {
     /// Parks a batch, in several statements when the bodies are large.
@@ -120,7 +129,15 @@ impl Postgres {
     /// Parks jobs that may have rows; answers the ids that are parked with another body.
     async fn park_beside(&self, jobs: &[&Parked]) -> Result<Vec<String>, StoreError> {
         let rows = self.ask_to_park(PARK, jobs).await?;
-        rows.iter().map(|row| column(row, STEP, "job_id")).collect()
+        let put = rows.iter().map(|row| column(row, STEP, "job_id")).collect::<Result<HashSet<&str>, _>>()?;
+        let left = jobs.iter().filter(|job| !put.contains(job.id.as_str()));
+        let (ids, bodies): (Vec<&str>, Vec<&[u8]>) =
+            left.map(|job| (job.id.as_str(), job.body.as_ref())).unzip();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.writers.query(CONFLICTS_STEP, CONFLICTS, &[&ids, &bodies]).await?;
+        rows.iter().map(|row| column(row, CONFLICTS_STEP, "job_id")).collect()
     }
 
     async fn ask_to_park(&self, statement: &'static str, jobs: &[&Parked]) -> Result<Vec<Row>, StoreError> {
@@ -138,8 +155,8 @@ impl Postgres {
     }
 }
 
-/// When a job expires, where somebody will look: in line. What a record parks goes without.
-fn end_in_line(job: &Parked) -> Option<SystemTime> {
+/// When a job expires, where somebody will look: in line.
+pub(crate) fn end_in_line(job: &Parked) -> Option<SystemTime> {
     job.expires_at.filter(|_| job.due == Due::InLine).map(instant)
 }
 

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use sluice_engine::{NextStep, Parked, Record, RecordVerdict};
-use sluice_types::{Category, JobState, Outcome};
+use sluice_types::{Category, JobState, Outcome, Refusal};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::convert::{clean_some, column, instant, int4, uint4};
-use crate::park::{ParkedColumns, chunks};
+use crate::park::{ParkedColumns, chunks, end_in_line};
 use crate::{Postgres, StoreError};
 
 const STEP: &str = "record results";
@@ -20,6 +20,8 @@ const STEP: &str = "record results";
 /// a repeated call.
 ///
 /// A pending row that a relay holds is left: its copy will find the job done.
+///
+/// A parked copy with another body than ours, of a publisher that used an id twice, makes room as a dead letter (`displaced`).
 ///
 /// Rows that park nothing go without the columns of what is parked: those made the statement nearly twice as dear.
 macro_rules! record {
@@ -72,7 +74,7 @@ WITH input AS MATERIALIZED (
     WHERE job_id = ANY (ARRAY(
         SELECT q.job_id FROM sluice.pending q
         WHERE q.job_id = ANY (ARRAY(SELECT m.id FROM mine m WHERE m.final))
-          AND q.reason IN ('in_flight_elsewhere', 'unknown', 'retry')
+          AND (q.reason IN ('in_flight_elsewhere', 'unknown', 'retry') OR q.resend)
         FOR UPDATE SKIP LOCKED))
 )",
             $kept,
@@ -93,30 +95,37 @@ const RECORD_PARKED: &str = record!(
     "\n    ON CONFLICT DO NOTHING",
     ", $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::timestamptz[], $23::bigint[],
                 $24::text[], $25::text[], $26::int[], $27::boolean[], $28::timestamptz[], $29::text[], $30::text[],
-                $31::bytea[]",
+                $31::bytea[], $32::timestamptz[]",
     ",
               campaign, pool, class, domain, group_name, due_at, due_in_us, reason,
-              limit_key, next_attempt, resend, first_seen, faulted, traceparent, body",
+              limit_key, next_attempt, resend, first_seen, faulted, traceparent, body, expires_at",
     ", i.tenant,
         i.campaign, i.pool, i.class, i.domain, i.group_name, i.due_at, i.due_in_us, i.reason,
-        i.limit_key, i.next_attempt, i.resend, i.first_seen, i.faulted, i.traceparent, i.body",
-    ", kept AS (
+        i.limit_key, i.next_attempt, i.resend, i.first_seen, i.faulted, i.traceparent, i.body, i.expires_at",
+    ", displaced AS (
+    INSERT INTO sluice.dead_letter (tenant, job_id, lane, reason, field, detail, body)
+    SELECT '', q.job_id, q.pool || '.' || q.class || '.' || q.group_name, 'id_conflict', 'id', $33::text, q.body
+    FROM mine m
+    JOIN sluice.pending q ON q.job_id = m.id
+    WHERE NOT m.final AND q.body <> m.body
+), kept AS (
     INSERT INTO sluice.pending
         (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
-         attempt, resend, first_seen, faulted, traceparent, body)
+         attempt, resend, first_seen, faulted, traceparent, body, expires_at)
     SELECT m.id, m.tenant, m.campaign, m.pool, m.class, m.domain, m.group_name,
         coalesce(m.due_at, clock_timestamp() + m.due_in_us * interval '1 microsecond'), m.reason, m.limit_key,
-        m.next_attempt, m.resend, m.first_seen, string_to_array(m.faulted, ','), m.traceparent, m.body
+        m.next_attempt, m.resend, m.first_seen, string_to_array(m.faulted, ','), m.traceparent, m.body,
+        CASE WHEN m.expires_at > statement_timestamp() THEN m.expires_at END
     FROM mine m
     WHERE NOT m.final
     ORDER BY m.id COLLATE \"C\"
     ON CONFLICT (job_id) DO UPDATE SET
         (tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
-         attempt, resend, first_seen, faulted, traceparent, body)
+         attempt, resend, first_seen, faulted, traceparent, body, expires_at)
         = (excluded.tenant, excluded.campaign, excluded.pool, excluded.class, excluded.domain,
            excluded.group_name, excluded.due_at, excluded.reason, excluded.limit_key,
            excluded.attempt, excluded.resend, excluded.first_seen, excluded.faulted, excluded.traceparent,
-           excluded.body)
+           excluded.body, excluded.expires_at)
 )"
 );
 
@@ -171,10 +180,14 @@ impl Postgres {
         for record in records {
             bodies.push(parked(&record.next));
         }
+        let ends: Vec<Option<SystemTime>> =
+            records.iter().map(|record| parked(&record.next).and_then(end_in_line)).collect();
+        let conflict = Refusal::id_conflict().detail;
         let worker: &str = &self.worker;
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
         params.extend(columns.params());
         params.extend(bodies.params());
+        params.extend([&ends as &(dyn ToSql + Sync), &conflict]);
         self.writers.query(STEP, RECORD_PARKED, &params).await
     }
 }
@@ -222,6 +235,10 @@ impl<'a> RecordColumns<'a> {
             NextStep::Final { state, category } => (*state, *category, record.attempt),
             NextStep::Retry(_) => (JobState::Deferred, category, record.attempt),
             NextStep::Unknown(_) => (JobState::Unknown, category, record.attempt),
+            // What was in doubt before stays so.
+            NextStep::Unsent(parked) if parked.passport.resend => {
+                (JobState::Unknown, None, record.attempt.saturating_sub(1))
+            }
             NextStep::Unsent(_) => (JobState::Deferred, None, record.attempt.saturating_sub(1)),
         };
         self.ids.push(record.id.as_str());

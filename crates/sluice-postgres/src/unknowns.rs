@@ -89,7 +89,7 @@ WITH locked AS MATERIALIZED (
     WHERE job_id = ANY (ARRAY(
         SELECT q.job_id FROM sluice.pending q
         WHERE q.job_id = ANY (ARRAY(SELECT s.id FROM settled s))
-          AND q.reason IN ('in_flight_elsewhere', 'unknown', 'retry')
+          AND (q.reason IN ('in_flight_elsewhere', 'unknown', 'retry') OR q.resend)
         FOR UPDATE SKIP LOCKED))
 )
 SELECT l.id, l.state, s.id IS NOT NULL AS done

@@ -46,7 +46,7 @@ async fn a_claim_past_its_deadline_leaves_the_job_unknown() {
     let store = place.open();
     claim_one(&store, claim("a", 1, 7)).await;
     place.clock.advance(TTL);
-    assert_eq!(claim_one(&store, claim("a", 1, 8)).await, ClaimVerdict::Unknown { attempt: 1 });
+    assert_eq!(claim_one(&store, claim("a", 1, 8)).await, ClaimVerdict::Lost { attempt: 1 });
     // And so it stays, until somebody wants it sent again.
     assert_eq!(claim_one(&store, claim("a", 1, 9)).await, ClaimVerdict::Unknown { attempt: 1 });
     let view = store.job(&id("a")).await.unwrap().unwrap();
@@ -66,7 +66,7 @@ async fn a_claim_of_a_former_process_is_dead_at_once() {
     // The same name and the same token: only the opening differs.
     assert_eq!(claim_one(&place.open(), claim("a", 1, 7)).await, ClaimVerdict::Go);
     let store = place.open();
-    assert_eq!(claim_one(&store, claim("a", 1, 7)).await, ClaimVerdict::Unknown { attempt: 1 });
+    assert_eq!(claim_one(&store, claim("a", 1, 7)).await, ClaimVerdict::Lost { attempt: 1 });
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ async fn what_was_confirmed_survives_kill_9() {
         // Its claim is a dead process's.
         let token = job.trim_start_matches('j').parse().unwrap();
         let verdict = claim_one(&store, claim(&job, 1, token)).await;
-        assert_eq!(verdict, sluice_engine::ClaimVerdict::Unknown { attempt: 1 }, "{job}");
+        assert_eq!(verdict, sluice_engine::ClaimVerdict::Lost { attempt: 1 }, "{job}");
         delivery.receipt.ack();
     }
 }

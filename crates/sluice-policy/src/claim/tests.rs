@@ -53,6 +53,14 @@ fn a_claim_goes_through_only_as_the_next_attempt() {
 }
 
 #[test]
+fn a_job_in_doubt_is_not_cancelled() {
+    let tenant = Tenant::default();
+    let cancel = ClaimWish { close: Some(JobState::Cancelled), resend: true, attempt: 2, ..send(&tenant) };
+    check(&cancel, &row(JobState::Unknown, 1), unknown(1));
+    check(&cancel, &row(JobState::Deferred, 1), ClaimStep::Take);
+}
+
+#[test]
 fn a_sending_row_is_repeated_waited_for_or_lost() {
     let live = ClaimStep::Stay(ClaimVerdict::InFlight { remaining: LIVE });
     for (attempts, attempt, is_ours, remaining, step) in [

@@ -28,7 +28,7 @@ fn close(attempt: u32) -> Claim {
 fn a_row_put_gives_the_verdict() {
     assert_eq!(verdict_of_put(&claim(1), JobState::Sending, 1), ClaimVerdict::Go);
     assert_eq!(verdict_of_put(&claim(1), JobState::Suppressed, 0), ClaimVerdict::Suppressed);
-    assert_eq!(verdict_of_put(&claim(2), JobState::Unknown, 1), ClaimVerdict::Unknown { attempt: 1 });
+    assert_eq!(verdict_of_put(&claim(2), JobState::Unknown, 1), ClaimVerdict::Lost { attempt: 1 });
     assert_eq!(verdict_of_put(&close(1), JobState::Expired, 0), ClaimVerdict::Closed);
 }
 

@@ -77,7 +77,7 @@ WITH kinds AS (
     WHERE job_id = ANY (ARRAY(
         SELECT q.job_id FROM sluice.pending q
         WHERE q.job_id = ANY (ARRAY(SELECT m.id FROM moved m WHERE m.rank_before = 0))
-          AND q.reason IN ('in_flight_elsewhere', 'unknown', 'retry')
+          AND (q.reason IN ('in_flight_elsewhere', 'unknown', 'retry') OR q.resend)
         FOR UPDATE SKIP LOCKED))
 ), done AS (
     UPDATE sluice.event e

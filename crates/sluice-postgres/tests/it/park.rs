@@ -101,6 +101,31 @@ async fn a_job_parked_again_while_its_relay_still_holds_the_row_is_not_lost() {
     assert_eq!(fixture.pending("j").await, "esp_limit/1/{}");
 }
 
+/// The same with another body: it is parked when the row goes, and a conflict when that stays, but never both or neither.
+#[tokio::test]
+async fn another_body_under_a_row_that_a_relay_holds_is_parked_or_a_conflict() {
+    for (is_published, verdict, is_other) in
+        [(true, ParkVerdict::Parked, "true"), (false, ParkVerdict::Conflict, "false")]
+    {
+        let fixture = Fixture::new().await;
+        let (relay, worker) = (fixture.worker("relay"), fixture.worker("worker"));
+        relay.park(&[parked("j", 1, Due::In(Duration::ZERO), WaitReason::GroupLimit)]).await.unwrap();
+        let batch = relay.due(&up_to(10)).await.unwrap().unwrap();
+        let other = Parked {
+            body: bytes::Bytes::from_static(b"other"),
+            ..parked("j", 1, Due::In(MINUTE), WaitReason::EspLimit)
+        };
+        let park = tokio::spawn(async move { worker.park(&[other]).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!park.is_finished(), "it waits for the relay");
+        let published = if is_published { vec![id("j")] } else { Vec::new() };
+        batch.published(&published).await.unwrap();
+        assert_eq!(park.await.unwrap().unwrap(), [verdict], "published: {is_published}");
+        let query = "select (body = 'other')::text from sluice.pending";
+        assert_eq!(fixture.text(query).await, is_other, "published: {is_published}");
+    }
+}
+
 /// It would wait for ever.
 #[tokio::test]
 async fn a_job_in_no_line_is_due_at_once() {

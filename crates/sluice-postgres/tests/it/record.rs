@@ -60,7 +60,7 @@ async fn a_zombie_does_not_move_the_job() {
     let (zombie, b) = (fixture.worker("zombie"), fixture.worker("b"));
     for job in ["sent", "retried", "lost", "unsent"] {
         claim_one(&zombie, lapsing(job, 1)).await;
-        assert_eq!(claim_one(&b, claim(job, 1)).await, ClaimVerdict::Unknown { attempt: 1 });
+        assert_eq!(claim_one(&b, claim(job, 1)).await, ClaimVerdict::Lost { attempt: 1 });
         let resend = Claim { resend: true, ..claim(job, 2) };
         assert_eq!(claim_one(&b, resend).await, ClaimVerdict::Go);
     }

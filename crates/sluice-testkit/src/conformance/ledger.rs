@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_engine::{
-    Claim, ClaimVerdict, Console, DeadLetter, Due, DueQuery, Intent, Ledger, NextStep, ParkVerdict,
+    Claim, ClaimVerdict, Console, DeadLetter, Due, DueQuery, Intent, Ledger, NextStep, ParkVerdict, Parked,
     RecordVerdict, SuppressionEntry,
 };
 use sluice_types::{Category, JobId, JobState, Outcome, Refusal, RefusalReason, WaitReason};
@@ -129,7 +129,7 @@ pub async fn a_copy_whose_number_is_past_is_done(store: Store) {
     tokio::time::sleep(Duration::from_millis(120)).await;
     assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Done, "lapsed");
     assert_eq!(store.state(&id).await, "sending", "an old copy gives up on no claim");
-    assert_eq!(store.claim_one(second(Duration::ZERO)).await, ClaimVerdict::Unknown { attempt: 2 });
+    assert_eq!(store.claim_one(second(Duration::ZERO)).await, ClaimVerdict::Lost { attempt: 2 });
     assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Done, "unknown");
 }
 
@@ -222,7 +222,7 @@ async fn lapsed(store: &Store, id: &JobId) {
     short.intent = send_for(Duration::from_millis(40));
     assert_eq!(store.claim_one(short).await, ClaimVerdict::Go);
     tokio::time::sleep(Duration::from_millis(120)).await;
-    assert_eq!(store.claim_one(claim(id)).await, ClaimVerdict::Unknown { attempt: 1 });
+    assert_eq!(store.claim_one(claim(id)).await, ClaimVerdict::Lost { attempt: 1 });
 }
 
 /// Nobody knows what a worker did that went away: flagged, recorded, and sent again only on request.
@@ -285,6 +285,36 @@ pub async fn an_unsent_job_gets_its_number_back(store: Store) {
     let job = store.console.job(&id).await.unwrap().unwrap();
     assert_eq!((job.state.as_str(), job.attempts, job.attempt_list.len()), ("deferred", 0, 0));
     assert_eq!(store.claim_one(claim(&id)).await, ClaimVerdict::Go);
+}
+
+/// A resend that led to no call leaves the job in doubt as it was: listed, and settled by the late answer.
+pub async fn an_unsent_resend_leaves_the_job_in_doubt(store: Store) {
+    let id = fresh_id("job");
+    lapsed(&store, &id).await;
+    let again = Claim { attempt: 2, resend: true, ..claim(&id) };
+    assert_eq!(store.claim_one(again.clone()).await, ClaimVerdict::Go);
+    let mut copy = parked(&id, LATER, WaitReason::EspLimit, 2);
+    copy.passport.resend = true;
+    let unsent = record(&id, 2, None, NextStep::Unsent(Box::new(copy)));
+    assert_eq!(store.record_one(unsent.clone()).await, RecordVerdict::Recorded);
+    assert_eq!(store.record_one(unsent.clone()).await, RecordVerdict::Recorded, "the call is repeated");
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.attempts), ("unknown", 1));
+    assert_eq!(store.claim_one(Claim { token: again.token + 1, ..again }).await, ClaimVerdict::Go);
+    assert_eq!(store.record_one(unsent).await, RecordVerdict::Recorded);
+    assert_eq!(store.record_one(accepted(&id, 1)).await, RecordVerdict::Recorded);
+    let job = store.console.job(&id).await.unwrap().unwrap();
+    assert_eq!((job.state.as_str(), job.pending), ("accepted", None));
+}
+
+/// What may have been sent is not called cancelled.
+pub async fn a_job_in_doubt_is_not_cancelled(store: Store) {
+    let id = fresh_id("job");
+    lapsed(&store, &id).await;
+    let intent = Intent::Close { state: JobState::Cancelled, category: Category::Cancelled };
+    let cancel = Claim { attempt: 2, resend: true, intent, ..claim(&id) };
+    assert_eq!(store.claim_one(cancel).await, ClaimVerdict::Unknown { attempt: 1 });
+    assert_eq!(store.state(&id).await, "unknown");
 }
 
 /// Closed without a call.
@@ -400,6 +430,24 @@ pub async fn another_body_under_a_parked_id_is_a_conflict(store: Store) {
     store.claim_one(claim(&id)).await;
     store.record_one(accepted(&id, 1)).await;
     assert!(store.console.job(&id).await.unwrap().unwrap().pending.is_some());
+}
+
+/// A job that waits again takes the place of a copy with another body, which becomes a dead letter.
+pub async fn another_body_makes_room_for_the_first(store: Store) {
+    let id = fresh_id("job");
+    store.claim_one(claim(&id)).await;
+    let other = b"{\"v\":1,\"subject\":\"other\"}";
+    let copy = Parked { body: Bytes::from_static(other), ..parked(&id, LATER, WaitReason::GroupLimit, 1) };
+    assert_eq!(store.ledger.park(&[copy]).await.unwrap(), [ParkVerdict::Parked]);
+    assert_eq!(store.record_one(deferred(&id, 1, SOON)).await, RecordVerdict::Recorded);
+    assert_eq!(store.record_one(deferred(&id, 1, SOON)).await, RecordVerdict::Recorded, "repeated");
+    let batch = store.ledger.due(&up_to(100)).await.unwrap().expect("the retry is due");
+    assert_eq!((batch.jobs()[0].passport.attempt, &batch.jobs()[0].body[..]), (2, &b"{\"v\":1}"[..]));
+    let letters = store.console.dead_list(None, 10).await.unwrap();
+    let [letter] = letters.as_slice() else { panic!("{letters:?}") };
+    assert_eq!((letter.reason.as_str(), letter.field.as_str()), ("id_conflict", "id"));
+    let (_, body) = store.console.dead_show(letter.id).await.unwrap().unwrap();
+    assert_eq!(&body[..], other);
 }
 
 /// Until somebody says so.

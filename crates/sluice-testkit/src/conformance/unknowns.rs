@@ -177,7 +177,7 @@ pub async fn a_resend_that_cannot_be_is_told_so(desk: Desk) {
     short.intent = send_for(Duration::from_millis(1));
     desk.ledger.claim(&[short]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(desk.ledger.claim(&[claim(&bare)]).await.unwrap()[0], ClaimVerdict::Unknown { attempt: 1 });
+    assert_eq!(desk.ledger.claim(&[claim(&bare)]).await.unwrap()[0], ClaimVerdict::Lost { attempt: 1 });
     let verdicts = desk.unknowns.unknown_resend(&[sent.clone(), bare.clone()], "cli", None).await.unwrap();
     assert_eq!(verdicts, [ResendVerdict::NotUnknown(JobState::Accepted), ResendVerdict::NoBody]);
     assert!(!desk.unknowns.unknown_list(&all()).await.unwrap()[0].has_body);
@@ -369,7 +369,7 @@ pub async fn an_event_settles_a_job_whose_worker_was_lost(desk: Desk) {
     desk.ledger.claim(&[short]).await.unwrap();
     desk.land(&[event(&id, EventKind::Processed, "1")]).await;
     tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(desk.ledger.claim(&[claim(&id)]).await.unwrap()[0], ClaimVerdict::Unknown { attempt: 1 });
+    assert_eq!(desk.ledger.claim(&[claim(&id)]).await.unwrap()[0], ClaimVerdict::Lost { attempt: 1 });
     desk.swept_into(&id, "accepted").await;
     assert_eq!(desk.job(&id).await.resolutions[0].by, "webhook:main");
 }
