@@ -2,6 +2,7 @@
 
 use sluice_types::{Category, DeferralScope, Outcome, clean_detail};
 
+use super::own_words;
 use super::reply::Reply;
 use super::throttle::{self, Throttle};
 
@@ -147,19 +148,6 @@ const PHRASES: [(u16, &str, Verdict); 7] = [
     (4, "graylist", Defer(Recipient, Temporary)),
 ];
 
-/// What a relay says at RCPT that takes mail from us for its own domains only, in lower case: we should have logged in, or are no
-/// longer on its list.
-const NO_RELAY: [&str; 4] = [
-    // Postfix, 554 5.7.1 or 454 4.7.1 (its default `defer_unauth_destination`); Exchange Online, 550 5.7.64.
-    "relay access denied",
-    // Sendmail, 550 5.7.1.
-    "relaying denied",
-    // Exchange, 550 5.7.54 or 5.7.1.
-    "unable to relay",
-    // Exim, 550.
-    "relay not permitted",
-];
-
 /// A reply that asks us to slow down in words that we know, and whom that concerns.
 ///
 /// Nothing tells the relay's own words from a mailbox provider's that it passes on. So: what only a relay says (of its
@@ -180,7 +168,9 @@ fn throttled(phase: Phase, reply: &Reply) -> Option<Throttle> {
 
 fn verdict(phase: Phase, reply: &Reply) -> Verdict {
     match (phase, reply.class()) {
-        (Phase::Rcpt, 4 | 5) if relays_nothing(reply) => Fault(Auth),
+        (Phase::Rcpt, 4 | 5) if own_words::relays_nothing(reply) => Fault(Auth),
+        (_, 5) if phase >= Phase::Mail && own_words::account_is_stopped(reply) => Fault(Account),
+        (_, 5) if phase >= Phase::Mail && own_words::sender_is_unverified(reply) => Reject(SenderConfig),
         (_, 4) if phase >= Phase::Mail => phrase(phase, reply).unwrap_or_else(|| temporary(phase, reply)),
         (_, 5) if phase >= Phase::Mail => phrase(phase, reply).unwrap_or_else(|| permanent(phase, reply)),
         (Phase::Connect | Phase::Hello, 4 | 5) => at_the_door(reply),
@@ -188,27 +178,6 @@ fn verdict(phase: Phase, reply: &Reply) -> Verdict {
         (Phase::Auth, 4 | 5) => authentication(reply),
         _ => Fault(Protocol),
     }
-}
-
-/// Whether the relay refuses to relay for us. Its words must come first, after nothing but a code 7.x, the recipient and a name
-/// with a semicolon: a relay that asks the recipient's server and quotes it would else let any such server close our account.
-fn relays_nothing(reply: &Reply) -> bool {
-    let code = reply.enhanced();
-    if code.is_some_and(|(subject, _)| subject != 7) {
-        return false;
-    }
-    let words = reply.words();
-    let mut rest = words.as_str();
-    if code.is_some() {
-        rest = rest.split_once(' ').map_or("", |(_, rest)| rest);
-    }
-    while let Some((word, after)) = rest.split_once(' ') {
-        if word != "[address]" && !word.ends_with(';') {
-            break;
-        }
-        rest = after;
-    }
-    NO_RELAY.iter().any(|words| rest.starts_with(words))
 }
 
 fn phrase(phase: Phase, reply: &Reply) -> Option<Verdict> {

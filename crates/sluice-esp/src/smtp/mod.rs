@@ -3,6 +3,7 @@
 mod client;
 mod convert;
 mod message;
+mod own_words;
 mod reply;
 mod session;
 mod settings;

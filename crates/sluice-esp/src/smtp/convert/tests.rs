@@ -138,6 +138,40 @@ fn a_refused_message_is_told_by_its_code() {
 }
 
 #[test]
+fn an_account_that_is_stopped_is_at_fault_and_not_the_message() {
+    for phase in [Phase::Mail, Phase::Rcpt, Phase::Data, Phase::Dot] {
+        check(
+            phase,
+            &[
+                (
+                    "554 Message rejected: Sending paused for this account. For more information, ...",
+                    Fault(Account),
+                ),
+                ("554 Message rejected: Sending suspended for this account. For more ...", Fault(Account)),
+                ("554 5.7.1 Message rejected: Sending paused for this account.", Fault(Account)),
+                ("552 Your account has been suspended", Fault(Account)),
+                ("550 5.2.1 your account is suspended.", Fault(Account)),
+                (
+                    "554 Message rejected: Email address is not verified. The following identities failed the check in \
+                     region US-EAST-1: news@acme.example",
+                    Reject(SenderConfig),
+                ),
+            ],
+        );
+    }
+    // A relay that quotes another server does not speak of our account.
+    check(
+        Phase::Dot,
+        &[
+            ("550 host x said: 554 Message rejected: Sending paused for this account.", Reject(Policy)),
+            ("552 host x said: 552 Your account has been suspended", Reject(Content)),
+            ("554 host x said: Message rejected: Email address is not verified", Reject(Policy)),
+            ("451 Your account has been suspended", Defer(Recipient, Temporary)),
+        ],
+    );
+}
+
+#[test]
 fn a_refused_sender_is_never_the_recipient_s_fault() {
     check(
         Phase::Mail,
