@@ -202,6 +202,7 @@ fn at_the_door(reply: &Reply) -> Verdict {
 /// To AUTH: RFC 4954 section 6. Whatever is permanent needs a person.
 fn authentication(reply: &Reply) -> Verdict {
     match reply.code {
+        _ if own_words::credits_are_used_up(reply) => Fault(Account),
         421 => Defer(Esp, Throttled),
         400..=499 => Fault(ServerError),
         _ => Fault(Auth),

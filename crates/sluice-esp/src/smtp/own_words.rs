@@ -58,6 +58,12 @@ pub(super) fn sender_is_unverified(reply: &Reply) -> bool {
     opens_with(reply, &UNVERIFIED)
 }
 
+/// Whether the relay says that what was paid for is used up. At AUTH only, where no recipient's server has been asked.
+pub(super) fn credits_are_used_up(reply: &Reply) -> bool {
+    // SendGrid: 451 Authentication failed: Maximum credits exceeded.
+    reply.words().contains("maximum credits exceeded")
+}
+
 fn opens_with(reply: &Reply, list: &[&str]) -> bool {
     let words = reply.words();
     let rest = after_code(reply, &words);

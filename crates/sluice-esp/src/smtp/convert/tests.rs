@@ -218,6 +218,8 @@ fn a_refusal_before_the_first_message_is_the_esp_s() {
             ("535 5.7.8 no such user", Fault(Auth)),
             ("535 Login fail. Password is incorrect, login frequency limited", Fault(Auth)),
             ("454 4.7.0 temporary", Fault(ServerError)),
+            ("451 Authentication failed: Maximum credits exceeded", Fault(Account)),
+            ("535 Authentication failed: Maximum credits exceeded", Fault(Account)),
             ("454 4.7.0 Too many login attempts", Defer(Esp, Throttled)),
             ("454 Throttling failure: Daily message quota exceeded.", Defer(Esp, Quota)),
             ("421 later", Defer(Esp, Throttled)),
