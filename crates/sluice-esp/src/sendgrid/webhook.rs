@@ -200,18 +200,26 @@ fn told<'a>(word: &str, text: &impl Fn(&str) -> Option<&'a str>) -> Option<Told>
     })
 }
 
-/// A bounce is hard, and suppresses, when the mailbox is at fault and not the message, its sender or the moment.
+/// A bounce is hard, and suppresses, when the mailbox is at fault and not the message, its sender, the way or the moment.
 fn bounced<'a>(text: &impl Fn(&str) -> Option<&'a str>) -> Told {
     let status = text("status").unwrap_or_default();
     let class = text("bounce_classification").unwrap_or_default();
     let blocked = text("type") == Some("blocked");
-    let category = match (class, status) {
+    let category = match (class, subject_and_detail(status)) {
         ("Content", _) => Category::Content,
         ("Reputation" | "Frequency or Volume Too High", _) => Category::Policy,
-        _ if status.starts_with("5.7.") => Category::Policy,
-        _ if status.starts_with("5.6.") || status.starts_with("5.3.4") => Category::Content,
+        _ if status.starts_with('4') => Category::RecipientUnavailable,
+        // Of RFC 3463 as the table of SMTP replies reads them.
+        (_, Some((1, 7 | 8))) => Category::SenderConfig,
+        (_, Some((2, 3) | (3, 3 | 4) | (6, _))) => Category::Content,
         // A full mailbox (RFC 3463 section 3.3).
-        _ if status == "5.2.2" || status.starts_with('4') => Category::RecipientUnavailable,
+        (_, Some((2, 2))) => Category::RecipientUnavailable,
+        (_, Some((3, 0) | (7, _))) => Category::Policy,
+        (_, Some((3, _))) => Category::Temporary,
+        // Outlook says 5.4.1 for a tenant without such a recipient; 5.4.4 is a domain without a host.
+        (_, Some((4, detail))) if !matches!(detail, 1 | 4) => Category::RecipientUnavailable,
+        // Outlook says 5.5.0 for a mailbox that is not there.
+        (_, Some((5, detail))) if detail != 0 => Category::Protocol,
         ("Technical Failure", _) => Category::Temporary,
         _ if blocked => Category::Policy,
         _ => Category::RecipientUnknown,
@@ -222,6 +230,12 @@ fn bounced<'a>(text: &impl Fn(&str) -> Option<&'a str>) -> Told {
         category: Some(category),
         suppress: hard.then_some(SuppressReason::Bounce),
     }
+}
+
+/// Subject and detail of a permanent status (RFC 3463) such as `5.1.1`.
+fn subject_and_detail(status: &str) -> Option<(u16, u16)> {
+    let (subject, detail) = status.trim().strip_prefix("5.")?.split_once('.')?;
+    Some((subject.parse().ok()?, detail.parse().ok()?))
 }
 
 /// SendGrid's own lists say "never again"; its other reasons concern the message.

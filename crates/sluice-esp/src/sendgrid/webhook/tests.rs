@@ -113,6 +113,40 @@ fn every_kind_has_its_meaning() {
 }
 
 #[test]
+fn only_a_bounce_that_is_the_mailbox_s_fault_suppresses() {
+    use Category::{
+        Content, Policy, Protocol, RecipientUnavailable, RecipientUnknown, SenderConfig, Temporary,
+    };
+    for (status, category, suppresses) in [
+        ("5.1.1", RecipientUnknown, true),
+        ("5.1.2", RecipientUnknown, true),
+        ("5.1.7", SenderConfig, false),
+        ("5.1.8", SenderConfig, false),
+        ("5.1.10", RecipientUnknown, true),
+        ("5.2.1", RecipientUnknown, true),
+        ("5.2.2", RecipientUnavailable, false),
+        ("5.2.3", Content, false),
+        ("5.3.0", Policy, false),
+        ("5.3.2", Temporary, false),
+        ("5.3.4", Content, false),
+        ("5.4.1", RecipientUnknown, true),
+        ("5.4.4", RecipientUnknown, true),
+        ("5.4.6", RecipientUnavailable, false),
+        ("5.5.0", RecipientUnknown, true),
+        ("5.5.3", Protocol, false),
+        ("5.6.1", Content, false),
+        ("5.7.1", Policy, false),
+        ("5.7.26", Policy, false),
+        ("", RecipientUnknown, true),
+        ("550", RecipientUnknown, true),
+    ] {
+        let event =
+            one(&json!({"event": "bounce", "type": "bounce", "status": status})).events.pop().unwrap();
+        assert_eq!((event.category, event.suppress.is_some()), (Some(category), suppresses), "{status:?}");
+    }
+}
+
+#[test]
 fn what_is_not_ours_or_says_nothing_is_counted_and_left() {
     for (fields, foreign, unreadable) in [
         (json!({"event": "group_resubscribe"}), 1, 0),
