@@ -2,6 +2,7 @@
 
 mod client;
 mod convert;
+mod custom_args;
 mod request;
 mod signature;
 mod webhook;

@@ -4,10 +4,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use sluice_types::{Job, Mailbox};
 
-/// SendGrid refuses more than 10,000 bytes of `custom_args`; a little room is left for how it counts.
-const CUSTOM_ARGS_MAX_BYTES: usize = 9_900;
-/// The quotes, colon and comma of one pair.
-const PAIR_OVERHEAD_BYTES: usize = 6;
+use super::custom_args::{Pair, custom_args};
 
 /// Writes `job` as JSON.
 pub(super) fn body(job: &Job, attempt: u32) -> Result<Vec<u8>, serde_json::Error> {
@@ -95,39 +92,12 @@ impl Serialize for Headers<'_> {
     }
 }
 
-struct Pairs<'a>(Vec<(&'a str, &'a str)>);
+struct Pairs<'a>(Vec<Pair<'a>>);
 
 impl Serialize for Pairs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().copied())
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
-}
-
-/// What every event of this message will carry. Ours come first and win; metadata that does not fit is left out.
-fn custom_args<'a>(job: &'a Job, attempt: &'a str) -> Vec<(&'a str, &'a str)> {
-    let mut pairs = vec![("job_id", job.id.as_str()), ("tenant", job.tenant.as_str()), ("attempt", attempt)];
-    let cost = |key: &str, value: &str| json_bytes(key) + json_bytes(value) + PAIR_OVERHEAD_BYTES;
-    let mut bytes: usize = pairs.iter().map(|(key, value)| cost(key, value)).sum();
-    for (key, value) in &job.metadata {
-        let more = cost(key, value);
-        let ours = matches!(key.as_str(), "job_id" | "tenant" | "attempt");
-        if !ours && bytes + more <= CUSTOM_ARGS_MAX_BYTES {
-            bytes += more;
-            pairs.push((key, value));
-        }
-    }
-    pairs
-}
-
-/// The length of a text in JSON, without its quotes.
-fn json_bytes(text: &str) -> usize {
-    text.bytes()
-        .map(|b| match b {
-            b'"' | b'\\' => 2,
-            0..=0x1f => 6,
-            _ => 1,
-        })
-        .sum()
 }
 
 #[cfg(test)]
@@ -165,7 +135,9 @@ mod tests {
                     "X-Thing": "1", "List-Unsubscribe": "<https://acme.example/u/abc>",
                     "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"
                 },
-                "custom_args": {"job_id": "job-1", "tenant": "acme", "attempt": "3", "order": "17"}
+                "custom_args": {
+                    "job_id": "job-1", "sluice_job_id": "job-1", "sluice_tenant": "acme", "sluice_attempt": "3", "order": "17"
+                }
             })
         );
     }
@@ -184,21 +156,10 @@ mod tests {
             json!({
                 "personalizations": [{"to": [{"email": "d@e.ff"}]}], "from": {"email": "a@b.cc"}, "subject": "Grüße",
                 "content": [{"type": "text/html", "value": "<p>Hi</p>"}],
-                "custom_args": {"job_id": "job-1", "tenant": "default", "attempt": "3"}
+                "custom_args": {
+                    "job_id": "job-1", "sluice_job_id": "job-1", "sluice_tenant": "default", "sluice_attempt": "3"
+                }
             })
         );
-    }
-
-    #[test]
-    fn metadata_never_hides_the_job_and_never_grows_too_long() {
-        let mut job = job(|_| {});
-        job.metadata.insert("job_id".into(), "other".into());
-        job.metadata.insert("attempt".into(), "99".into());
-        job.metadata.insert("big".into(), "\"".repeat(6_000));
-        job.metadata.insert("fits".into(), "x".repeat(9_000));
-        let args = written(&job)["custom_args"].clone();
-        assert_eq!((&args["job_id"], &args["attempt"]), (&json!("job-1"), &json!("3")));
-        assert!(args.get("big").is_none() && args.get("fits").is_some());
-        assert!(args.to_string().len() < 10_000);
     }
 }

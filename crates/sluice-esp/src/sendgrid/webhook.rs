@@ -14,6 +14,7 @@ use sluice_types::{
     Address, Category, EspId, EventKind, JobId, Tenant, Timestamp, WebhookRefusal, clean_detail,
 };
 
+use super::custom_args::{ATTEMPT, JOB_ID, PLAIN_ATTEMPT, PLAIN_JOB_ID, PLAIN_TENANT, TENANT};
 use super::signature::VerificationKey;
 use crate::SettingsError;
 use crate::webhook::{EVENTS_MAX, believable, check_age, event_id, from_unix_seconds};
@@ -124,20 +125,38 @@ enum Read {
     Unreadable,
 }
 
+/// Under which names an event carries our arguments.
+struct Names {
+    job: &'static str,
+    tenant: &'static str,
+    attempt: Option<&'static str>,
+}
+
+const PLAIN_NAMES: Names = Names { job: PLAIN_JOB_ID, tenant: PLAIN_TENANT, attempt: Some(PLAIN_ATTEMPT) };
+
 fn event(item: &Item, now: Timestamp) -> Read {
     let Some(item) = item else { return Read::Unreadable };
     let text = |key: &str| item.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-    // Our own arguments of the send: what lacks them was not sent by us, or by something before us.
-    let Some(job_text) = text("job_id") else { return Read::Foreign };
+    // Our own arguments of the send: what lacks them was not sent by us, or by something before us. Mail in flight has the
+    // names of versions before.
+    let names = match item.contains_key(JOB_ID) {
+        true => Names { job: JOB_ID, tenant: TENANT, attempt: Some(ATTEMPT) },
+        // SendGrid's own count of tries stands in that field then, or beside it.
+        false if text("event") == Some("deferred") => Names { attempt: None, ..PLAIN_NAMES },
+        false => PLAIN_NAMES,
+    };
+    let Some(job_text) = text(names.job) else { return Read::Foreign };
     let Some(what) = text("event").map(|word| told(word, &text)) else { return Read::Unreadable };
     let Some(what) = what else { return Read::Foreign };
-    let (Ok(job), Ok(tenant)) = (JobId::new(job_text), text("tenant").map(Tenant::new).transpose()) else {
+    let (Ok(job), Ok(tenant)) = (JobId::new(job_text), text(names.tenant).map(Tenant::new).transpose())
+    else {
         return Read::Unreadable;
     };
     let message_id = text("sg_message_id")
         .filter(|id| id.len() <= MESSAGE_ID_MAX_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic()));
     let seconds = item.get("timestamp").and_then(whole_number);
-    let attempt = item.get("attempt").and_then(whole_number).and_then(|it| u32::try_from(it).ok());
+    let attempt = names.attempt.and_then(|name| item.get(name)).and_then(whole_number);
+    let attempt = attempt.and_then(|it| u32::try_from(it).ok());
     let suppress = what
         .suppress
         .and_then(|reason| Some(Suppress { recipient: Address::parse(text("email")?).ok()?, reason }));

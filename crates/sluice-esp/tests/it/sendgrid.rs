@@ -65,7 +65,9 @@ async fn the_request_carries_every_field() {
                 "X-Thing": "1", "List-Unsubscribe": "<https://acme.example/u/abc>",
                 "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"
             },
-            "custom_args": {"job_id": "job-1", "tenant": "acme", "attempt": "3", "order": "17"}
+            "custom_args": {
+                "job_id": "job-1", "sluice_job_id": "job-1", "sluice_tenant": "acme", "sluice_attempt": "3", "order": "17"
+            }
         })
     );
 }

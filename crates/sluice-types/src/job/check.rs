@@ -36,6 +36,8 @@ const RESERVED_HEADERS: [&str; 19] = [
 ];
 /// Prefixes of such names.
 const RESERVED_PREFIXES: [&str; 5] = ["content-", "resent-", "x-sluice-", "x-sg-", "x-smtpapi"];
+/// The prefix of what Sluice itself hands to an ESP beside the metadata.
+const RESERVED_METADATA: &str = "sluice_";
 
 pub(super) fn unknown_version() -> Refusal {
     Refusal::new(RefusalReason::UnknownVersion, "v", "this version of the format is not known; write 1")
@@ -222,6 +224,9 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Refusal> {
                 &field(),
                 "is not a key of letters, digits, `_`, `-` and `.`, or is reserved",
             ));
+        }
+        if key.starts_with(RESERVED_METADATA) {
+            return Err(invalid(&field(), "is reserved: Sluice's own keys at the ESP begin with `sluice_`"));
         }
         if value.chars().any(char::is_control) {
             return Err(invalid(&field(), "has a control character"));

@@ -84,6 +84,7 @@ fn a_bad_field_is_named() {
         ("/unsubscribe_url", json!("http://acme.example/u"), InvalidValue, "unsubscribe_url"),
         ("/unsubscribe_url", json!("https://acme.example/>,<mailto:x@y.zz"), InvalidValue, "unsubscribe_url"),
         ("/metadata/job_id", json!("x"), InvalidValue, "metadata.job_id"),
+        ("/metadata/sluice_job_id", json!("x"), InvalidValue, "metadata.sluice_job_id"),
         ("/send_at", json!("tomorrow"), InvalidValue, "send_at"),
         ("/expires_at", json!("2026-11-25 12:00"), InvalidValue, "expires_at"),
         ("/expire_at", json!("2026-11-25T12:00:00Z"), UnknownField, "expire_at"),

@@ -16,7 +16,7 @@ fn read(body: &[u8]) -> Result<Reading, WebhookRefusal> {
     SendGridWebhook::new(&settings).unwrap().read(&WebhookCall { headers: &[], body, now })
 }
 
-/// One event of a job of ours with these fields beside.
+/// One event of a job of ours, sent by a version before, with these fields beside.
 fn one(fields: &Value) -> Reading {
     let mut event = json!({
         "email": "Ada@gmail.com", "timestamp": 1_600_112_492, "sg_event_id": "e1", "job_id": "job-1",
@@ -183,6 +183,42 @@ fn an_event_without_a_tenant_says_none() {
     assert_eq!(bare.events[0].tenant, None);
 }
 
+/// The event of a job with such metadata: what SendGrid itself writes stands in the fields of these names.
+#[test]
+fn neither_metadata_nor_sendgrid_s_own_count_is_taken_for_ours() {
+    let job = json!({
+        "v": 1, "id": "job-1", "tenant": "acme", "from": {"email": "a@b.cc"}, "to": {"email": "d@e.ff"}, "subject": "s",
+        "text": "t", "metadata": {"tenant": "other", "attempt": "99", "reason": "spring", "order": "17"}
+    });
+    let job = sluice_types::Job::parse(job.to_string().as_bytes()).unwrap();
+    let mut event: Map<String, Value> = super::super::custom_args::custom_args(&job, "3")
+        .into_iter()
+        .map(|(name, value)| (name.into_owned(), value.into()))
+        .collect();
+    for (name, value) in
+        [("meta_tenant", "other"), ("meta_attempt", "99"), ("meta_reason", "spring"), ("order", "17")]
+    {
+        assert_eq!(event.get(name), Some(&json!(value)), "{event:?}");
+    }
+    let own = json!({"event": "deferred", "attempt": "5", "response": "450 later", "sg_event_id": "e1"});
+    event.extend(own.as_object().unwrap().clone());
+    let read =
+        read(Value::from(vec![Value::Object(event)]).to_string().as_bytes()).unwrap().events.pop().unwrap();
+    assert_eq!((read.job.as_str(), read.tenant.as_ref().map(Tenant::as_str)), ("job-1", Some("acme")));
+    assert_eq!((read.attempt, read.detail.as_deref()), (Some(3), Some("450 later")));
+}
+
+#[test]
+fn the_names_of_versions_before_are_read_where_ours_are_missing() {
+    let attempt = |fields: Value| one(&fields).events.pop().unwrap().attempt;
+    assert_eq!(attempt(json!({"event": "delivered"})), Some(2));
+    assert_eq!(attempt(json!({"event": "deferred", "attempt": "5"})), None);
+    assert_eq!(attempt(json!({"event": "delivered", "sluice_job_id": "job-1"})), None);
+    let both = json!({"event": "delivered", "sluice_job_id": "job-2", "sluice_attempt": "7"});
+    let event = one(&both).events.pop().unwrap();
+    assert_eq!((event.job.as_str(), event.tenant, event.attempt), ("job-2", None, Some(7)));
+}
+
 #[test]
 fn odd_fields_do_not_spoil_an_event() {
     for fields in [
@@ -266,9 +302,10 @@ proptest! {
         word in prop_oneof![Just("bounce".to_owned()), Just("dropped".to_owned()), Just("spamreport".to_owned()), ".*"],
         values in proptest::collection::vec(prop_oneof![
             Just(Value::Null), any::<i64>().prop_map(Value::from), any::<f64>().prop_map(Value::from),
-            ".{0,40}".prop_map(Value::from), "[a-z]{1,9}@[a-z]{1,9}\\.com".prop_map(Value::from)], 9),
+            ".{0,40}".prop_map(Value::from), "[a-z]{1,9}@[a-z]{1,9}\\.com".prop_map(Value::from)], 11),
     ) {
-        let keys = ["job_id", "tenant", "attempt", "email", "timestamp", "sg_event_id", "sg_message_id", "reason", "status"];
+        let keys = ["job_id", "tenant", "attempt", "email", "timestamp", "sg_event_id", "sg_message_id", "reason", "status",
+            "sluice_job_id", "sluice_attempt"];
         let mut fields: Map<String, Value> = keys.iter().map(|it| (*it).to_owned()).zip(values).collect();
         fields.insert("event".to_owned(), word.into());
         let reading = read(Value::from(vec![Value::Object(fields)]).to_string().as_bytes()).unwrap();
