@@ -14,11 +14,11 @@ const FUEL: u64 = 200_000;
 /// Longest rendered field, in bytes.
 const RENDERED_MAX_BYTES: usize = 1024 * 1024;
 
-/// Renders subject, html and text in place. Does nothing when the job has no `vars`.
+/// Renders subject, html and text in place; a part that renders to nothing is left out. Does nothing when the job has no `vars`.
 ///
 /// # Errors
 /// A refusal that names the field when a template does not compile, uses a value that is not there, runs or writes
-/// too much, or renders a subject of more than one line.
+/// too much, renders a subject of more than one line, or when nothing is left of the body.
 pub(crate) fn render(job: &mut Job) -> Result<(), Refusal> {
     let Some(vars) = job.vars.take() else { return Ok(()) };
     let vars: minijinja::Value = serde_json::from_value(serde_json::Value::Object(vars)).map_err(|_| {
@@ -26,13 +26,25 @@ pub(crate) fn render(job: &mut Job) -> Result<(), Refusal> {
     })?;
     job.subject = fill("subject", &job.subject, &vars, &PLAIN)?;
     check_subject(&job.subject)?;
-    if let Some(html) = &job.html {
-        job.html = Some(fill("html", html, &vars, &HTML)?);
-    }
-    if let Some(text) = &job.text {
-        job.text = Some(fill("text", text, &vars, &PLAIN)?);
+    let field = if job.html.is_some() { "html" } else { "text" };
+    job.html = part("html", job.html.as_deref(), &vars, &HTML)?;
+    job.text = part("text", job.text.as_deref(), &vars, &PLAIN)?;
+    if job.html.is_none() && job.text.is_none() {
+        let detail = "html and text both render to nothing";
+        return Err(Refusal::new(RefusalReason::Template, field, detail));
     }
     Ok(())
+}
+
+/// A part of the body, if there is anything in it: an ESP takes no empty one.
+fn part(
+    field: &'static str,
+    template: Option<&str>,
+    vars: &minijinja::Value,
+    compiler: &Compiler,
+) -> Result<Option<String>, Refusal> {
+    let filled = template.map(|template| fill(field, template, vars, compiler)).transpose()?;
+    Ok(filled.filter(|filled| !filled.trim().is_empty()))
 }
 
 /// Made once: building the filters took a quarter of a worker's time.
@@ -159,6 +171,37 @@ mod tests {
         it.vars = None;
         render(&mut it).unwrap();
         assert_eq!(it.subject, "{{ n }}");
+    }
+
+    #[test]
+    fn a_part_that_renders_to_nothing_is_left_out() {
+        let optional = "{% if n %}<p>{{ n }}</p>{% endif %}\n";
+        let mut it = job("s", optional, json!({"n": ""}));
+        it.text = Some("Hello".to_owned());
+        render(&mut it).unwrap();
+        assert_eq!((it.html, it.text.as_deref()), (None, Some("Hello")));
+        let mut it = job("s", "<p>Hello</p>", json!({"n": ""}));
+        it.text = Some(" {{ n }}".to_owned());
+        render(&mut it).unwrap();
+        assert_eq!((it.html.as_deref(), it.text), (Some("<p>Hello</p>"), None));
+    }
+
+    #[test]
+    fn a_body_that_renders_to_nothing_is_refused() {
+        for (html, text, field) in [
+            (Some("{{ n }}"), Some(" \r\n{{ n }}"), "html"),
+            (Some("{{ n }}"), None, "html"),
+            (None, Some("{% if n %}x{% endif %}"), "text"),
+        ] {
+            let mut it = job("s", "x", json!({"n": ""}));
+            (it.html, it.text) = (html.map(str::to_owned), text.map(str::to_owned));
+            let refusal = render(&mut it).unwrap_err();
+            assert_eq!(
+                (refusal.reason, refusal.field.as_str()),
+                (RefusalReason::Template, field),
+                "{refusal}"
+            );
+        }
     }
 
     #[test]
