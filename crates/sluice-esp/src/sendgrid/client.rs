@@ -104,7 +104,8 @@ impl SendGridEsp {
         let headers = answer.reply.headers();
         let (retry_after, quota) = (self.retry_after(headers), self.quota(headers));
         let message_id = text(headers, "x-message-id").map(str::to_owned);
-        let body = if status.is_success() {
+        let is_html = text(headers, CONTENT_TYPE.as_str()).is_some_and(is_html);
+        let body = if status.is_success() && !is_html {
             Vec::new()
         } else {
             let patience = deadline.min(Instant::now() + BODY_TIMEOUT);
@@ -112,8 +113,13 @@ impl SendGridEsp {
             timeout_at(patience, body).await.unwrap_or_default()
         };
         answer.leave();
-        let reply =
-            Reply { status: status.as_u16(), message_id: message_id.as_deref(), retry_after, body: &body };
+        let reply = Reply {
+            status: status.as_u16(),
+            message_id: message_id.as_deref(),
+            retry_after,
+            is_html,
+            body: &body,
+        };
         Answer { outcome: outcome(&reply), quota }
     }
 
@@ -157,6 +163,11 @@ impl Esp for SendGridEsp {
             Err(_) => Outcome::Unknown { detail: "no answer in time".to_owned() }.into(),
         }
     }
+}
+
+/// Whether a `Content-Type` is that of a web page, whatever its parameters.
+fn is_html(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|it| it.trim().eq_ignore_ascii_case("text/html"))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -16,8 +16,18 @@ pub(super) struct Reply<'a> {
     pub(super) message_id: Option<&'a str>,
     /// Of `Retry-After` or `X-RateLimit-Reset`.
     pub(super) retry_after: Option<Duration>,
+    /// Whether its `Content-Type` is `text/html`.
+    pub(super) is_html: bool,
     /// Whatever of it could be read.
     pub(super) body: &'a [u8],
+}
+
+impl Reply<'_> {
+    /// Whether this is a web page and so not the API's answer: a proxy's, or that of another server at a wrong `base_url`.
+    /// The type alone does not tell: frameworks put it on an empty body and on JSON too.
+    fn is_page(&self) -> bool {
+        self.is_html && self.body.trim_ascii_start().starts_with(b"<")
+    }
 }
 
 /// `{"errors":[{"message","field","help"}]}`; anything else counts as no errors.
@@ -37,6 +47,10 @@ struct ErrorItem {
 
 /// The outcome of the call.
 pub(super) fn outcome(reply: &Reply<'_>) -> Outcome {
+    if matches!(reply.status, 200..=299 | 400 | 403 | 413) && reply.is_page() {
+        let detail = format!("{} with a web page, which is not the API's answer", reply.status);
+        return Outcome::Faulted { category: Category::Protocol, detail };
+    }
     if (200..300).contains(&reply.status) {
         return Outcome::Accepted { provider_message_id: message_id(reply.message_id) };
     }
@@ -97,7 +111,12 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Outcome {
-        outcome(&Reply { status, message_id: Some("abc.123"), retry_after: None, body: body.as_bytes() })
+        answer_of(status, false, body)
+    }
+
+    fn answer_of(status: u16, is_html: bool, body: &str) -> Outcome {
+        let body = body.as_bytes();
+        outcome(&Reply { status, message_id: Some("abc.123"), retry_after: None, is_html, body })
     }
 
     fn error(field: &str, message: &str) -> String {
@@ -165,11 +184,33 @@ mod tests {
     }
 
     #[test]
+    fn a_web_page_is_no_answer_of_the_api() {
+        let page = "\r\n<!DOCTYPE html><html><title>Sign in</title></html>";
+        for status in [200, 202, 204, 400, 403, 413] {
+            let outcome = answer_of(status, true, page);
+            let is_fault = matches!(outcome, Outcome::Faulted { category: Category::Protocol, .. });
+            assert!(is_fault, "{status}: {outcome:?}");
+            // Flask and Express call an empty body, and JSON that is written as text, a page.
+            for body in ["", "OK", r#"{"errors":[{"message":"m","field":"from"}]}"#] {
+                assert_eq!(answer_of(status, true, body), answer(status, body));
+            }
+        }
+        for status in [401, 404, 429, 500, 502, 504] {
+            assert_eq!(answer_of(status, true, page), answer(status, page));
+        }
+    }
+
+    #[test]
     fn a_throttle_keeps_its_hint_and_concerns_the_account() {
         let wait = Some(Duration::from_secs(7));
         let body = error("", "too many requests");
-        let outcome =
-            outcome(&Reply { status: 429, message_id: None, retry_after: wait, body: body.as_bytes() });
+        let outcome = outcome(&Reply {
+            status: 429,
+            message_id: None,
+            retry_after: wait,
+            is_html: false,
+            body: body.as_bytes(),
+        });
         assert_eq!(
             outcome,
             Outcome::Deferred {
@@ -189,10 +230,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_has_an_outcome(status in 0_u16..1000, body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let outcome = outcome(&Reply { status, message_id: None, retry_after: None, body: &body });
+        fn any_answer_has_an_outcome(status in 0_u16..1000, body in proptest::collection::vec(any::<u8>(), 0..200), is_html: bool) {
+            let outcome = outcome(&Reply { status, message_id: None, retry_after: None, is_html, body: &body });
             let accepted = matches!(outcome, Outcome::Accepted { .. });
-            prop_assert_eq!(accepted, status / 100 == 2);
+            let is_page = is_html && body.trim_ascii_start().first() == Some(&b'<');
+            prop_assert_eq!(accepted, status / 100 == 2 && !is_page);
         }
     }
 }

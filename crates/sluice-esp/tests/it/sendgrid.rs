@@ -121,6 +121,25 @@ async fn what_an_answer_leaves_unread_is_never_taken_for_the_next_answer() {
 }
 
 #[tokio::test]
+async fn a_web_page_in_place_of_an_answer_neither_accepts_nor_rejects() {
+    let page = "<html><body>Sign in</body></html>";
+    for status in [200, 400, 403, 413] {
+        let server = RawHttp::answering(status, "Content-Type: Text/HTML; charset=utf-8\r\n", page);
+        let esp = SendGridEsp::new(&settings(&server.url(), PATIENCE), clock()).unwrap();
+        for attempt in 1..=2 {
+            let outcome = esp.send(&job("job-1", "ada@gmail.com"), attempt).await.outcome;
+            assert_eq!(outcome.kind(), AttemptOutcome::Faulted, "{status}: {outcome:?}");
+            assert_eq!(outcome.category(), Some(Category::Protocol), "{status}");
+        }
+        assert_eq!(server.connections(), 1);
+    }
+    let server = RawHttp::answering(202, "Content-Type: text/html; charset=utf-8\r\n", "");
+    let esp = SendGridEsp::new(&settings(&server.url(), PATIENCE), clock()).unwrap();
+    let outcome = esp.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
+    assert_eq!(outcome.kind(), AttemptOutcome::Accepted, "{outcome:?}");
+}
+
+#[tokio::test]
 async fn every_status_has_its_outcome() {
     use AttemptOutcome::{Faulted, Rejected};
     let recipient = r#"{"errors":[{"message":"bad ada@gmail.com","field":"personalizations.0.to.0.email"}]}"#;
