@@ -175,7 +175,7 @@ pub struct EspConfig {
     /// `opportunistic` or `none`. A secret; `url_file` names a file that holds it. Required with `smtp`, for no other.
     #[schemars(with = "Option<String>")]
     pub url: Option<SecretString>,
-    /// PEM file of the authorities that sign the server's certificate, in place of the system's. No default.
+    /// PEM file of further authorities that may sign the server's certificate, beside the system's. No default.
     pub tls_ca_file: Option<PathBuf>,
     /// Name that we greet the mail server with (RFC 5321 section 4.1.1.1). Default: the machine's. `smtp` only.
     pub hello_name: Option<String>,
