@@ -43,15 +43,20 @@ pub(crate) fn client(
 
 /// Joins `path` to the account's `base_url` after checking it.
 ///
-/// Plain HTTP would show the key to everyone on the way, so it is taken only for hosts that are not on the public
-/// network: loopback and private addresses, and names without a dot.
-pub(crate) fn endpoint(esp: &EspId, base_url: &str, path: &str) -> Result<Uri, SettingsError> {
+/// Plain HTTP would show the key to everyone on the way, so without `allow_plain_http` it is taken only for hosts that are
+/// not on the public network: loopback and private addresses, and names without a dot.
+pub(crate) fn endpoint(
+    esp: &EspId,
+    base_url: &str,
+    allow_plain_http: bool,
+    path: &str,
+) -> Result<Uri, SettingsError> {
     let invalid = |problem| SettingsError::Invalid { esp: esp.clone(), field: "base_url", problem };
     let base = Url::parse(base_url).map_err(|_| invalid("is not a URL"))?;
     let host = base.host_str().ok_or_else(|| invalid("has no host"))?;
     match base.scheme() {
         "https" => {}
-        "http" if is_nearby(host) => {}
+        "http" if allow_plain_http || is_nearby(host) => {}
         "http" => return Err(invalid("must begin with https:// for a public host")),
         _ => return Err(invalid("must begin with https://")),
     }
@@ -152,18 +157,21 @@ mod tests {
             ("http://[::1]:8080", "http://[::1]:8080/v3/mail/send"),
             ("http://stand-in:8080", "http://stand-in:8080/v3/mail/send"),
         ] {
-            assert_eq!(endpoint(&esp, base, "/v3/mail/send").unwrap().to_string(), whole);
+            assert_eq!(endpoint(&esp, base, false, "/v3/mail/send").unwrap().to_string(), whole);
         }
+        let allowed = endpoint(&esp, "http://stand-in.lan:8080", true, "/v3/mail/send").unwrap();
+        assert_eq!(allowed.to_string(), "http://stand-in.lan:8080/v3/mail/send");
         for base in [
             "",
             "api.sendgrid.com",
             "ftp://api.sendgrid.com",
             "http://api.sendgrid.com",
             "http://93.184.216.34",
+            "http://stand-in.lan:8080",
             "https://user:secret@api.sendgrid.com",
             "https://api.sendgrid.com/?a=b",
         ] {
-            let error = endpoint(&esp, base, "/v3/mail/send").unwrap_err().to_string();
+            let error = endpoint(&esp, base, false, "/v3/mail/send").unwrap_err().to_string();
             assert!(error.starts_with("esp sendgrid-main: base_url "), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }

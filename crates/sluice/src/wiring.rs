@@ -380,6 +380,7 @@ fn open_esp(esp: &EspConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Es
             &SendGridSettings {
                 id,
                 base_url: esp.base_url.clone().unwrap_or_else(|| sluice_esp::SENDGRID_BASE_URL.to_owned()),
+                allow_plain_http: esp.allow_plain_http,
                 api_key: secret(esp.api_key.as_ref(), "api_key")?,
                 timeout: esp.timeout,
                 tls_ca_file: esp.tls_ca_file.clone(),

@@ -21,6 +21,7 @@ impl WorkerCall {
         let settings = SendGridSettings {
             id: EspId::new("main")?,
             base_url: format!("http://{esp}"),
+            allow_plain_http: false,
             api_key: SecretString::from("bench"),
             timeout: TIMEOUT,
             tls_ca_file: None,

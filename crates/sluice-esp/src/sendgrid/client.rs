@@ -35,8 +35,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct SendGridSettings {
     /// The account.
     pub id: EspId,
-    /// [`SENDGRID_BASE_URL`], the EU host, or a stand-in. Plain HTTP is taken only for hosts off the public network.
+    /// [`SENDGRID_BASE_URL`], the EU host, or a stand-in.
     pub base_url: String,
+    /// Whether `base_url` may be `http://` to any host; else only to one off the public network.
+    pub allow_plain_http: bool,
     /// A key with the scope `mail.send`.
     pub api_key: SecretString,
     /// For one call in all.
@@ -79,7 +81,7 @@ impl SendGridEsp {
         let mut authorization = HeaderValue::try_from(format!("Bearer {key}"))
             .map_err(|_| invalid("api_key", "has a character that no key has"))?;
         authorization.set_sensitive(true);
-        let endpoint = http::endpoint(esp, &settings.base_url, PATH)?;
+        let endpoint = http::endpoint(esp, &settings.base_url, settings.allow_plain_http, PATH)?;
         let host = HeaderValue::try_from(endpoint.authority().map_or("", |it| it.as_str()))
             .map_err(|_| invalid("base_url", "has no host"))?;
         Ok(Self {

@@ -18,6 +18,7 @@ pub(crate) fn settings(base_url: &str, timeout: Duration) -> SendGridSettings {
     SendGridSettings {
         id: esp_id(),
         base_url: base_url.to_owned(),
+        allow_plain_http: false,
         api_key: KEY.into(),
         timeout,
         tls_ca_file: None,
