@@ -1,5 +1,6 @@
 //! The body of `POST /v3/mail/send`, borrowed from the job.
 
+use lettre::message::header::{Header as _, HeaderName, HeaderValue, Subject};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use sluice_types::{Job, Mailbox};
@@ -81,7 +82,10 @@ impl Serialize for Headers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (name, value) in &self.0.headers {
-            map.serialize_entry(name, value)?;
+            match value.is_ascii() {
+                true => map.serialize_entry(name, value)?,
+                false => map.serialize_entry(name, &encoded(name, value))?,
+            }
         }
         if let Some(url) = &self.0.unsubscribe_url {
             // RFC 8058.
@@ -90,6 +94,16 @@ impl Serialize for Headers<'_> {
         }
         map.end()
     }
+}
+
+/// A header's value in encoded words (RFC 2047), on one line; SendGrid hands on what it gets, and a header is ASCII.
+fn encoded(name: &str, value: &str) -> String {
+    // A job is checked where it is taken, so that its names are good ones; the name only counts for where a line ends.
+    let name = HeaderName::new_from_ascii(name.to_owned()).unwrap_or_else(|_| Subject::name());
+    let mut headers = lettre::message::header::Headers::new();
+    headers.insert_raw(HeaderValue::new(name, value.to_owned()));
+    let line = headers.to_string().replace("\r\n", "");
+    line.split_once(": ").map(|(_, value)| value.to_owned()).unwrap_or_default()
 }
 
 struct Pairs<'a>(Vec<Pair<'a>>);
@@ -160,6 +174,28 @@ mod tests {
                     "job_id": "job-1", "sluice_job_id": "job-1", "sluice_tenant": "default", "sluice_attempt": "3"
                 }
             })
+        );
+    }
+
+    #[test]
+    fn a_header_that_is_not_ascii_is_encoded() {
+        let long = "ß ".repeat(300);
+        let job = job(|it| {
+            it["headers"] =
+                json!({"X-Thing": "Größe", "X-Mixed": "a: Größe 12", "X-Long": long, "X-Plain": "=?"})
+        });
+        let written = written(&job);
+        let of = |name: &str| written["headers"][name].as_str().unwrap().to_owned();
+        assert_eq!(of("X-Thing"), "=?utf-8?b?R3LDtsOfZQ==?=");
+        assert_eq!(of("X-Mixed"), "a: =?utf-8?b?R3LDtsOfZQ==?= 12");
+        assert_eq!(of("X-Plain"), "=?");
+        let long = of("X-Long");
+        assert!(long.bytes().all(|b| (b' '..=b'~').contains(&b)), "{long}");
+        assert!(
+            long.split(' ')
+                .filter(|it| !it.is_empty())
+                .all(|it| it.starts_with("=?utf-8?b?") && it.len() <= 75),
+            "{long}"
         );
     }
 }
