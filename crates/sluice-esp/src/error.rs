@@ -45,15 +45,6 @@ pub enum SettingsError {
         #[source]
         source: rustls::Error,
     },
-    /// STARTTLS cannot be set up.
-    #[error("esp {esp}: STARTTLS cannot be set up")]
-    StartTls {
-        /// The account.
-        esp: EspId,
-        /// Why not.
-        #[source]
-        source: lettre::transport::smtp::Error,
-    },
     /// The journal cannot be opened for appending.
     #[error("esp {esp}: journal {path:?} cannot be opened")]
     Journal {

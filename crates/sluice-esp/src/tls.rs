@@ -13,8 +13,6 @@ use crate::SettingsError;
 /// A further certificate authority as it stands in `tls_ca_file`.
 #[derive(Debug)]
 pub(crate) struct CaFile {
-    /// The PEM text.
-    pub(crate) pem: Vec<u8>,
     /// The certificates in it; at least one.
     certificates: Vec<CertificateDer<'static>>,
 }
@@ -29,7 +27,7 @@ impl CaFile {
         })?;
         let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
         match certificates {
-            Ok(certificates) if !certificates.is_empty() => Ok(Self { pem, certificates }),
+            Ok(certificates) if !certificates.is_empty() => Ok(Self { certificates }),
             Ok(_) | Err(_) => Err(SettingsError::CaCertificate { esp: esp.clone(), path: path.to_owned() }),
         }
     }

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use rustls::pki_types::ServerName;
 use sluice_engine::{Answer, Clock, Esp};
 use sluice_types::{Category, DeferralScope, EspId, Job, Outcome};
@@ -62,19 +61,10 @@ impl SmtpEsp {
         let name = ServerName::try_from(relay.host.clone())
             .map_err(|_| invalid("url", "has a host name that TLS cannot check"))?;
         let ca = settings.tls_ca_file.as_deref().map(|path| CaFile::read(esp, path)).transpose()?;
-        let mut starttls = TlsParameters::builder(relay.host.clone());
-        if let Some(ca) = &ca {
-            let certificate = Certificate::from_pem(&ca.pem)
-                .map_err(|source| SettingsError::StartTls { esp: esp.clone(), source })?;
-            starttls = starttls.add_root_certificate(certificate);
-        }
         let dialer = Dialer {
             hello: settings::hello(settings)?,
             name,
-            implicit: Arc::new(tls::client_config(esp, ca.as_ref())?),
-            starttls: starttls
-                .build()
-                .map_err(|source| SettingsError::StartTls { esp: esp.clone(), source })?,
+            trust: Arc::new(tls::client_config(esp, ca.as_ref())?),
             relay,
         };
         Ok(Self {

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset, Starttls};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
 use rustls::pki_types::ServerName;
 use sluice_types::Tick;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::convert::{Loss, Phase};
 use super::message::Letter;
@@ -28,8 +29,7 @@ pub(super) struct Dialer {
     pub(super) relay: Relay,
     pub(super) hello: ClientId,
     pub(super) name: ServerName<'static>,
-    pub(super) implicit: Arc<rustls::ClientConfig>,
-    pub(super) starttls: TlsParameters,
+    pub(super) trust: Arc<rustls::ClientConfig>,
 }
 
 /// Why a step did not succeed.
@@ -57,18 +57,12 @@ impl Dialer {
     pub(super) async fn open(&self, phase: &mut Phase) -> Result<Session, Trouble> {
         *phase = Phase::Connect;
         let stream = self.connect().await?;
-        let wire = if self.relay.tls == TlsMode::Implicit {
-            *phase = Phase::Tls;
-            let connector = TlsConnector::from(Arc::clone(&self.implicit));
-            Wire::tls(connector.connect(self.name.clone(), stream).await.map_err(|error| broken(&error))?)
+        let mut smtp = if self.relay.tls == TlsMode::Implicit {
+            let wire = Wire::tls(self.encrypt(stream, phase).await?);
+            self.say_hello(wire, phase).await?
         } else {
-            Wire::tcp(stream)
+            self.begin_plain(stream, phase).await?
         };
-        *phase = Phase::Hello;
-        let mut smtp = AsyncSmtpConnection::connect_with_transport(Box::new(wire), &self.hello)
-            .await
-            .map_err(|error| trouble(&error))?;
-        self.encrypt(&mut smtp, phase).await?;
         if let Some(credentials) = &self.relay.credentials {
             self.log_in(&mut smtp, credentials, phase).await?;
         }
@@ -92,17 +86,46 @@ impl Dialer {
         Err(Trouble::Lost(last))
     }
 
-    async fn encrypt(&self, smtp: &mut AsyncSmtpConnection, phase: &mut Phase) -> Result<(), Trouble> {
-        match self.relay.tls {
-            TlsMode::Implicit | TlsMode::Never => return Ok(()),
-            TlsMode::Required | TlsMode::Opportunistic => *phase = Phase::Tls,
+    /// Reads the greeting and says EHLO.
+    async fn say_hello(&self, wire: Wire, phase: &mut Phase) -> Result<AsyncSmtpConnection, Trouble> {
+        *phase = Phase::Hello;
+        AsyncSmtpConnection::connect_with_transport(Box::new(wire), &self.hello)
+            .await
+            .map_err(|error| trouble(&error))
+    }
+
+    /// Begins without TLS, and anew over TLS if STARTTLS is offered and wanted.
+    ///
+    /// lettre's own STARTTLS would put its TLS above our wire, which then could not see the replies.
+    async fn begin_plain(
+        &self,
+        stream: TcpStream,
+        phase: &mut Phase,
+    ) -> Result<AsyncSmtpConnection, Trouble> {
+        let (wire, mut left) = Wire::tcp(stream);
+        let mut smtp = self.say_hello(wire, phase).await?;
+        if self.relay.tls == TlsMode::Never {
+            return Ok(smtp);
         }
-        if smtp.can_starttls() {
-            return smtp.starttls(self.starttls.clone(), &self.hello).await.map_err(|error| trouble(&error));
+        *phase = Phase::Tls;
+        if !smtp.can_starttls() {
+            let may_be_plain = self.relay.tls == TlsMode::Opportunistic
+                && (self.relay.loopback || self.relay.credentials.is_none());
+            return if may_be_plain { Ok(smtp) } else { Err(Trouble::Lost(Loss::NoTls)) };
         }
-        let may_be_plain = self.relay.tls == TlsMode::Opportunistic
-            && (self.relay.loopback || self.relay.credentials.is_none());
-        if may_be_plain { Ok(()) } else { Err(Trouble::Lost(Loss::NoTls)) }
+        expect(smtp.command(Starttls).await, 220)?;
+        // All that was said in clear goes with it, what the server offers too (RFC 3207 section 4.2).
+        drop(smtp);
+        let gone = || Trouble::Lost(Loss::Broken("the connection was not left".to_owned()));
+        let stream = left.try_recv().map_err(|_| gone())?;
+        let wire = Wire::starttls(self.encrypt(stream, phase).await?);
+        self.say_hello(wire, phase).await
+    }
+
+    async fn encrypt(&self, stream: TcpStream, phase: &mut Phase) -> Result<TlsStream<TcpStream>, Trouble> {
+        *phase = Phase::Tls;
+        let connector = TlsConnector::from(Arc::clone(&self.trust));
+        connector.connect(self.name.clone(), stream).await.map_err(|error| broken(&error))
     }
 
     async fn log_in(

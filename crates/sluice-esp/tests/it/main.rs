@@ -12,3 +12,4 @@ mod sendgrid_stand_in;
 mod smtp;
 mod smtp_connections;
 mod smtp_stand_in;
+mod smtp_starttls;

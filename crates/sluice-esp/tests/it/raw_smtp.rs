@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) enum Act {
     /// Writes this and a CRLF.
     Say(&'static str),
+    /// Writes these bytes and a CRLF.
+    SayBytes(&'static [u8]),
     /// Writes this and closes.
     SayAndClose(&'static str),
     /// Closes.
@@ -173,6 +175,7 @@ fn read_line(reader: &mut impl BufRead) -> Option<String> {
 fn perform(mut stream: &TcpStream, act: &Act) -> Option<()> {
     match act {
         Act::Say(text) => stream.write_all(format!("{text}\r\n").as_bytes()).ok(),
+        Act::SayBytes(bytes) => stream.write_all(&[bytes, b"\r\n".as_slice()].concat()).ok(),
         Act::SayAndClose(text) => {
             stream.write_all(format!("{text}\r\n").as_bytes()).ok()?;
             None

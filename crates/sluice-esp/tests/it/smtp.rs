@@ -221,6 +221,27 @@ async fn a_server_without_auth_is_an_auth_fault() {
 }
 
 #[tokio::test]
+async fn a_reply_in_another_encoding_keeps_its_code() {
+    // GBK at RCPT, Latin-1 after the dot.
+    for (verb, reply, kind, category) in [
+        (
+            "RCPT",
+            b"550-5.1.1 \xd3\xca\xcf\xe4\r\n550 5.1.1 \xb2\xbb\xff".as_slice(),
+            AttemptOutcome::Rejected,
+            Some(Category::RecipientUnknown),
+        ),
+        ("DOT", b"250 2.0.0 empf\xe4ngt, queued as 4XyZ12abc", AttemptOutcome::Accepted, None),
+        ("EHLO", b"250-raw.example gr\xfc\xdft\r\n250 8BITMIME", AttemptOutcome::Accepted, None),
+    ] {
+        let server = RawSmtp::start(move |step| (step.verb == verb).then_some(Act::SayBytes(reply)));
+        let relay = SmtpEsp::new(&settings(&format!("smtp://{}?tls=none", server.addr()), PATIENCE), clock())
+            .unwrap();
+        let outcome = relay.send(&job("job-1", "ada@gmail.com"), 1).await.outcome;
+        assert_eq!((outcome.kind(), outcome.category()), (kind, category), "{verb}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_sent_in_clear_when_tls_is_required() {
     let offered = "250-raw.example\r\n250 STARTTLS";
     for (ehlo, starttls) in [
