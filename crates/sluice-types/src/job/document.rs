@@ -65,7 +65,8 @@ pub struct JobDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(url)]
     pub unsubscribe_url: Option<String>,
-    /// Passed on to the ESP where it can carry it; at most 32 entries and 4 KiB.
+    /// Passed on to the ESP where it can carry it; at most 32 entries and 4 KiB. Keys: letters, digits, `_`, `-` and `.`, neither
+    /// `job_id` nor with `sluice_` at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
     /// Not before this time (RFC 3339 with offset).
