@@ -39,6 +39,8 @@ const HEADROOM_PERCENT: i64 = 2;
 const GRACE_MAX_NS: i64 = 500_000_000;
 /// Grace of a bucket deep enough to allow it.
 const BUCKET_GRACE_NS: i64 = 100_000_000;
+/// Least grace of a bucket: slots that close sooner are gone before a process can use them.
+const BUCKET_GRACE_LEAST_NS: i64 = 5_000_000;
 /// More is not owed, so that no number runs over: 146 years.
 const OWED_MAX_NS: i64 = 1 << 62;
 /// Leases reach at least, and at most, so far ahead.
@@ -130,6 +132,11 @@ impl GcraTerms {
         let grace_ns = grace_ns.max(spacing_ns / 100);
         let horizon_ns = spacing_ns.clamp(HORIZON_NS.0, HORIZON_NS.1);
         Self { spacing_ns, burst, grace_ns, horizon_ns, urgent_ns: 0, window_ns }
+    }
+
+    /// Whether a slot of this bucket closes before a process could use it, since the bucket fills within some 10 ms.
+    pub(crate) const fn is_too_shallow(&self) -> bool {
+        self.grace_ns < BUCKET_GRACE_LEAST_NS
     }
 }
 

@@ -46,12 +46,32 @@ impl Terms {
         match spec.kind {
             LimitKind::Spaced { window } => Some(Self::Spaced(GcraTerms::spaced(spec.count, window))),
             LimitKind::Bucket { window, burst } => {
-                Some(Self::Gcra(GcraTerms::bucket(spec.count, window, burst)))
+                let bucket = GcraTerms::bucket(spec.count, window, burst);
+                // No window then holds more than the count, which is less than the bucket promises. Within less than a window
+                // a few may come closer together than it says: those that are late by the grace.
+                Some(if bucket.is_too_shallow() {
+                    Self::Spaced(GcraTerms::spaced(spec.count, window))
+                } else {
+                    Self::Gcra(bucket)
+                })
             }
             LimitKind::Counted { window } => Some(Self::Counted(CountedTerms::rolling(spec.count, window))),
             LimitKind::Calendar { window } => Some(Self::Counted(CountedTerms::calendar(spec.count, window))),
             LimitKind::Ramp => Some(Self::Counted(CountedTerms::calendar(spec.count, DAY))),
             LimitKind::Connections => None,
+        }
+    }
+
+    /// Whether the slots of a limit are spaced: a bucket that is too shallow for its rate counts as the plain limit.
+    #[must_use]
+    pub fn are_spaced(spec: &LimitSpec) -> bool {
+        match spec.kind {
+            LimitKind::Spaced { .. } => true,
+            LimitKind::Bucket { .. } => matches!(Self::of(spec), Some(Self::Spaced(_))),
+            LimitKind::Counted { .. }
+            | LimitKind::Calendar { .. }
+            | LimitKind::Ramp
+            | LimitKind::Connections => false,
         }
     }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::{Class, Limit, LimitKind, LimitScope, Tick};
+use sluice_policy::Terms;
+use sluice_types::{Class, Limit, LimitScope, Tick};
 use tokio::sync::oneshot;
 
 use super::{Estimate, Grant, LineKey};
@@ -328,7 +329,7 @@ impl Book {
 
 /// What of these limits is leased together: all spaced ones, in the order of their keys; and each other by itself.
 fn leased_together(limits: &[Limit]) -> impl Iterator<Item = Vec<Limit>> {
-    let is_spaced = |limit: &&Limit| matches!(limit.spec.kind, LimitKind::Spaced { .. });
+    let is_spaced = |limit: &&Limit| Terms::are_spaced(&limit.spec);
     let mut spaced: Vec<Limit> = limits.iter().filter(is_spaced).cloned().collect();
     spaced.sort_by_cached_key(Limit::key);
     let others = limits.iter().filter(move |limit| !is_spaced(limit)).map(|limit| vec![limit.clone()]);

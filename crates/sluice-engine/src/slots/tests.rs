@@ -9,6 +9,7 @@ use super::*;
 use crate::health::Health;
 use crate::ports::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
 
+mod buckets;
 mod counts;
 mod fairness;
 

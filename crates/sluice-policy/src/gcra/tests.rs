@@ -44,15 +44,44 @@ proptest! {
     }
 
     #[test]
-    fn no_span_holds_more_than_a_bucket_promises(limit in 1_u32..400, burst in 2_u32..400, steps in steps()) {
+    fn no_span_holds_more_than_a_bucket_promises(
+        limit in 1_u32..400,
+        burst in 2_u32..400,
+        steps in steps(),
+    ) {
         let window = Duration::from_secs(1);
-        let uses = uses(&GcraTerms::bucket(count(limit), window, count(burst)), &steps);
+        let terms = GcraTerms::bucket(count(limit), window, count(burst));
+        let uses = uses(&terms, &steps);
         for (i, first) in uses.iter().enumerate() {
             for (n, at) in (1_u32..).zip(&uses[i..]) {
                 #[expect(clippy::cast_precision_loss, reason = "test data")]
                 let promised = f64::from(burst) + (at - first) as f64 * f64::from(limit) / 1e9;
                 prop_assert!(f64::from(n) <= promised + 1e-6, "{n} > {promised}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_bucket_whose_slots_would_close_at_once_is_spaced_like_the_plain_limit() {
+    for (spec, plain) in [
+        ("100/s burst 1", Some("100/s")),
+        ("10/s burst 1", Some("10/s")),
+        ("1000/s burst 2", Some("1000/s")),
+        ("5000/s burst 40", Some("5000/s")),
+        ("100/min burst 1", None),
+        ("1/s burst 1", None),
+        ("100/s burst 2", None),
+        ("1000/s burst 10", None),
+        ("5000/s burst 60", None),
+        ("100/s burst 200", None),
+    ] {
+        let spec: sluice_types::LimitSpec = spec.parse().unwrap();
+        let is_spaced = crate::Terms::are_spaced(&spec);
+        assert_eq!(is_spaced, plain.is_some(), "{spec}");
+        match (crate::Terms::of(&spec), plain) {
+            (Some(crate::Terms::Gcra(terms)), None) => assert!(terms.grace_ns >= 5_000_000, "{spec}"),
+            (of, plain) => assert_eq!(of, crate::Terms::of(&plain.unwrap().parse().unwrap()), "{spec}"),
         }
     }
 }

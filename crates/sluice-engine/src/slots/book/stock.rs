@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_policy::Terms;
 use sluice_types::{Class, Limit, LimitKind, Tick};
 
 use super::{Counts, LEAD};
@@ -72,7 +73,7 @@ impl Stock {
 
     /// Whether its slots are spaced.
     pub(super) fn is_spaced(&self) -> bool {
-        matches!(self.kind(), Some(LimitKind::Spaced { .. }))
+        self.limits.first().is_some_and(|limit| Terms::are_spaced(&limit.spec))
     }
 
     fn is_counted(&self) -> bool {
@@ -173,7 +174,7 @@ impl Stock {
     /// Slots to count on from now on. Those of a bucket are open all at once and close all at once, so the next are leased
     /// before that; or whoever needs one together with another limit's finds none for the length of a round trip.
     pub(super) fn in_stock(&self, now: Tick) -> u32 {
-        if matches!(self.kind(), Some(LimitKind::Bucket { .. })) {
+        if matches!(self.kind(), Some(LimitKind::Bucket { .. })) && !self.is_spaced() {
             let at = now + STALE;
             self.runs.iter().map(|run| run.closing_after(at)).fold(0, u32::saturating_add)
         } else {
