@@ -41,6 +41,8 @@ const GRACE_MAX_NS: i64 = 500_000_000;
 const BUCKET_GRACE_NS: i64 = 100_000_000;
 /// Least grace of a bucket: slots that close sooner are gone before a process can use them.
 const BUCKET_GRACE_LEAST_NS: i64 = 5_000_000;
+/// A bucket is no deeper than fills in this time, 73 years, so that no number runs over.
+const BUCKET_FILLS_MAX_NS: i64 = 1 << 61;
 /// More is not owed, so that no number runs over: 146 years.
 const OWED_MAX_NS: i64 = 1 << 62;
 /// Leases reach at least, and at most, so far ahead.
@@ -118,7 +120,7 @@ impl GcraTerms {
     pub fn bucket(count: NonZeroU32, window: Duration, burst: NonZeroU32) -> Self {
         let window_ns = nanos(window);
         let spacing_ns = spacing(count, window_ns);
-        let promised = i64::from(burst.get());
+        let promised = i64::from(burst.get()).min((BUCKET_FILLS_MAX_NS / spacing_ns).max(1));
         let grace_ns =
             BUCKET_GRACE_NS.min(spacing_ns.saturating_mul(promised) / 2).max(spacing_ns.min(1_000_000));
         let late = grace_ns.div_ceil_positive(spacing_ns);

@@ -87,6 +87,27 @@ fn a_bucket_whose_slots_would_close_at_once_is_spaced_like_the_plain_limit() {
 }
 
 #[test]
+fn no_bucket_is_so_deep_that_a_number_runs_over() {
+    const NOW: i64 = 1_900_000_000_000_000_000;
+    let huge = ["1/59min burst 100000000", "1/10min burst 20000000", "3/min burst 100000000"];
+    for spec in huge {
+        let mut state = GcraState::default();
+        assert!(look_gcra(&terms(spec), false, &state, NOW).next_in.is_zero(), "{spec}");
+        let spent = lease_gcra(&terms(spec), &mut state, NOW, u32::MAX);
+        assert!(at_once(&spent).0 >= 500_000, "{spec}");
+        // To and fro: what is owed stays within its bounds too.
+        for other in huge.iter().chain(&["1/59min", "100000000/s", "1/s burst 1"]) {
+            let full = terms(other);
+            for terms in [full, full.at_rate(1), full] {
+                lease_gcra(&terms, &mut state, NOW, u32::MAX);
+                look_gcra(&terms, false, &state, NOW + 1);
+                assert!(state.tat_ns >= NOW && state.owed_ns >= 0, "{spec} to {other}");
+            }
+        }
+    }
+}
+
+#[test]
 fn steady_demand_uses_at_least_97_per_cent() {
     let terms = GcraTerms::spaced(count(50), Duration::from_secs(1));
     let steps: Vec<_> = (0..600).map(|_| (100_000_000, 20, 0.0)).collect();

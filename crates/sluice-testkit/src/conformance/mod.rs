@@ -152,6 +152,7 @@ macro_rules! slots_conformance {
             $make,
             [
                 a_spaced_limit_is_spaced_over_lessees,
+                a_bucket_of_a_hundred_million_stops_nobody,
                 a_burst_is_lent_once,
                 a_counted_limit_is_used_up,
                 several_limits_are_leased_in_one_call,

@@ -108,6 +108,16 @@ pub async fn a_burst_is_lent_once(source: Source) {
     assert!(second[0].next_in.is_some());
 }
 
+/// However deep a bucket is, its lease is answered, and so are those beside it.
+pub async fn a_bucket_of_a_hundred_million_stops_nobody(source: Source) {
+    for spec in ["1/59min burst 100000000", "1/10min burst 20000000", "1/59min burst 7"] {
+        let wants = [want("deep", spec, 1), want("main", "100/s", 1)];
+        let counts: Vec<u32> = source.lease(0, &wants).await.iter().map(count).collect();
+        assert_eq!(counts[1], 1, "{spec}");
+        source.look(&wants[0].limits[0]).await;
+    }
+}
+
 /// And says when there will be more.
 pub async fn a_counted_limit_is_used_up(source: Source) {
     let first = source.lease(0, &[want("main", "30/h", 20)]).await;
