@@ -231,7 +231,11 @@ pub(crate) fn orders(view: &View, plan: &Plan) -> Orders {
     let brakes: BTreeMap<LimitScope, LimitSpec> = view
         .brakes
         .iter()
-        .filter_map(|(scope, brake)| Some((scope.parse().ok()?, spec_of(brake.rate)?)))
+        .filter_map(|(scope, brake)| {
+            // A stop alone slows nothing: the limit is there to be held, and wider than any.
+            let rate = if brake.factor < 1.0 { brake.rate } else { f64::from(sluice_types::COUNT_MAX) };
+            Some((scope.parse().ok()?, spec_of(rate)?))
+        })
         .collect();
     Orders { edits: edits.collect(), ramps: ramps.collect(), brakes }
 }
@@ -242,4 +246,39 @@ fn spec_of(rate: f64) -> Option<LimitSpec> {
     let (count, window) = if rate >= 1.0 { (rate, 1) } else { (rate * 60.0, 60) };
     let count = NonZeroU32::new((count.round() as u32).clamp(1, sluice_types::COUNT_MAX))?;
     Some(LimitSpec { count, kind: LimitKind::Spaced { window: Duration::from_secs(window) } })
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_policy::BrakeView;
+    use sluice_types::Class;
+
+    use super::*;
+    use crate::worker::rig::{Rig, esp};
+
+    const FREE: &str =
+        "esp = [{ name = 'a', kind = 'sandbox' }]\npool = [{ name = 'default', members = [{ esp = 'a' }] }]";
+
+    fn adopt_brake(rig: &Rig, factor: f64) {
+        let brake = BrakeView { factor, rate: 1.0 / 60.0, hold_ns: 1_000_000_000, off_in_ns: 1_000_000_000 };
+        let view = View { brakes: [("esp:a".to_owned(), brake)].into(), ..View::default() };
+        adopt(&rig.worker, view, rig.worker.clock.tick());
+    }
+
+    /// It counted as one a minute, so that jobs behind the first one were parked for that.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_alone_of_an_esp_without_a_limit_is_no_longer_than_it_says() {
+        let rig = Rig::new(FREE);
+        adopt_brake(&rig, 1.0);
+        let _tickets = rig.long_lines(&["a"]);
+        let plan = rig.worker.plan();
+        let limits = plan.shared_limits(&esp("a"), &sluice_types::GroupName::other());
+        assert_eq!(limits.len(), 1, "there is something to hold");
+        let wait = rig.worker.slots.estimate(Class::Bulk, &limits).wait;
+        assert!(wait >= Duration::from_millis(900) && wait <= Duration::from_secs(2), "{wait:?}");
+        // One that is slowed as well goes by the rate that was measured.
+        adopt_brake(&rig, 0.5);
+        let slowed = rig.worker.plan().orders().brakes.values().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(slowed, ["1/min"]);
+    }
 }

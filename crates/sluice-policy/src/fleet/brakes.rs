@@ -37,7 +37,7 @@ pub struct Throttle {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Brake {
-    /// Share of the rate at `cut_ns`.
+    /// Share of the rate at `cut_ns`, or while it is held.
     factor: f64,
     cut_ns: i64,
     recover_ns: i64,
@@ -65,17 +65,20 @@ pub(super) fn throttled(brakes: &mut BTreeMap<String, Brake>, now_ns: i64, throt
         }
         let fresh = || Brake { factor: 1.0, cut_ns: i64::MIN / 2, rate: sound(it.rate), ..Brake::default() };
         let brake = brakes.entry(it.scope.clone()).or_insert_with(fresh);
+        let factor = brake.factor_at(now_ns);
+        let hold_until_ns = now_ns.saturating_add(it.hold_ns.clamp(0, HOLD_MAX_NS));
         if it.cut && now_ns - brake.cut_ns >= PAUSE_NS {
-            let factor = brake.factor_at(now_ns);
             // A stop alone did not know the rate; once it is cut, what is sent says nothing of it any more.
             if factor >= 1.0 {
                 brake.rate = brake.rate.max(sound(it.rate));
             }
             brake.factor = (factor / 2.0).max(LEAST);
             brake.cut_ns = now_ns;
+        } else if hold_until_ns > brake.hold_until_ns {
+            // What has come back stays so: from the end of the hold on it is counted anew.
+            brake.factor = factor;
         }
         brake.recover_ns = it.recover_ns.max(SECOND_NS);
-        let hold_until_ns = now_ns.saturating_add(it.hold_ns.clamp(0, HOLD_MAX_NS));
         brake.hold_until_ns = brake.hold_until_ns.max(hold_until_ns);
     }
 }

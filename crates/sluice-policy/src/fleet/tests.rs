@@ -254,6 +254,34 @@ fn the_time_in_the_reply_is_kept_to() {
     assert!(quota.look(START).brakes[key].hold_ns <= DAY_NS);
 }
 
+#[test]
+fn a_hold_takes_back_nothing_of_what_a_cut_has_recovered() {
+    let key = "esp:main/group:gmail";
+    let mut state = FleetState::default();
+    for i in 0..10 {
+        state.exchange(START + 6 * i * SECOND_NS, &throttle(true, 0));
+    }
+    // A stop of a second once a minute, as an ESP tells it that counts by the minute.
+    let cut_ns = START + 54 * SECOND_NS;
+    let factor = |state: &FleetState, at| state.look(at).brakes.get(key).map_or(1.0, |it| it.factor);
+    assert!(factor(&state, cut_ns) < 0.02);
+    for minute in 1..=5 {
+        state.exchange(cut_ns + 60 * minute * SECOND_NS, &throttle(false, SECOND_NS));
+    }
+    let after = factor(&state, cut_ns + 301 * SECOND_NS);
+    assert!((0.49..=0.53).contains(&after), "{after}");
+    let mut halved = FleetState::default();
+    halved.exchange(START, &throttle(true, 0));
+    halved.exchange(START + 120 * SECOND_NS, &throttle(false, SECOND_NS));
+    let after = factor(&halved, START + 121 * SECOND_NS);
+    assert!((0.69..=0.71).contains(&after), "{after}");
+    // It is held all the same, and another cut halves what it has come back to.
+    assert_eq!(halved.look(START + 120 * SECOND_NS).brakes[key].hold_ns, SECOND_NS);
+    halved.exchange(START + 121 * SECOND_NS, &throttle(true, 2 * SECOND_NS));
+    let after = factor(&halved, START + 123 * SECOND_NS);
+    assert!((0.34..=0.36).contains(&after), "{after}");
+}
+
 fn ramp() -> RampTerms {
     RampTerms { scope: "esp:main".to_owned(), caps: vec![100, 200, 400], hold_above: 0.05 }
 }
