@@ -33,7 +33,8 @@ impl Fleet for Embedded {
             self.worker_shared()?;
         }
         let report = report.clone();
-        Ok(self.change(move |state, now_ns| state.exchange(now_ns, &report)).await?)
+        let view = self.change(move |state, now_ns| state.exchange(now_ns, &report)).await?;
+        Ok(self.at_wall_time(view))
     }
 
     async fn edit(&self, edit: Edit) -> Result<(), FleetError> {
@@ -52,11 +53,18 @@ impl Fleet for Embedded {
             };
             Ok(state.map(|state| state.look(now_ns)).map_err(StoreError::FleetDocument))
         };
-        Ok(self.shared().questions.ask(ask).await??)
+        let view = self.shared().questions.ask(ask).await??;
+        Ok(self.at_wall_time(view))
     }
 }
 
 impl Embedded {
+    /// A view with the time of the wall clock, by which jobs are due and expire. The slot clock stays ahead for good where the
+    /// wall clock has been wrong for a moment.
+    fn at_wall_time(&self, view: View) -> View {
+        View { now_ns: self.shared().clock.now().as_micros().saturating_mul(1000), ..view }
+    }
+
     /// Changes the document behind the write lock, on the slot clock.
     async fn change<T, F>(&self, change: F) -> Result<T, StoreError>
     where

@@ -263,3 +263,23 @@ async fn the_clock_of_what_is_written_is_kept_for_the_next_worker() {
         file.query_row("select value from meta where key = 'slot_clock'", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, place.clock.micros());
 }
+
+/// The worker learns from the view what time it is, and a day too late every job with an expiry has expired.
+#[tokio::test]
+async fn a_wall_clock_that_was_a_day_ahead_for_a_moment_leaves_the_time_of_the_store_right() {
+    const DAY_MICROS: i64 = 86_400_000_000;
+    let place = Place::new();
+    let store = place.open();
+    place.clock.step(DAY_MICROS);
+    store.exchange(&accepted_one()).await.unwrap();
+    let wall_ns = || place.clock.micros() * 1000;
+    place.clock.step(-DAY_MICROS);
+    place.clock.advance(TICK);
+    assert_eq!(store.exchange(&here()).await.unwrap().now_ns, wall_ns());
+    assert_eq!(store.look().await.unwrap().now_ns, wall_ns());
+    // What the fleet keeps goes on at the pace of the slots, which never turn back.
+    assert_eq!(store.exchange(&here()).await.unwrap().tally["main"].last_ten_minutes["accepted"], 1);
+    drop(store);
+    let again = place.open();
+    assert_eq!(again.exchange(&here()).await.unwrap().now_ns, wall_ns());
+}

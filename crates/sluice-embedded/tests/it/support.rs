@@ -27,9 +27,16 @@ const QUIET: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct TestClock {
     micros: AtomicI64,
+    /// How far the wall clock was set beside it.
+    stepped: AtomicI64,
 }
 
 impl TestClock {
+    /// Sets the wall clock; the monotonic one goes on.
+    pub(crate) fn step(&self, by_micros: i64) {
+        self.stepped.fetch_add(by_micros, Ordering::SeqCst);
+    }
+
     pub(crate) fn advance(&self, by: Duration) {
         self.micros.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
     }
@@ -45,7 +52,7 @@ impl Clock for TestClock {
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.micros())
+        Timestamp::from_micros(self.micros() + self.stepped.load(Ordering::SeqCst))
     }
 }
 
@@ -57,7 +64,8 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let clock = Arc::new(TestClock { micros: AtomicI64::new(1_700_000_000_000_000) });
+        let clock =
+            Arc::new(TestClock { micros: AtomicI64::new(1_700_000_000_000_000), stepped: AtomicI64::new(0) });
         Self { folder: tempfile::tempdir().unwrap(), clock }
     }
 
