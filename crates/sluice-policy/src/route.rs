@@ -9,7 +9,7 @@ use sluice_types::{EspId, Tick};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolMembers {
     /// The first tier: each ESP with its share of the traffic, relative to the sum. A member of weight 0 is a spare: it
-    /// gets traffic only while every other member is down or avoided.
+    /// gets traffic only while every other member is down or avoided, and less and less while they recover.
     pub members: Vec<(EspId, u32)>,
     /// The second tier, in order of preference; for when no member is available, and less and less while they recover.
     pub failover: Vec<EspId>,
@@ -73,8 +73,8 @@ impl Luck<'_> {
 /// again with the ESPs in `avoid`, which have already faulted on this job. Availability is asked once for each place in
 /// the pool, and for failover ESPs only when they are needed.
 ///
-/// Members that all recover get no more than the largest of their availability weights; the rest goes to the first failover ESP that
-/// is up, so that traffic comes back from it by degrees as it does from another member.
+/// Members that all recover get no more than the largest of their availability weights; the rest goes to the spares, and what these
+/// leave in the same way to the first failover ESP that is up, so that traffic comes back from it by degrees as it does from another member.
 ///
 /// One that `is_long`, where a further job would stand long in line, is passed over for another of its tier and no more: a
 /// backlog alone takes no work to the failover ESPs, nor back to one that has faulted. It is asked where several are up.
@@ -94,15 +94,26 @@ pub fn choose(
         }
     };
 
-    let (avoided, fresh): (Vec<_>, Vec<_>) = pool
+    let (avoided, mut fresh): (Vec<_>, Vec<_>) = pool
         .members
         .iter()
         .filter_map(|(esp, weight)| up(esp).map(|up| Candidate { esp, weight: *weight, up }))
         .partition(|candidate| avoid.contains(candidate.esp));
-    let ready = fresh.iter().map(|it| part(it.up)).fold(0.0, f64::max);
-    let members_first = ready >= 1.0 || luck.lot() < ready;
+    let ready = |are_spares: bool| {
+        let them = fresh.iter().filter(|it| (it.weight == 0) == are_spares);
+        them.map(|it| part(it.up)).fold(0.0, f64::max)
+    };
+    let (members, spares) = (ready(false), ready(true));
+    let lot = if members < 1.0 { luck.lot() } else { 0.0 };
+    let members_first = lot < members;
+    let spares_first = !members_first && lot < members + (1.0 - members) * spares;
+    if spares_first {
+        fresh.retain(|it| it.weight == 0);
+    }
     let fresh = short_ones(fresh, |it| is_long(it.esp));
-    if members_first && let Some(esp) = draw(&fresh, &mut luck) {
+    if (members_first || spares_first)
+        && let Some(esp) = draw(&fresh, &mut luck)
+    {
         return Choice::Esp { esp: esp.clone(), failover: false };
     }
     let (avoided_failover, fresh_failover): (Vec<_>, Vec<_>) =

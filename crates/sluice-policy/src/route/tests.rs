@@ -86,6 +86,36 @@ fn traffic_comes_back_from_the_failover_by_degrees() {
 }
 
 #[test]
+fn traffic_comes_back_from_a_spare_by_degrees_too() {
+    let pool = pool(&[("a", 1), ("spare", 0)], &["f"]);
+    let part =
+        |share: f64| move |name: &str| Availability::Up { weight: if name == "a" { share } else { 1.0 } };
+    for (share, least, most) in [(0.1, 140, 270), (0.55, 1_000, 1_200)] {
+        let counts = spread(&pool, part(share), &[]);
+        assert!((least..most).contains(&counts["a"]), "{counts:?} at {share}");
+        assert_eq!(counts["a"] + counts["spare"], 2000, "{counts:?} at {share}");
+    }
+    only(&pool, part(1.0), &[], "a");
+    only(&pool, part(0.0), &[], "spare");
+    // A spare alone that recovers leaves the rest to the failover, as a member does.
+    let counts = spread(
+        &pool,
+        |name| {
+            if name == "a" {
+                down(5)
+            } else {
+                Availability::Up { weight: if name == "f" { 1.0 } else { 0.1 } }
+            }
+        },
+        &[],
+    );
+    assert!((140..270).contains(&counts["spare"]), "{counts:?}");
+    assert_eq!(counts["spare"] + counts["f!"], 2000, "{counts:?}");
+    // With neither a spare nor a failover that is up it gets all.
+    only(&pool, |name| if name == "a" { part(0.1)(name) } else { down(5) }, &[], "a");
+}
+
+#[test]
 fn a_tenant_comes_back_from_the_failover_once() {
     let pool = pool(&[("a", 1), ("b", 1)], &["f"]);
     let pick = |number: u64, weight: f64| {
@@ -217,11 +247,14 @@ proptest! {
         let of = |esp: &EspId| weights.get(esp).map_or(down(1), |weight| Availability::Up { weight: *weight });
         match choose(&pool, of, |_| false, &avoid, Luck::Random(&mut fastrand::Rng::with_seed(seed))) {
             Choice::Esp { esp, failover } => {
-                // Members that recover leave a part to the failover.
+                // Members that recover leave a part to the spares, and these to the failover.
                 let best = ranks.values().min();
-                let fresh = ranks.iter().filter(|(_, rank)| **rank < 2).filter_map(|(esp, _)| weights.get(esp));
-                let recover = fresh.fold(0.0, |most: f64, weight| most.max(*weight)) < 1.0;
-                let left_over = best.is_some_and(|best| *best < 2) && recover && ranks.get(&esp) == Some(&2);
+                let most = |of: u8| {
+                    let all = ranks.iter().filter(|(_, rank)| **rank == of).filter_map(|(esp, _)| weights.get(esp));
+                    all.fold(0.0, |most: f64, weight| most.max(*weight))
+                };
+                let left_over = best.is_some_and(|best| *best < 2)
+                    && ranks.get(&esp).is_some_and(|rank| *rank <= 2 && (0..*rank).all(|before| most(before) < 1.0));
                 prop_assert!(ranks.get(&esp) == best || left_over, "{:?} of {:?}", esp, ranks);
                 prop_assert_eq!(failover, pool.failover.contains(&esp));
             }
