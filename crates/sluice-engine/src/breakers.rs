@@ -19,6 +19,8 @@ use crate::ports::Clock;
 
 /// Least time between two wishes for probes of one ESP.
 const WISH_AGAIN: Duration = Duration::from_millis(500);
+/// So much later than a call may take, its probe is written off.
+const PROBE_LOST_AFTER: Duration = Duration::from_secs(60);
 /// A granted probe that found no job for so long goes back to the fleet.
 const GRANT_KEPT: Duration = Duration::from_secs(2);
 
@@ -43,6 +45,8 @@ struct Kept {
     /// The state that metrics and log have last heard of.
     told: State,
     wished_at: Tick,
+    /// After so long a probe is surely over.
+    lost_after: Duration,
     granted_at: Tick,
 }
 
@@ -75,8 +79,9 @@ impl Breakers {
     #[must_use]
     pub fn new(plan: &Plan, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         let terms = *plan.breaker_terms();
+        let kept = |esp| Kept::new(terms, plan.esp_timeout(esp) + PROBE_LOST_AFTER);
         let by_esp: BTreeMap<_, _> =
-            plan.esps().map(|(esp, _)| (esp.clone(), Mutex::new(Kept::new(terms)))).collect();
+            plan.esps().map(|(esp, _)| (esp.clone(), Mutex::new(kept(esp)))).collect();
         for esp in by_esp.keys() {
             metrics.esp(esp);
             metrics.breaker_state(esp, 0);
@@ -112,8 +117,9 @@ impl Breakers {
             Verdict::Refuse { until } => {
                 if kept.breaker.is_half_open(now) && now.since(kept.wished_at) >= WISH_AGAIN {
                     kept.wished_at = now;
+                    let lost_after = kept.lost_after;
                     drop(kept);
-                    self.wish(esp);
+                    self.wish(esp, lost_after);
                 }
                 Availability::Down { until }
             }
@@ -144,9 +150,14 @@ impl Breakers {
     }
 
     /// Asks the fleet for a probe.
-    fn wish(&self, esp: &EspId) {
+    fn wish(&self, esp: &EspId, lost_after: Duration) {
         let needed = self.terms().probes.max(1);
-        self.news.wants_probes(ProbeWish { esp: esp.to_string(), needed, count: needed });
+        self.news.wants_probes(ProbeWish {
+            esp: esp.to_string(),
+            needed,
+            count: needed,
+            lost_after_ns: nanos(lost_after),
+        });
     }
 
     /// Takes over what the fleet knows, but for breakers that have turned here since.
@@ -218,13 +229,14 @@ impl Breakers {
 }
 
 impl Kept {
-    fn new(terms: BreakerTerms) -> Self {
+    fn new(terms: BreakerTerms, lost_after: Duration) -> Self {
         let breaker = Breaker::new(terms);
         Self {
             breaker,
             has_answered: false,
             told: State::Closed,
             wished_at: Tick::ZERO,
+            lost_after,
             granted_at: Tick::ZERO,
         }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SECOND_NS;
 
-/// A probe that has not reported for so long is written off.
+/// A probe that has not reported for so long is written off, or for longer where the wish says so.
 const PROBE_LOST_AFTER_NS: i64 = 60 * SECOND_NS;
 /// A closed breaker that has not turned for so long is forgotten, and the next open time begins small again.
 const FORGOTTEN_AFTER_NS: i64 = 3600 * SECOND_NS;
@@ -57,6 +57,9 @@ pub struct ProbeWish {
     pub needed: u32,
     /// How many this replica could make now.
     pub count: u32,
+    /// A probe that has not reported for so long is surely over: longer than a call to the ESP may take. Less than a minute
+    /// counts as a minute.
+    pub lost_after_ns: i64,
 }
 
 /// A breaker as kept.
@@ -187,7 +190,8 @@ pub(super) fn grant(
         if !half_open {
             continue;
         }
-        row.probes.retain(|(_, at)| now_ns - at < PROBE_LOST_AFTER_NS);
+        let lost_after_ns = wish.lost_after_ns.max(PROBE_LOST_AFTER_NS);
+        row.probes.retain(|(_, at)| now_ns - at < lost_after_ns);
         let under_way = u32::try_from(row.probes.len()).unwrap_or(u32::MAX);
         let count = wish.count.min(wish.needed.max(1).saturating_sub(row.answered).saturating_sub(under_way));
         row.probes.extend((0..count).map(|_| (replica.to_owned(), now_ns)));

@@ -27,7 +27,10 @@ fn answered(replica: &str, slow: bool) -> Report {
 }
 
 fn wish(replica: &str) -> Report {
-    Report { probes: vec![ProbeWish { esp: "main".to_owned(), needed: 3, count: 3 }], ..from(replica) }
+    Report {
+        probes: vec![ProbeWish { esp: "main".to_owned(), needed: 3, count: 3, lost_after_ns: 0 }],
+        ..from(replica)
+    }
 }
 
 #[test]
@@ -144,6 +147,20 @@ fn a_probe_that_is_returned_or_written_off_leaves_its_place_to_another() {
         state.exchange(START + 60 * SECOND_NS + 2, &answered("a", false));
     }
     assert_eq!(state.look(START + 61 * SECOND_NS).breakers["main"].open_for_ns, Some(0), "it comes too late");
+}
+
+#[test]
+fn a_probe_is_not_written_off_while_its_call_may_be_under_way() {
+    let mut state = FleetState::default();
+    state.exchange(START, &opened(0, 1));
+    let patient = |replica: &str| {
+        let mut report = wish(replica);
+        report.probes[0].lost_after_ns = 360 * SECOND_NS;
+        report
+    };
+    assert_eq!(state.exchange(START + 1, &patient("a")).breakers["main"].granted, 3);
+    assert_eq!(state.exchange(START + 61 * SECOND_NS, &patient("b")).breakers["main"].granted, 0);
+    assert_eq!(state.exchange(START + 361 * SECOND_NS, &patient("b")).breakers["main"].granted, 3);
 }
 
 #[test]
