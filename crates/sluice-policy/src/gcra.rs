@@ -54,6 +54,10 @@ const SPACED_LEAST_NS: i64 = 160_000_000;
 /// open would have them when others could use them.
 const URGENT_MOST_NS: i64 = 1_000_000_000;
 
+/// No lease has a slot that opens so long after it: the longest horizon, what comes on top for transactional jobs, the lead of a
+/// store whose answers are slow, and half a second to spare.
+const AHEAD_MAX_NS: i64 = 7_000_000_000;
+
 /// Spaced slots of several limits at once are leased at most so far ahead. A slow limit would take slots of a fast one out of
 /// the middle, seconds before those who need the fast one alone come near, and leave it in pieces.
 const TOGETHER_MOST_NS: i64 = 1_000_000_000;
@@ -205,6 +209,7 @@ impl GcraState {
     /// After an edit (or under a brake) what was spent stays spent, and as many slots as were; but a limit that was raised
     /// need not wait for what the old one would have allowed. A bucket has no free slots before the arrival time.
     pub(crate) fn arrive(&mut self, terms: &GcraTerms, is_spaced: bool, now_ns: i64) {
+        self.heed_clock(now_ns);
         let old_burst = if self.burst == 0 { terms.burst } else { self.burst };
         if self.spacing_ns != 0 && (self.spacing_ns, old_burst) != (terms.spacing_ns, terms.burst) {
             self.edit(i64::from(old_burst), terms, now_ns);
@@ -218,6 +223,21 @@ impl GcraState {
         if self.tat_ns < now_ns {
             self.owed_ns = (self.owed_ns - (now_ns - self.tat_ns)).max(0);
             self.tat_ns = now_ns;
+        }
+    }
+
+    /// Brings the arrival time back where the clock has stepped back, which may have made it lie days ahead.
+    ///
+    /// Until a slot that was leased opens, less time passes than a lease reaches. So a bucket that is spent by the furthest
+    /// lease is the most that can stand against the limit, and what is more is the clock's doing. Measured on a clock that has
+    /// not stepped, the arrival time is never earlier than it was.
+    fn heed_clock(&mut self, now_ns: i64) {
+        let bucket_ns = i64::from(self.burst).saturating_mul(self.spacing_ns);
+        let most_ns = now_ns.saturating_add(AHEAD_MAX_NS).saturating_add(bucket_ns);
+        if bucket_ns > 0 && self.tat_ns > most_ns {
+            self.tat_ns = most_ns;
+            self.holes.clear();
+            self.grid += 1;
         }
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Row {
     order: Option<bool>,
     /// `None` while closed.
     open_until_ns: Option<i64>,
+    /// For how long it was opened at the most, so that a clock which steps back does not hold it open for longer; 0: not known.
+    open_for_ns: i64,
     trips: u32,
     /// Probes under way: who has them, and since when.
     probes: Vec<(String, i64)>,
@@ -105,6 +107,7 @@ fn row<'a>(rows: &'a mut Rows, esp: &str) -> Option<&'a mut Row> {
 }
 
 pub(super) fn turned(rows: &mut Rows, now_ns: i64, replica: &str, turns: &[BreakerTurn]) {
+    rows.values_mut().for_each(|row| row.heed_clock(now_ns));
     for BreakerTurn { esp, turn } in turns {
         if let Some(row) = row(rows, esp) {
             row.take(now_ns, replica, *turn);
@@ -116,6 +119,21 @@ pub(super) fn turned(rows: &mut Rows, now_ns: i64, replica: &str, turns: &[Break
 }
 
 impl Row {
+    /// When it lets probes through; `None` while closed.
+    fn open_until(&self, now_ns: i64) -> Option<i64> {
+        let most_ns = match self.open_for_ns {
+            0 => i64::MAX,
+            open_for_ns => now_ns.saturating_add(open_for_ns),
+        };
+        self.open_until_ns.map(|until_ns| until_ns.min(most_ns))
+    }
+
+    /// Nothing lies further ahead than it can: the clock may have stepped back.
+    fn heed_clock(&mut self, now_ns: i64) {
+        self.open_until_ns = self.open_until(now_ns);
+        self.probes.iter_mut().for_each(|(_, at)| *at = now_ns.min(*at));
+    }
+
     fn take(&mut self, now_ns: i64, replica: &str, turn: Turn) {
         let held = self.probes.iter().position(|(name, _)| name == replica);
         match turn {
@@ -123,7 +141,11 @@ impl Row {
                 let until_ns = now_ns.saturating_add(for_ns.max(0));
                 match self.open_until_ns {
                     // Another replica found the same: the longer time holds, and it counts once.
-                    Some(known) if known > now_ns => self.open_until_ns = Some(known.max(until_ns)),
+                    Some(known) if known > now_ns => {
+                        let until_ns = known.max(until_ns);
+                        self.open_until_ns = Some(until_ns);
+                        self.open_for_ns = self.open_for_ns.max(until_ns - now_ns);
+                    }
                     // A probing that failed.
                     Some(_) => self.open(now_ns, until_ns, self.trips.saturating_add(1).max(trips)),
                     // Whoever opens it knows whether all was well since the last time.
@@ -165,13 +187,14 @@ impl Row {
 
     fn open(&mut self, now_ns: i64, until_ns: i64, trips: u32) {
         self.open_until_ns = Some(until_ns);
+        self.open_for_ns = (until_ns - now_ns).max(1);
         self.trips = trips.min(64);
         (self.answered, self.slow, self.turned_ns) = (0, 0, now_ns);
         self.probes.clear();
     }
 
     fn close(&mut self, now_ns: i64) {
-        self.open_until_ns = None;
+        (self.open_until_ns, self.open_for_ns) = (None, 0);
         (self.answered, self.slow, self.turned_ns) = (0, 0, now_ns);
         self.probes.clear();
     }
@@ -231,7 +254,7 @@ pub(super) fn view(
     let of = |(esp, row): (&String, &Row)| {
         let view = FleetBreaker {
             order: row.order,
-            open_for_ns: row.open_until_ns.map(|until| (until - now_ns).max(0)),
+            open_for_ns: row.open_until(now_ns).map(|until| (until - now_ns).max(0)),
             trips: row.trips,
             turned_ago_ns: (now_ns - row.turned_ns).max(0),
             granted: granted.get(esp).copied().unwrap_or(0),

@@ -164,6 +164,28 @@ fn a_probe_is_not_written_off_while_its_call_may_be_under_way() {
 }
 
 #[test]
+fn a_clock_that_steps_back_holds_a_breaker_open_for_no_longer_than_it_was_opened_for() {
+    let mut state = FleetState::default();
+    state.exchange(START, &opened(30 * SECOND_NS, 1));
+    let open_for = |state: &FleetState, at| state.look(at).breakers["main"].open_for_ns;
+    let stepped = START - 120 * SECOND_NS;
+    assert_eq!(open_for(&state, stepped), Some(30 * SECOND_NS));
+    state.exchange(stepped, &from("a"));
+    // The same again: another replica's longer time holds.
+    state.exchange(stepped + SECOND_NS, &opened(40 * SECOND_NS, 1));
+    assert_eq!(open_for(&state, stepped + 2 * SECOND_NS), Some(39 * SECOND_NS));
+    assert_eq!(open_for(&state, stepped - 120 * SECOND_NS), Some(40 * SECOND_NS));
+    // Probes that were granted before are written off in their time.
+    let half_open = stepped + 41 * SECOND_NS;
+    assert_eq!(state.exchange(half_open, &wish("a")).breakers["main"].granted, 3);
+    let again = half_open - 600 * SECOND_NS;
+    state.exchange(again, &from("b"));
+    assert_eq!(open_for(&state, again), Some(40 * SECOND_NS));
+    assert_eq!(state.exchange(again + 59 * SECOND_NS, &wish("b")).breakers["main"].granted, 0);
+    assert_eq!(state.exchange(again + 61 * SECOND_NS, &wish("b")).breakers["main"].granted, 3);
+}
+
+#[test]
 fn a_replica_that_leaves_gives_its_probes_back() {
     let mut state = FleetState::default();
     state.exchange(START, &opened(0, 1));

@@ -279,3 +279,50 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// However often and far the store's clock steps back: uses are counted in the time that passes for the receiver.
+    #[test]
+    fn no_backward_step_of_the_clock_exceeds_a_limit_or_stops_it(
+        which in 0_usize..6,
+        steps in proptest::collection::vec(
+            (
+                prop_oneof![3 => 0_i64..400_000_000, 1 => 0_i64..12_000_000_000],
+                prop_oneof![8 => Just(0), 1 => 0_i64..9_000_000_000, 2 => 0_i64..400_000_000_000],
+                0_u32..40,
+                prop_oneof![3 => Just(1000_u32), 1 => 100_u32..1000],
+                prop_oneof![2 => Just(0), 1 => 0_i64..500_000_000],
+            ),
+            1..80,
+        ),
+    ) {
+        let spec = ["100/s", "7/min", "2/s", "50/s burst 60", "1/s burst 5", "3/min burst 40"][which];
+        let limit = sluice_types::Limit { scope: "esp:main".parse().unwrap(), spec: spec.parse().unwrap() };
+        let full = terms(spec);
+        let mut states = crate::LimitStates::default();
+        let mut real = 1_700_000_000_000_000_000_i64;
+        let mut behind = 0;
+        let mut uses = Vec::new();
+        for (pause, step, want, rate, lead) in steps {
+            real += pause;
+            behind += step;
+            let want = crate::Want { rates_permille: vec![rate], urgent: want / 3, ..crate::Want::of(limit.clone(), want) };
+            // A lease may begin later than at once, where answers are slow; not of a bucket.
+            let lead = if matches!(crate::Terms::of(&limit.spec), Some(crate::Terms::Spaced(_))) { lead } else { 0 };
+            let leased = states.lease(&want, real - behind + lead);
+            for run in &leased.runs {
+                let opens = |i| real + lead + nanos(run.opens_in) + i * nanos(run.spacing);
+                prop_assert!(opens(i64::from(run.count) - 1) - real < AHEAD_MAX_NS);
+                uses.extend((0..i64::from(run.count)).map(opens));
+            }
+            let next_in = nanos(states.look(&limit, real - behind).next_in);
+            prop_assert!(next_in <= AHEAD_MAX_NS + full.spacing_ns, "{next_in} after {step} back");
+        }
+        uses.sort_unstable();
+        for (i, first) in uses.iter().enumerate() {
+            for (n, at) in (0_i64..).zip(&uses[i..]) {
+                prop_assert!((n + 1 - i64::from(full.burst)) * full.spacing_ns <= at - first, "{n} after the first");
+            }
+        }
+    }
+}

@@ -113,7 +113,7 @@ async fn long_bodies_are_packed_by_lz4_where_the_server_has_it() {
     assert_eq!(fixture.text(packed).await, wanted);
 }
 
-/// Undoes V16 to V4, so that the store is as V3 left it.
+/// Undoes V17 to V4, so that the store is as V3 left it.
 const BACK_TO_V3: &str = "
     drop index sluice.job_created_at;
     create index job_created_at on sluice.job using brin (created_at) with (pages_per_range = 32, autosummarize = on);
@@ -133,6 +133,9 @@ const BACK_TO_V3: &str = "
         bigint[], bigint[], bigint[], bigint[], bigint[], bigint);
     drop function sluice.lease_runs(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[], bigint[],
         bigint[], bigint[], bigint[], bigint[], bigint[], bigint);
+    drop function sluice.lease_runs_ahead(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[],
+        bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint);
+    drop function sluice.heed_clock(text[], bigint);
     drop function sluice.give_back_slots(text[], bigint[], bigint[], boolean[], bigint[], bigint[], bigint[], bigint);
     drop function sluice.regrid(bigint[], bigint, bigint, bigint);
     drop function sluice.arrive(bigint, bigint, bigint, bigint, bigint, bigint, bigint);
@@ -142,7 +145,7 @@ const BACK_TO_V3: &str = "
     drop index sluice.pending_flow, sluice.pending_line, sluice.pending_strand;
     drop function sluice.flow(text, text, text, text, text);
     alter table sluice.pending drop column group_name, drop column expires_at;
-    delete from sluice.migration where version between 4 and 16;
+    delete from sluice.migration where version between 4 and 17;
 ";
 
 #[tokio::test]
@@ -161,7 +164,7 @@ async fn parked_jobs_of_the_version_before_stay_parked() {
     fixture.sql().await.batch_execute(of_v3).await.unwrap();
 
     let a = fixture.worker("a");
-    assert_eq!(a.migrate().await.unwrap(), 13);
+    assert_eq!(a.migrate().await.unwrap(), 14);
     let batch = a.due(&up_to(10)).await.unwrap().unwrap();
     let [job] = batch.jobs() else { panic!("one job") };
     assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));
