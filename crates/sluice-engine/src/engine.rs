@@ -160,12 +160,12 @@ impl Engine {
         Self { worker, started_with, lanes, shared, jobs, lane_tasks, services, stop, stop_services }
     }
 
-    /// Goes on with the limits, pools and groups of another configuration. Lanes that it does not have any more are
-    /// worked until the process ends; ESPs that were not there at the start cannot be called, and what needs a restart stays
+    /// Goes on with the limits, pools and groups of another configuration. Lanes of groups that it does not have any more are
+    /// worked until their queues are deleted, those of pools wait; ESPs that were not there at the start cannot be called, and what needs a restart stays
     /// as it was.
     pub fn reload(&self, plan: &Plan) {
-        let orders = self.worker.plan().orders().clone();
-        self.worker.set_plan(Arc::new(plan.as_taken_up(&self.started_with).with_orders(orders)));
+        let taken_up = plan.as_taken_up(&self.started_with);
+        self.worker.change_plan(|live| Some(taken_up.with_orders(live.orders().clone())));
         work_lanes(&self.worker, &self.lanes, self.shared.as_ref(), &self.lane_tasks);
     }
 

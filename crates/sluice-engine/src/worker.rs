@@ -1,8 +1,8 @@
 //! What every step needs: the ports, the plan, and the shared state of this process.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,6 +47,8 @@ pub(crate) struct EspHandle {
 pub(crate) struct Worker {
     pub(crate) clock: Arc<dyn Clock>,
     plan: LivePlan,
+    /// Held from reading a plan until another that was made of it holds.
+    plan_changes: Mutex<()>,
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) ledger: Arc<dyn Ledger>,
@@ -103,6 +105,7 @@ impl Worker {
             metrics: Arc::clone(&around.metrics),
             health: Arc::clone(&around.health),
             plan: LivePlan::new(plan),
+            plan_changes: Mutex::default(),
             inbox,
             outbox,
             ledger,
@@ -155,8 +158,17 @@ impl Worker {
         self.plan.get()
     }
 
+    /// Replaces the plan by what `change` makes of it, if anything. One change at a time: nobody makes a plan of one that
+    /// is replaced meanwhile.
+    pub(crate) fn change_plan(&self, change: impl FnOnce(&Plan) -> Option<Plan>) {
+        let _alone = self.plan_changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = change(&self.plan()) {
+            self.set_plan(Arc::new(plan));
+        }
+    }
+
     /// Replaces the plan, and puts everybody who waits under its limits.
-    pub(crate) fn set_plan(&self, plan: Arc<Plan>) {
+    fn set_plan(&self, plan: Arc<Plan>) {
         self.plan.set(Arc::clone(&plan));
         let reserved = plan.bounds().reserved_permille;
         self.slots.set_reserved(reserved);

@@ -183,17 +183,19 @@ fn adopt(worker: &Worker, view: View, asked_at: Tick) {
         Some((scope.parse().ok()?, permille(brake.factor), now + hold))
     }));
     worker.slots.set_sharers(sharers(&view));
-    let plan = worker.plan();
-    let orders = orders(&view, &plan);
-    if *plan.orders() != orders {
+    worker.change_plan(|live| {
+        let orders = orders(&view, live);
+        if *live.orders() == orders {
+            return None;
+        }
         tracing::info!(
             edits = orders.edits.len(),
             ramps = orders.ramps.len(),
             brakes = orders.brakes.len(),
             "limits changed"
         );
-        worker.set_plan(Arc::new(plan.with_orders(orders)));
-    }
+        Some(live.with_orders(orders))
+    });
     let digests: BTreeSet<&str> = view
         .replicas
         .iter()
@@ -250,11 +252,13 @@ fn spec_of(rate: f64) -> Option<LimitSpec> {
 
 #[cfg(test)]
 mod tests {
-    use sluice_policy::BrakeView;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+    use sluice_policy::{BrakeView, LimitEdit};
     use sluice_types::Class;
 
     use super::*;
-    use crate::worker::rig::{Rig, esp};
+    use crate::worker::rig::{Rig, esp, plan};
 
     const FREE: &str =
         "esp = [{ name = 'a', kind = 'sandbox' }]\npool = [{ name = 'default', members = [{ esp = 'a' }] }]";
@@ -280,5 +284,48 @@ mod tests {
         adopt_brake(&rig, 0.5);
         let slowed = rig.worker.plan().orders().brakes.values().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(slowed, ["1/min"]);
+    }
+
+    #[tokio::test]
+    async fn a_configuration_is_not_lost_to_an_order_that_comes_at_the_same_time() {
+        let config = |limit: &str| {
+            plan(&format!(
+                r#"
+                    esp = [{{ name = "a", kind = "sandbox", limits = ["{limit}"] }}]
+                    pool = [{{ name = "default", members = [{{ esp = "a" }}] }}]
+                "#
+            ))
+        };
+        let edited = |spec: &str| {
+            let edit = LimitEdit { spec: spec.to_owned(), by: String::new(), at: String::new() };
+            View { limit_edits: [("esp:a/per:s".to_owned(), edit)].into(), ..View::default() }
+        };
+        let plans = [config("10/s"), config("20/s")];
+        let Rig { worker, .. } = Rig::new("");
+        let mut lost = Vec::new();
+        let (adopted, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let spec = ["5/s", "6/s"][adopted.load(Ordering::Relaxed) % 2];
+                    adopt(&worker, edited(spec), worker.clock.tick());
+                    adopted.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            for round in 0..100 {
+                let plan = &plans[round % 2];
+                worker.change_plan(|live| Some(plan.with_orders(live.orders().clone())));
+                // The order that was under way meanwhile is through, and the one after it.
+                let before = adopted.load(Ordering::Relaxed);
+                while adopted.load(Ordering::Relaxed) < before + 2 {
+                    std::thread::yield_now();
+                }
+                if worker.plan().digest() != plan.digest() {
+                    lost.push(round);
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(lost, Vec::<usize>::new(), "rounds whose configuration was lost");
     }
 }

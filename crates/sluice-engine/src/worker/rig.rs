@@ -50,8 +50,7 @@ pub(crate) struct Rig {
 impl Rig {
     /// A worker under this configuration.
     pub(crate) fn new(toml: &str) -> Self {
-        let config = Config::load(toml, &[], &|_| Err(String::new())).unwrap();
-        let plan = Arc::new(Plan::of(&config));
+        let plan = Arc::new(plan(toml));
         let clock: Arc<dyn Clock> = Arc::new(PausedClock(Instant::now()));
         let metrics = Arc::new(Metrics::new("test").unwrap());
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
@@ -111,6 +110,11 @@ impl Rig {
         let group = lane.group.clone();
         with(&Case::new(&self.worker, &lane, job, group, &body, passport))
     }
+}
+
+/// What a configuration means.
+pub(crate) fn plan(toml: &str) -> Plan {
+    Plan::of(&Config::load(toml, &[], &|_| Err(String::new())).unwrap())
 }
 
 /// A job that expires so long after the start of the clock.
