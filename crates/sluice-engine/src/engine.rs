@@ -1,10 +1,13 @@
 //! Starts the lanes, the relay and the services around them, and holds the handles that the outside asks.
 
+use std::collections::BTreeSet;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sluice_telemetry::{Dependency, Metrics};
+use sluice_types::Lane;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,10 +17,10 @@ use crate::breakers::Breakers;
 use crate::drain::{DrainReport, drain};
 use crate::fleet::keep_in_touch;
 use crate::health::Health;
-use crate::lane::{LaneBook, Shared, run_lane};
+use crate::lane::{LaneBook, LaneLoop, Shared, run_lane};
 use crate::plan::{Bounds, LivePlan, Plan};
 use crate::poison::run_poison;
-use crate::ports::{Clock, Esp, Fleet, Inbox, Ledger, MxSource, Outbox, SlotSource, Taster};
+use crate::ports::{Clock, Esp, Fleet, Inbox, InboxError, Ledger, MxSource, Outbox, SlotSource, Taster};
 use crate::relay::run_relay;
 use crate::results::{Telling, run_results};
 use crate::sides::keep_sides;
@@ -128,10 +131,12 @@ impl Engine {
                 lane_tasks.spawn(run_results(Arc::clone(&worker), telling, stop.clone()));
             }
         }
+        let lanes = Arc::new(LaneBook::default());
         let shared = roles.worker.then(|| {
             let (common, reserved) = places(&bounds);
             Shared {
                 worker: Arc::clone(&worker),
+                lanes: Arc::clone(&lanes),
                 places: Arc::new(Semaphore::new(common)),
                 reserved: Arc::new(Semaphore::new(reserved)),
                 jobs: jobs.clone(),
@@ -146,7 +151,6 @@ impl Engine {
             let it = Arc::clone(&worker);
             service(Box::pin(async move { it.slots.run().await }));
         }
-        let lanes = Arc::new(LaneBook::default());
         let (it, counted) = (Arc::clone(&worker), Arc::clone(&lanes));
         service(Box::pin(async move { set_gauges(&it, &counted).await }));
         let work = {
@@ -199,9 +203,12 @@ fn places(bounds: &Bounds) -> (usize, usize) {
 
 /// Sets the gauges of all lanes, again and again.
 async fn set_gauges(worker: &Worker, lanes: &LaneBook) {
+    // The lanes that the gauges tell of.
+    let mut told: BTreeSet<Lane> = BTreeSet::new();
     loop {
         let names = worker.plan().lanes();
-        for it in lanes.all() {
+        let is_told = |it: &Arc<LaneLoop>| names.contains(&it.lane) || told.contains(&it.lane);
+        for it in lanes.all().iter().filter(|it| is_told(it)) {
             worker.metrics.lane_in_flight(&it.lane.to_string(), it.in_flight.load(Ordering::Relaxed));
         }
         match worker.inbox.depths(&names).await {
@@ -210,10 +217,28 @@ async fn set_gauges(worker: &Worker, lanes: &LaneBook) {
                 for depth in depths {
                     worker.metrics.lane_ready(&depth.lane, depth.ready);
                 }
+                recount_left(worker, &mut told, &names).await;
             }
             Err(error) => worker.health.down(Dependency::Queue, &error),
         }
         let is_up = worker.health.is_up(Dependency::Queue);
         tokio::time::sleep(if is_up { GAUGES_EVERY } else { LOOK_AGAIN }).await;
+    }
+}
+
+/// Sets the gauges of lanes that have left the plan, each for itself, since their queues may be gone; those of a queue that is
+/// gone end.
+async fn recount_left(worker: &Worker, told: &mut BTreeSet<Lane>, planned: &[Lane]) {
+    let left: Vec<Lane> = told.iter().filter(|lane| !planned.contains(lane)).cloned().collect();
+    told.extend(planned.iter().cloned());
+    for lane in left {
+        match worker.inbox.depths(slice::from_ref(&lane)).await {
+            Ok(depths) => depths.iter().for_each(|it| worker.metrics.lane_ready(&it.lane, it.ready)),
+            Err(InboxError::Unavailable(_)) => {}
+            Err(InboxError::Refused(_)) => {
+                worker.metrics.lane_gone(&lane);
+                told.remove(&lane);
+            }
+        }
     }
 }

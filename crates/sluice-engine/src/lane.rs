@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::pipeline::run_job;
-use crate::ports::{Delivery, Feed};
+use crate::ports::{Delivery, Feed, InboxError};
 use crate::worker::{Borrows, Worker};
 
 /// Pause after a broker that could not be reached.
@@ -57,12 +57,24 @@ impl LaneBook {
         }
         added
     }
+
+    /// Forgets `lane` if it `is_gone`, and answers whether it was. Asked while no lane can be added, so that one which has come
+    /// back meanwhile is either kept here or added anew.
+    fn retire(&self, lane: &Arc<LaneLoop>, is_gone: impl FnOnce() -> bool) -> bool {
+        let mut known = self.lanes();
+        let is_gone = is_gone();
+        if is_gone {
+            known.retain(|it| !Arc::ptr_eq(it, lane));
+        }
+        is_gone
+    }
 }
 
 /// What the loops of all lanes share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) worker: Arc<Worker>,
+    pub(crate) lanes: Arc<LaneBook>,
     /// Jobs in work over all lanes.
     pub(crate) places: Arc<Semaphore>,
     /// Places kept for transactional jobs.
@@ -98,6 +110,7 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
         };
         let mut feed = match worker.inbox.open(&this.lane, prefetch).await {
             Ok(feed) => feed,
+            Err(InboxError::Refused(_)) if retires(&this, &shared) => return,
             Err(error) => {
                 worker.health.down(Dependency::Queue, &error);
                 tokio::select! {
@@ -118,6 +131,18 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
             Ended::NowhereToSend | Ended::Resized => work_rest(&this, &shared, feed.as_mut()).await,
         }
     }
+}
+
+/// Whether the configuration has no such lane any more: then its queue was deleted, which is as it should be, and the lane is
+/// forgotten. Another SIGHUP that brings it back starts it anew.
+fn retires(this: &Arc<LaneLoop>, shared: &Shared) -> bool {
+    let worker = &shared.worker;
+    let is_gone = shared.lanes.retire(this, || !worker.plan().lanes().contains(&this.lane));
+    if is_gone {
+        worker.metrics.lane_gone(&this.lane);
+        tracing::info!(lane = %this.lane, "lane is gone");
+    }
+    is_gone
 }
 
 /// Waits until jobs of the lane can go; answers how many deliveries to borrow.
@@ -228,5 +253,53 @@ async fn work_rest(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed) {
     feed.stop().await;
     while let Some(delivery) = feed.next().await {
         start(this, shared, delivery).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::keep_in_touch;
+    use crate::worker::rig::{Rig, lane, plan};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_was_dropped_ends_with_its_queue_and_the_broker_stays_up() {
+        let without = r#"
+            esp = [{ name = "a", kind = "sandbox" }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }]
+        "#;
+        let with = format!("{without}domain_group = [{{ name = \"x\", domains = [\"x.example\"] }}]");
+        let Rig { worker, around } = Rig::new(&with);
+        let worker = Arc::new(worker);
+        let tasks = TaskTracker::new();
+        let it = Arc::clone(&worker);
+        tasks.spawn(async move { keep_in_touch(&it, true).await });
+        worker.health.up(Dependency::Store);
+        worker.health.up(Dependency::Queue);
+        around.has_no_queues.store(true, Ordering::Relaxed);
+        let lanes = Arc::new(LaneBook::default());
+        let places = Arc::new(Semaphore::new(1));
+        let shared = Shared {
+            worker: Arc::clone(&worker),
+            lanes: Arc::clone(&lanes),
+            places: Arc::clone(&places),
+            reserved: places,
+            jobs: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let dropped = Lane { group: "x".parse().unwrap(), ..lane(&worker) };
+        worker.change_plan(|_| Some(plan(without)));
+        let looped = lanes.add(vec![dropped.clone()]).remove(0);
+        let patience = Duration::from_secs(10);
+        tokio::time::timeout(patience, run_lane(looped, shared.clone())).await.expect("the lane ends");
+        assert!(worker.health.is_up(Dependency::Queue));
+        assert!(lanes.all().is_empty());
+
+        // A lane of the configuration is not given up, whatever the broker says.
+        worker.change_plan(|_| Some(plan(&with)));
+        let looped = lanes.add(vec![dropped]).remove(0);
+        let works = tokio::time::timeout(patience, run_lane(looped, shared)).await;
+        assert!(works.is_err());
+        assert!(!worker.health.is_up(Dependency::Queue));
     }
 }

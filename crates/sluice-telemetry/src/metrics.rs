@@ -373,6 +373,15 @@ impl Metrics {
         self.lane_paused.with_label_values(&[lane]).set(i64::from(paused));
     }
 
+    /// A lane is no more: its gauges would tell of what was, for ever.
+    pub fn lane_gone(&self, lane: &Lane) {
+        let lane = lane.to_string();
+        for gauge in [&self.lane_ready, &self.lane_in_flight, &self.lane_paused] {
+            // Fails where the lane was never told of, which is as good.
+            gauge.remove_label_values(&[&lane]).ok();
+        }
+    }
+
     /// The state of an ESP's breaker: 0 closed, 1 open, 2 half-open.
     pub fn breaker_state(&self, esp: &EspId, state: i64) {
         self.breaker_state.with_label_values(&[esp.as_str()]).set(state);

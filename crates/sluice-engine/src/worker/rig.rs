@@ -1,6 +1,7 @@
 //! A worker whose surroundings keep what they are told, for tests of the steps of a job. It is under no exchange with a fleet
 //! and has no slots; its clock is tokio's, which such tests pause.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(crate) struct Around {
     pub(crate) records: Mutex<Vec<Record>>,
     /// The ESPs that were called.
     pub(crate) sent: Mutex<Vec<EspId>>,
+    /// Whether the broker has no queue of any lane.
+    pub(crate) has_no_queues: AtomicBool,
 }
 
 /// A worker, and what is around it.
@@ -225,6 +228,9 @@ impl Ledger for Around {
 #[async_trait]
 impl Inbox for Around {
     async fn open(&self, _: &Lane, _: u16) -> Result<Box<dyn Feed>, InboxError> {
+        if self.has_no_queues.load(Ordering::Relaxed) {
+            return Err(InboxError::Refused("no such queue".into()));
+        }
         Err(InboxError::Unavailable("there is none".into()))
     }
 
