@@ -98,7 +98,7 @@ enum Ended {
     Resized,
 }
 
-/// Works a lane until the process drains.
+/// Works a lane until the process drains, or until the broker no longer has a lane that the configuration has dropped.
 pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
     let worker = &shared.worker;
     let name = this.lane.to_string();
@@ -213,7 +213,12 @@ async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
     // Boxed, since the runtime moves a task's future about, and this one has some kilobytes.
     shared.jobs.spawn(Box::pin(async move {
         let counted = Counted(&this.in_flight);
-        run_job(&worker, &this.lane, delivery).await;
+        if worker.plan().has_pool(&this.lane.pool) {
+            run_job(&worker, &this.lane, delivery).await;
+        } else {
+            // Borrowed just before the pool was taken away: it would be refused, and so it waits in the broker with the rest.
+            delivery.receipt.release();
+        }
         drop((counted, place));
     }));
 }

@@ -209,9 +209,8 @@ impl Worker {
     pub(crate) fn borrows(&self, lane: &Lane) -> Borrows {
         let plan = self.plan();
         let prefetch = plan.prefetch(lane);
-        let Some(pool) = plan.pool(&lane.pool) else {
-            return Borrows::UpTo(prefetch.min(PREFETCH_UNTRIED));
-        };
+        // Taken out of the configuration, perhaps by a slip: its jobs would all be refused, so the broker keeps them.
+        let Some(pool) = plan.pool(&lane.pool) else { return Borrows::Nothing };
         let bounds = plan.bounds();
         // A domain that has the lane to itself, out of its day or told to wait: as if no ESP took any.
         let now = self.clock.tick();
@@ -374,5 +373,21 @@ mod tests {
         assert_eq!(rig.worker.borrows(&lane), Borrows::UpTo(13), "traffic comes back by degrees");
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert_eq!(rig.worker.borrows(&lane), Borrows::UpTo(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_whose_pool_was_taken_away_borrows_nothing_until_it_is_back() {
+        let with = r#"
+            esp = [{ name = "a", kind = "sandbox" }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }, { name = "shop", members = [{ esp = "a" }] }]
+        "#;
+        let without = with.replace("\"shop\"", "\"shpo\"");
+        let rig = Rig::new(with);
+        let lane = Lane { pool: "shop".parse().unwrap(), ..lane(&rig.worker) };
+        assert!(matches!(rig.worker.borrows(&lane), Borrows::UpTo(_)));
+        rig.worker.change_plan(|_| Some(rig::plan(&without)));
+        assert_eq!(rig.worker.borrows(&lane), Borrows::Nothing);
+        rig.worker.change_plan(|_| Some(rig::plan(with)));
+        assert!(matches!(rig.worker.borrows(&lane), Borrows::UpTo(_)));
     }
 }
