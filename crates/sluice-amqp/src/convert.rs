@@ -33,6 +33,9 @@ const FAULTED_MAX_BYTES: usize = FAULTED_MAX * 65;
 const TRACEPARENT_BYTES: std::ops::RangeInclusive<usize> = 55..=128;
 /// Longest text in a header of a refused message, in bytes.
 const HEADER_MAX_BYTES: usize = 1024;
+/// How long a refused message stays in `sluice.dead`, in milliseconds: 7 days. Nobody has to read that queue, and the table of
+/// dead letters has the body until somebody drops it.
+const BURIAL_EXPIRES_MS: &str = "604800000";
 /// Persistent (AMQP 0-9-1, basic class).
 const DELIVERY_MODE: u8 = 2;
 
@@ -87,6 +90,7 @@ pub(crate) fn burial_properties(burial: &Burial, sequence: usize) -> BasicProper
     let properties = BasicProperties::default()
         .with_delivery_mode(DELIVERY_MODE)
         .with_content_type("application/octet-stream".into())
+        .with_expiration(BURIAL_EXPIRES_MS.into())
         .with_correlation_id(sequence_text(sequence))
         .with_headers(headers);
     match burial.job_id.as_deref().map(ShortString::try_new) {

@@ -142,6 +142,7 @@ fn a_burial_says_why_and_cuts_long_texts_between_characters() {
     assert_eq!(text(headers, "detail").unwrap().len(), HEADER_MAX_BYTES);
     assert_eq!(sequence(&properties), Some(3));
     assert_eq!((properties.message_id(), text(headers, TRACEPARENT)), (&None, None));
+    assert_eq!(properties.expiration().as_ref().map(ShortString::as_str), Some("604800000"), "7 days");
 }
 
 #[test]

@@ -33,7 +33,8 @@ Examples:
   sluice dead drop 17 18
   sluice dead drop --all --reason not_json --yes
 
-The body goes with it. On a terminal it asks first, unless --yes is given.";
+The body goes with it. RabbitMQ has a copy of it in the queue `sluice.dead`, which goes when it is 7 days old, or
+with `rabbitmqctl purge_queue sluice.dead`. On a terminal it asks first, unless --yes is given.";
 
 /// `sluice dead`.
 #[derive(Debug, clap::Args)]
@@ -52,7 +53,7 @@ enum DeadCommand {
     /// Publish refused messages again
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(replay::ReplayArgs),
-    /// Remove refused messages and their bodies
+    /// Remove refused messages and their bodies from the store
     #[command(after_help = DROP_EXAMPLES)]
     Drop(drop::DropArgs),
 }
