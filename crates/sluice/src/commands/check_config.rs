@@ -105,7 +105,10 @@ fn facts(meaning: &Meaning) -> Table {
     facts.fact("http", Some(meaning.http.as_deref().unwrap_or("off")));
     facts.fact("mx lookups", Some(if meaning.mx { "on" } else { "off" }));
     let reserved = percent(meaning.reserved_share);
-    facts.fact("reserved", Some(format_args!("{reserved} of every limit, for transactional jobs")));
+    facts.fact(
+        "reserved",
+        Some(format_args!("{reserved} of counted limits and of the places in work, for transactional jobs")),
+    );
     facts.fact("fleet digest", Some(&meaning.fleet_digest));
     facts
 }

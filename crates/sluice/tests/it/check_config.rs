@@ -122,7 +122,7 @@ limits = ["5/s"]
     assert_eq!(said.code, 0, "{said:?}");
     for line in [
         "mx lookups    off",
-        "reserved      35% of every limit, for transactional jobs",
+        "reserved      35% of counted limits and of the places in work, for transactional jobs",
         "esp:main                29  200 500 1000 2000 5000 10000 .. 10000000  5%",
         "esp:main/group:gmail     2  10 20                                     10%",
         "default  main x100  -         tenant",
