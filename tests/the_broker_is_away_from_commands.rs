@@ -33,6 +33,8 @@ async fn questions_and_orders_to_the_store_work() {
         (&["dead", "list"], 0),
         (&["dead", "show", "1"], 1),
         (&["dead", "drop", "1"], 1),
+        (&["unknown", "list"], 0),
+        (&["unknown", "settle", "no-such-job", "--as", "accepted"], 1),
         (&["suppress", "add", "ada@gmail.com"], 0),
         (&["suppress", "list"], 0),
         (&["suppress", "remove", "ada@gmail.com"], 0),

@@ -49,6 +49,8 @@ pub struct RabbitSettings {
     pub topology: TopologyPlan,
     /// Declare exchanges, queues and bindings; otherwise only look whether they are there.
     pub declare: bool,
+    /// Neither declare nor look: for a client that counts what is in lanes, however old its plan of them is.
+    pub bystander: bool,
     /// Name in the broker's list of connections.
     pub name: String,
     /// Owns every task of this client.
@@ -84,8 +86,8 @@ impl Rabbit {
         let address = Address::new(&url, Trust { ca_file: tls_ca_file, pair: tls_pair }, heartbeat, timeout)?;
         let health = Arc::new(Health::new(metrics));
         let stop = settings.stop.child_token();
-        let declaration =
-            Arc::new(Declaration::new(settings.topology.topology(delivery_limit), settings.declare));
+        let declares = settings.declare && !settings.bystander;
+        let declaration = Arc::new(Declaration::new(settings.topology.topology(delivery_limit), declares));
         let supervisor = |purpose, declaration, after| Supervisor {
             purpose,
             name: name.clone(),
@@ -97,7 +99,8 @@ impl Rabbit {
             stop: stop.clone(),
         };
         let (consume, keep_consuming) =
-            supervisor(Purpose::Consume, Some(Arc::clone(&declaration)), None).split();
+            supervisor(Purpose::Consume, (!settings.bystander).then(|| Arc::clone(&declaration)), None)
+                .split();
         let (publish, keep_publishing) = supervisor(Purpose::Publish, None, Some(consume.clone())).split();
         let supervisors = TaskTracker::new();
         settings.tasks.spawn(supervisors.track_future(keep_consuming));

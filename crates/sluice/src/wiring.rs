@@ -1,5 +1,6 @@
 //! From a configuration to ports: which adapter stands behind each.
 
+mod depths;
 mod undialled;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,8 @@ pub(crate) enum Opener {
     Worker,
     /// A command that asks or publishes beside it.
     Client,
+    /// A command that counts what is in the queue, by a configuration that may be an old one: it declares nothing.
+    Bystander,
     /// A command that asks the store alone: the broker is not dialled, and may be away.
     StoreClient,
 }
@@ -107,8 +110,9 @@ impl Outside {
             (QueueKind::Rabbitmq, StoreKind::Postgres) => {
                 let postgres = open_postgres(config, &name)?;
                 let (inbox, outbox, behind): (Arc<dyn Inbox>, Arc<dyn Outbox>, _) = match opener {
-                    Opener::Worker | Opener::Client => {
-                        let rabbit = Arc::new(open_rabbit(config, &plan, &name, &metrics)?);
+                    Opener::Worker | Opener::Client | Opener::Bystander => {
+                        let is_bystander = opener == Opener::Bystander;
+                        let rabbit = Arc::new(open_rabbit(config, &plan, &name, is_bystander, &metrics)?);
                         let behind = Behind::Servers { rabbit: rabbit.clone(), postgres: postgres.clone() };
                         (rabbit.clone(), rabbit, behind)
                     }
@@ -285,12 +289,18 @@ fn open_embedded(
             worker: name.to_owned(),
             clock: Arc::clone(clock),
         }),
-        Opener::Client | Opener::StoreClient => Embedded::open_client(path),
+        Opener::Client | Opener::Bystander | Opener::StoreClient => Embedded::open_client(path),
     };
     opened.with_context(|| format!("cannot open {}", path.display()))
 }
 
-fn open_rabbit(config: &Config, plan: &Plan, name: &str, metrics: &Arc<Metrics>) -> anyhow::Result<Rabbit> {
+fn open_rabbit(
+    config: &Config,
+    plan: &Plan,
+    name: &str,
+    bystander: bool,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Rabbit> {
     let settings = RabbitSettings {
         url: secret(config.queue.url.as_ref(), "queue.url")?,
         tls_ca_file: config.queue.tls_ca_file.clone(),
@@ -300,6 +310,7 @@ fn open_rabbit(config: &Config, plan: &Plan, name: &str, metrics: &Arc<Metrics>)
         delivery_limit: config.queue.delivery_limit,
         topology: topology(plan, config.queue.results),
         declare: config.queue.declare,
+        bystander,
         name: name.to_owned(),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),

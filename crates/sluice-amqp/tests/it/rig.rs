@@ -39,6 +39,7 @@ pub(crate) fn settings(url: &str) -> RabbitSettings {
         delivery_limit: 20,
         topology: plan(),
         declare: true,
+        bystander: false,
         name: "test".to_owned(),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),

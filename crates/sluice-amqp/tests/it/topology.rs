@@ -1,4 +1,5 @@
 use std::error::Error as _;
+use std::slice;
 use std::time::Duration;
 
 use lapin::ExchangeKind;
@@ -66,6 +67,30 @@ async fn without_declaring_a_missing_queue_is_named_and_a_complete_topology_is_e
     .await
     .unwrap();
     for rabbit in [rabbit, other, client_with(bare).await] {
+        rabbit.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bystander_counts_and_leaves_the_broker_as_it_is() {
+    let url = shared_rabbitmq().create_vhost();
+    let old = RabbitSettings { bystander: true, ..settings(&url) };
+    let before = client_with(old.clone()).await;
+    let (gmail, other) = (lane("shop.bulk.gmail"), lane("shop.bulk.other"));
+    assert!(matches!(before.depths(slice::from_ref(&gmail)).await, Err(InboxError::Refused(_))));
+    before.close().await;
+
+    let mut topology = plan();
+    topology.groups.clear();
+    let current = client_with(RabbitSettings { topology, ..settings(&url) }).await;
+    let bystander = client_with(old).await;
+    assert_eq!(ready(&bystander, &other).await, 0);
+    assert!(matches!(bystander.depths(&[gmail.clone(), other.clone()]).await, Err(InboxError::Refused(_))));
+    let producer = Producer::new(&url).await;
+    assert!(producer.publish("shop.bulk.gmail.com", "{}", Default::default()).await);
+    until_ready(&current, &other, 1).await;
+    assert!(matches!(current.depths(&[gmail]).await, Err(InboxError::Refused(_))), "it was not declared");
+    for rabbit in [bystander, current] {
         rabbit.close().await;
     }
 }

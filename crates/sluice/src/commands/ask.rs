@@ -30,6 +30,12 @@ pub(crate) fn open_existing(config: &Config) -> anyhow::Result<Outside> {
     open(config)
 }
 
+/// As [`open_existing`], to count what is in the queue: nothing is declared there.
+pub(crate) fn open_existing_bystander(config: &Config) -> anyhow::Result<Outside> {
+    is_there(config)?;
+    Outside::open(config, Opener::Bystander)
+}
+
 /// As [`open_existing`], without the broker.
 pub(crate) fn open_existing_store(config: &Config) -> anyhow::Result<Outside> {
     is_there(config)?;

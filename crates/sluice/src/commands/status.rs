@@ -48,7 +48,7 @@ struct LaneRow {
 
 /// Prints the counts; a queue that cannot be asked leaves the lanes out and fails the command.
 pub(crate) async fn run(config: &Config, args: &StatusArgs) -> anyhow::Result<bool> {
-    let outside = ask::open_existing(config)?;
+    let outside = ask::open_existing_bystander(config)?;
     let asked = question(&outside).await;
     ask::close(&outside).await;
     let status = asked?;
@@ -62,7 +62,7 @@ pub(crate) async fn run(config: &Config, args: &StatusArgs) -> anyhow::Result<bo
 async fn question(outside: &Outside) -> anyhow::Result<Status> {
     let store = outside.console.status().await.context("cannot ask the store")?;
     let fleet = ask::overview(outside).system().await.map_err(|it| ask::failed("fleet", it))?;
-    let lanes = match depths(outside).await {
+    let lanes = match outside.depths(ask::BROKER_WAIT).await {
         Ok(depths) => Some(depths.iter().map(LaneRow::from).collect()),
         Err(error) => {
             note(format_args!("cannot ask the queue: {error:#}"));
@@ -70,11 +70,6 @@ async fn question(outside: &Outside) -> anyhow::Result<Status> {
         }
     };
     Ok(Status { store, lanes, fleet })
-}
-
-async fn depths(outside: &Outside) -> anyhow::Result<Vec<LaneDepth>> {
-    outside.broker_ready(ask::BROKER_WAIT).await?;
-    Ok(outside.inbox.depths(&outside.plan.get().lanes()).await?)
 }
 
 impl From<&LaneDepth> for LaneRow {
@@ -100,6 +95,7 @@ fn print(status: &Status) -> anyhow::Result<()> {
         busy.for_each(|lane| table.row([lane.lane.clone(), lane.ready.to_string()]));
         let idle = lanes.iter().filter(|lane| lane.ready == 0).count();
         blocks.push(match idle {
+            0 if lanes.is_empty() => "there are no lanes yet: `sluice run` makes them\n".to_owned(),
             0 => table.to_string(),
             idle if idle == lanes.len() => format!("all {idle} lanes are empty\n"),
             idle => format!("{table}({idle} more lanes are empty)\n"),

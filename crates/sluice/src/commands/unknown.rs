@@ -96,7 +96,8 @@ fn class() -> impl TypedValueParser<Value = Class> {
 
 /// Does what the subcommand says.
 pub(crate) async fn run(config: &Config, args: UnknownArgs) -> anyhow::Result<bool> {
-    let outside = ask::open_existing(config)?;
+    // What is resent becomes due in the store; the relay of a replica publishes it.
+    let outside = ask::open_existing_store(config)?;
     let done = match args.command {
         UnknownCommand::List(args) => list::run(&outside, &args).await,
         UnknownCommand::Resend(args) => resend::run(&outside, args).await,
