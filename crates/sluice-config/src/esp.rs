@@ -108,6 +108,10 @@ impl EspKind {
     }
 }
 
+/// With what every uncompressed P-256 key in base64 of DER begins (RFC 5480), and how many characters follow up to the padding.
+const P256_PREFIX: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
+const P256_POINT_CHARS: usize = 86;
+
 /// Every key that not every kind has.
 const KEYS_BY_KIND: [&str; 12] = [
     "url",
@@ -296,14 +300,17 @@ fn check_keys(section: &mut Section<'_, '_>, kind: EspKind) {
 }
 
 fn check_webhook(section: &mut Section<'_, '_>, public_key: Option<&str>, unsigned: bool) {
-    let is_base64 = |key: &str| {
-        let byte = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
-        (100..=200).contains(&key.trim().len()) && key.trim().bytes().all(byte)
+    // Whether the point lies on the curve is left to whoever checks signatures.
+    let is_p256 = |key: &str| {
+        let point = key.trim().strip_prefix(P256_PREFIX).and_then(|rest| rest.strip_suffix("=="));
+        let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/".contains(&b);
+        point.is_some_and(|point| point.len() == P256_POINT_CHARS && point.bytes().all(is_base64))
     };
-    if public_key.is_some_and(|key| !is_base64(key)) {
+    if public_key.is_some_and(|key| !is_p256(key)) {
         section.fault(
             "webhook_public_key",
-            "must be the verification key as SendGrid shows it: base64, 124 characters, no PEM lines",
+            "must be the verification key as SendGrid shows it: a P-256 key in base64, 124 characters that begin with \
+             `MFkwEwYH` and end with `==`, no PEM lines",
         );
     }
     match (public_key, unsigned) {

@@ -6,5 +6,5 @@
 mod logging;
 mod metrics;
 
-pub use logging::{LogFormat, LoggingError, start_logging};
+pub use logging::{LogFormat, LoggingError, check_filter, start_logging};
 pub use metrics::{Batch, Dependency, Metrics, MetricsError};

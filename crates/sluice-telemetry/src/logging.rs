@@ -28,6 +28,14 @@ pub enum LoggingError {
     Started(#[source] TryInitError),
 }
 
+/// Whether a filter parses, before anything is logged.
+///
+/// # Errors
+/// When it does not.
+pub fn check_filter(filter: &str) -> Result<(), LoggingError> {
+    EnvFilter::try_new(filter).map(drop).map_err(LoggingError::Filter)
+}
+
 /// Starts to write log lines that pass `filter` (such as `info` or `sluice_engine=debug,info`) to stderr.
 ///
 /// Whatever the filter says, client libraries that log bodies, addresses or URLs with passwords are kept quiet. lapin is heard
@@ -94,6 +102,15 @@ mod tests {
                 (of_lapin, tracing::enabled!(target: "sluice_amqp::supervisor", Level::ERROR))
             });
             assert_eq!(heard, (hears_lapin, hears_us), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_checked_as_it_is_used() {
+        for (filter, stands) in
+            [("info", true), ("", true), ("info,sluice_engine=debgu", false), ("a=b=c", false)]
+        {
+            assert_eq!(check_filter(filter).is_ok(), stands, "{filter}");
         }
     }
 

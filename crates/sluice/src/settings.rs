@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sluice_config::{Config, ConfigFaults};
+use sluice_config::{Config, ConfigFault, ConfigFaults};
 
 use crate::environment;
 
@@ -53,8 +53,21 @@ pub(crate) fn load(config_file: Option<&Path>) -> Result<Config, SettingsError> 
             .map_err(|source| SettingsError::Unreadable { path: path.clone(), source })?,
     };
     let source_name = file.map_or_else(|| "the configuration".to_owned(), |path| path.display().to_string());
-    Config::load(&text, &environment::variables(), &read_secret)
-        .map_err(|faults| SettingsError::Faulty { source_name, faults })
+    let faulty = |faults| SettingsError::Faulty { source_name, faults };
+    let config = Config::load(&text, &environment::variables(), &read_secret);
+    config.and_then(with_log_filter).map_err(faulty)
+}
+
+/// The configuration, if its `log.filter` parses: that only the log itself can tell.
+fn with_log_filter(config: Config) -> Result<Config, ConfigFaults> {
+    match sluice_telemetry::check_filter(&config.log.filter) {
+        Ok(()) => Ok(config),
+        Err(error) => {
+            let detail =
+                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            Err(ConfigFaults(vec![ConfigFault { key: "log.filter".to_owned(), detail }]))
+        }
+    }
 }
 
 /// Reads a secret's file; the line break at its end is not part of it.

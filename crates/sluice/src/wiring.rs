@@ -425,7 +425,10 @@ pub(crate) fn webhooks(config: &Config) -> anyhow::Result<Vec<Arc<dyn Webhook>>>
         .esps
         .iter()
         .filter(|esp| esp.takes_webhooks())
-        .map(|esp| open_webhook(esp).with_context(|| format!("esp {}", esp.name)))
+        .map(|esp| {
+            let unusable = |error: anyhow::Error| SettingsError::unusable(format!("esp {}", esp.name), error);
+            Ok(open_webhook(esp).map_err(unusable)?)
+        })
         .collect()
 }
 

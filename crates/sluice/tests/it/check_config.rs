@@ -43,6 +43,26 @@ fn all_faults_are_told_at_once() {
 }
 
 #[test]
+fn what_would_stop_run_is_told() {
+    let rig = Rig::new();
+    // A key of another curve, in the same form.
+    let p384 = format!("MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE{}", "A".repeat(128));
+    let sendgrid = format!(
+        "[[esp]]\nname = \"main\"\nkind = \"sendgrid\"\napi_key = \"x\"\nwebhook_public_key = \"{p384}\"\n\
+         [[pool]]\nname = \"default\"\nmembers = [{{ esp = \"main\" }}]\n"
+    );
+    let filter = "[log]\nfilter = \"info,sluice_engine=debgu\"\n".to_owned();
+    for (config, key) in [(sendgrid, "esp[0].webhook_public_key"), (filter, "log.filter")] {
+        rig.file("sluice.toml", config);
+        for command in ["check-config", "run", "status"] {
+            let said = rig.run(&["--config", "sluice.toml", command]);
+            assert_eq!(said.code, 78, "{command}: {said:?}");
+            assert!(said.err.lines().any(|line| line.starts_with(&format!("{key}: "))), "{}", said.err);
+        }
+    }
+}
+
+#[test]
 fn faults_are_json_for_machines() {
     let rig = Rig::new();
     rig.file("sluice.toml", "[htp]\n[sotre]\n");

@@ -382,13 +382,19 @@ fn an_odd_key_stays_on_its_line() {
 
 #[test]
 fn a_webhook_has_a_key_or_says_that_it_has_none() {
-    let key = "A".repeat(124);
+    let prefix = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE";
+    let key = format!("{prefix}{}==", "A".repeat(86));
     let sendgrid = |lines: &str| esp("sendgrid", &format!("api_key = 'x'\n{lines}"));
     check(&sendgrid("webhook_public_key = 'AAAA'"), &[("esp[0].webhook_public_key", "verification key")]);
     check(
         &sendgrid(&format!("webhook_public_key = '-{key}'")),
         &[("esp[0].webhook_public_key", "no PEM lines")],
     );
+    // Keys of other curves are as good base64.
+    for other in [key.replace("MFkw", "MHYw"), "A".repeat(124), format!("{prefix}{}", "A".repeat(88))] {
+        let told = [("esp[0].webhook_public_key", "P-256")];
+        check(&sendgrid(&format!("webhook_public_key = '{other}'")), &told);
+    }
     check(
         &sendgrid(&format!("webhook_public_key = '{key}'\nwebhook_unsigned = true")),
         &[("esp[0].webhook_unsigned", "drop one of the two")],
