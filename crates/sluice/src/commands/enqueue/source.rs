@@ -55,8 +55,7 @@ impl Source {
             InputForm::Jsonl => Input::Jsonl(Lines::new(reader, BODY_MAX_BYTES)),
             InputForm::Csv => {
                 let mut rows = CsvRows::new(reader, args.delimiter, BODY_MAX_BYTES);
-                let columns = header(&mut rows, args, &defaults)
-                    .with_context(|| format!("the header of {}", args.file.display()))?;
+                let columns = header(&mut rows, args, &defaults)?;
                 Input::Csv(Box::new(rows), columns)
             }
         };
@@ -115,11 +114,16 @@ fn header(
     args: &EnqueueArgs,
     defaults: &Defaults,
 ) -> anyhow::Result<Columns> {
-    let Some(row) = rows.next()? else { bail!("the file is empty; its first line names the columns") };
-    let cells = row.cells.ok_or_else(|| anyhow!("{}", too_long_row().detail))?;
+    let context = || format!("the header of {}", args.file.display());
+    let Some(row) = rows.next().with_context(context)? else {
+        bail!("{}: the file is empty; its first line names the columns", context())
+    };
+    let cells = row.cells.ok_or_else(|| anyhow!("{}", too_long_row().detail)).with_context(context)?;
     let names: Result<Vec<String>, _> = cells.iter().map(|it| String::from_utf8(it.to_vec())).collect();
-    let names = names.context("it is not UTF-8")?;
-    Columns::read(&names, args.var_columns, defaults).map_err(|faults| anyhow!("{faults}"))
+    let names = names.context("it is not UTF-8").with_context(context)?;
+    // What is missing can be given on the command line.
+    Columns::read(&names, args.var_columns, defaults)
+        .map_err(|faults| UsageError::new(format!("the header of {}: {faults}", args.file.display())).into())
 }
 
 fn of_row(columns: &Columns, cells: Cells<'_>, defaults: &Defaults) -> Result<Bytes, Refusal> {
