@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::error::ApiError;
@@ -29,7 +29,26 @@ const ORDER_MAX_BYTES: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    _shares: Vec<OwnedSemaphorePermit>,
+}
+
+/// Whose bodies are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// Somebody whose token was checked, where one is needed.
+    Caller,
+    /// Somebody who says to be an ESP.
+    Webhook,
+}
+
+impl Sender {
+    /// The bounds that a body of theirs counts under.
+    fn rooms(self, context: &Context) -> Vec<&Arc<Semaphore>> {
+        match self {
+            Self::Caller => vec![&context.body_bytes],
+            Self::Webhook => vec![&context.webhook_bytes, &context.body_bytes],
+        }
+    }
 }
 
 /// Why a body was not read to its end.
@@ -49,7 +68,7 @@ pub(crate) async fn receive_order<T: DeserializeOwned>(
 ) -> Result<T, ApiError> {
     let (parts, body) = request.into_parts();
     check_media_type(&parts.headers)?;
-    let received = receive(context, &parts.headers, body).await?;
+    let received = receive(context, Sender::Caller, &parts.headers, body).await?;
     if received.bytes.len() > ORDER_MAX_BYTES {
         return Err(too_large(&format!("{ORDER_MAX_BYTES} bytes, more than any order needs")));
     }
@@ -67,6 +86,7 @@ pub(crate) async fn receive_order<T: DeserializeOwned>(
 /// The answer for the client: too large, too slow, broken off, or no room now.
 pub(crate) async fn receive(
     context: &Context,
+    sender: Sender,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Received, ApiError> {
@@ -77,7 +97,7 @@ pub(crate) async fn receive(
     let read = if announced > max {
         Err(Stop::TooLarge)
     } else {
-        match timeout(context.limits.body_timeout, read(context, &mut stream)).await {
+        match timeout(context.limits.body_timeout, read(context, sender, &mut stream)).await {
             Ok(read) => read,
             Err(_) => return Err(too_slow(context.limits.body_timeout)),
         }
@@ -99,25 +119,25 @@ pub(crate) async fn receive(
     }
 }
 
-async fn read(context: &Context, stream: &mut BodyDataStream) -> Result<Received, Stop> {
+async fn read(context: &Context, sender: Sender, stream: &mut BodyDataStream) -> Result<Received, Stop> {
     let mut bytes = BytesMut::new();
-    let mut share: Option<OwnedSemaphorePermit> = None;
+    let mut shares = Vec::new();
+    for room in sender.rooms(context) {
+        shares.push(Arc::clone(room).try_acquire_many_owned(0).map_err(|_| Stop::NoRoom)?);
+    }
     while let Some(chunk) = stream.next().await {
         let Ok(chunk) = chunk else { return Err(Stop::Broken) };
         if chunk.len() > context.limits.body_max_bytes - bytes.len() {
             return Err(Stop::TooLarge);
         }
         let permits = u32::try_from(chunk.len()).map_err(|_| Stop::TooLarge)?;
-        let Ok(more) = Arc::clone(&context.body_bytes).try_acquire_many_owned(permits) else {
-            return Err(Stop::NoRoom);
-        };
-        match &mut share {
-            Some(share) => share.merge(more),
-            None => share = Some(more),
+        for share in &mut shares {
+            let more = Arc::clone(share.semaphore()).try_acquire_many_owned(permits);
+            share.merge(more.map_err(|_| Stop::NoRoom)?);
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Received { bytes: bytes.freeze(), _share: share })
+    Ok(Received { bytes: bytes.freeze(), _shares: shares })
 }
 
 async fn discard(stream: &mut BodyDataStream) {

@@ -12,6 +12,9 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Access;
 use crate::limits::Limits;
 
+/// Bodies of webhooks may take so much of the room for all bodies: one part in four.
+const WEBHOOK_PART: usize = 4;
+
 /// Everything that the routes ask.
 #[derive(Clone, Debug)]
 pub struct AppState {
@@ -76,13 +79,24 @@ pub(crate) struct Context {
     pub(crate) limits: Limits,
     /// One permit per byte of a body that is held.
     pub(crate) body_bytes: Arc<Semaphore>,
+    /// As many as bodies of webhooks may hold of those: whoever calls there has shown no token, and is known by the whole body.
+    pub(crate) webhook_bytes: Arc<Semaphore>,
     /// Requests in work.
     pub(crate) requests: TaskTracker,
 }
 
 impl Context {
     pub(crate) fn new(app: AppState, limits: Limits) -> Self {
-        let bytes = limits.bodies_max_bytes.max(limits.body_max_bytes).min(Semaphore::MAX_PERMITS);
-        Self { app, limits, body_bytes: Arc::new(Semaphore::new(bytes)), requests: TaskTracker::new() }
+        let room = |bytes: usize| {
+            let bytes = bytes.max(limits.body_max_bytes).min(Semaphore::MAX_PERMITS);
+            Arc::new(Semaphore::new(bytes))
+        };
+        Self {
+            app,
+            limits,
+            body_bytes: room(limits.bodies_max_bytes),
+            webhook_bytes: room(limits.bodies_max_bytes / WEBHOOK_PART),
+            requests: TaskTracker::new(),
+        }
     }
 }

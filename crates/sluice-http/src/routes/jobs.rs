@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use sluice_engine::IntakeAnswer;
 use sluice_types::JobId;
 
-use crate::body::receive;
+use crate::body::{Sender, receive};
 use crate::error::{ApiError, ErrorBody, log_overview_error, log_store_error};
 use crate::media_type::check_media_type;
 use crate::split::{Jobs, SplitError, split};
@@ -45,7 +45,7 @@ pub(super) async fn submit(
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     check_media_type(&parts.headers)?;
-    let received = receive(&context, &parts.headers, body).await?;
+    let received = receive(&context, Sender::Caller, &parts.headers, body).await?;
     let intake = &context.app.intake;
     let (status, mut response) = match split(&received.bytes)? {
         Jobs::One(body) => {

@@ -11,7 +11,7 @@ use sluice_engine::{Reading, Webhook, WebhookCall};
 use sluice_types::WebhookRefusal;
 use utoipa::ToSchema;
 
-use crate::body::receive;
+use crate::body::{Sender, receive};
 use crate::error::{ApiError, ErrorBody, log_store_error};
 use crate::media_type::check_media_type;
 use crate::state::Context;
@@ -69,7 +69,7 @@ pub(super) async fn take(
     let Some(webhook) = webhook else { return Err(refuse(WebhookRefusal::NoWebhook)) };
     let (parts, body) = request.into_parts();
     check_media_type(&parts.headers)?;
-    let received = receive(&context, &parts.headers, body).await?;
+    let received = receive(&context, Sender::Webhook, &parts.headers, body).await?;
     let esp = webhook.esp();
     let read = read(webhook.as_ref(), &context, &parts.headers, &received.bytes);
     let Reading { events, foreign, unreadable } = read.map_err(|reason| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{exchange, get, post, post_with, read, read_to_end};
+use crate::client::{exchange, get, post, post_with, read, read_to_end, send};
 use crate::fakes::Mood;
 use crate::rig::{Setup, job, start, start_with};
 
@@ -105,6 +105,32 @@ async fn all_bodies_together_have_a_bound() {
     slow.write_all(" ".repeat(50).as_bytes()).await.unwrap();
     assert_eq!(read(&mut slow).await.status, 400);
     assert_eq!(post(rig.addr, &padded).await.status, 202);
+}
+
+#[tokio::test]
+async fn bodies_of_webhooks_leave_room_for_jobs() {
+    let rig = start_with(Setup::limited(|it| {
+        it.body_max_bytes = 1_000;
+        it.bodies_max_bytes = 4_000;
+    }))
+    .await;
+    let mut slow = TcpStream::connect(rig.addr).await.unwrap();
+    let head =
+        "POST /webhooks/sandbox HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 950\r\n\r\n";
+    slow.write_all(format!("{head}{}", " ".repeat(900)).as_bytes()).await.unwrap();
+    let (json, events) = (&["Content-Type: application/json"], "x".repeat(700));
+    let mut answer = send(rig.addr, "POST", "/webhooks/sandbox", json, &events).await;
+    for _ in 0..100 {
+        if answer.status == 503 {
+            break;
+        }
+        answer = send(rig.addr, "POST", "/webhooks/sandbox", json, &events).await;
+    }
+    assert_eq!((answer.status, answer.code().as_str()), (503, "busy"));
+    assert_eq!(post(rig.addr, format!("{}{}", job("a"), " ".repeat(700))).await.status, 202);
+    slow.write_all(" ".repeat(50).as_bytes()).await.unwrap();
+    assert_eq!(read(&mut slow).await.status, 200);
+    assert_eq!(send(rig.addr, "POST", "/webhooks/sandbox", json, &events).await.status, 200);
 }
 
 #[tokio::test]
