@@ -1,4 +1,4 @@
-//! The HTTP routes over engine handles: health, metrics, status, job intake, orders.
+//! The HTTP routes over engine handles: health, metrics, status, job intake, orders, and a dashboard.
 //!
 //! Start at `routes/mod.rs`, which lists every route with the scope that it needs. [`HttpServer::bind`] takes the port,
 //! [`BoundServer::serve`] answers on it until it is told to stop. Every wait for a client has an end: its headers, its
@@ -8,6 +8,7 @@
 mod auth;
 mod body;
 mod connection;
+mod dashboard;
 mod error;
 mod guard;
 mod limits;

@@ -4,7 +4,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use utoipa::OpenApi;
 
-use super::{health, jobs, metrics, orders, ready, status, webhooks};
+use super::{dashboard, health, jobs, metrics, orders, ready, status, webhooks};
 use crate::error::ErrorBody;
 use crate::openapi::{Common, openapi};
 
@@ -14,10 +14,13 @@ use crate::openapi::{Common, openapi};
     info(
         title = "Sluice",
         description = "Takes jobs of one email each, and shows and steers how they are sent. Every answer is JSON but \
-            for the metrics; an error is `{\"error\": {\"code\", \"message\", \"field\"?}}`.",
+            for the metrics and the dashboard; an error is `{\"error\": {\"code\", \"message\", \"field\"?}}`.",
         version = env!("CARGO_PKG_VERSION"),
     ),
     paths(
+        dashboard::page,
+        dashboard::script,
+        dashboard::style,
         health::health,
         ready::ready,
         metrics::metrics,

@@ -1,5 +1,6 @@
 //! Every route, and the scope that it needs.
 
+mod dashboard;
 mod document;
 mod health;
 mod jobs;
@@ -42,6 +43,10 @@ pub(crate) fn routes() -> Vec<Route> {
     const DELETE: MethodFilter = MethodFilter::DELETE;
     let (publish, read, operate) = (Some(Scope::Publish), Some(Scope::Read), Some(Scope::Operate));
     vec![
+        // The page holds no data; the routes that it asks need their scope.
+        route(GET, "/", None, dashboard::page),
+        route(GET, "/dashboard.js", None, dashboard::script),
+        route(GET, "/dashboard.css", None, dashboard::style),
         route(GET, "/health", None, health::health),
         route(GET, "/ready", None, ready::ready),
         route(GET, "/metrics", None, metrics::metrics),
@@ -70,7 +75,7 @@ fn route<T: 'static>(
     Route { method, path, needs, handler: on(method, handler) }
 }
 
-/// All routes over `context`. No path redirects, and nothing answers but in JSON (and the metrics' own format).
+/// All routes over `context`. No path redirects, and nothing answers but in JSON (and the metrics and the dashboard in their own formats).
 pub(crate) fn router(context: Arc<Context>) -> Router {
     let mut router = Router::new();
     for Route { path, needs, handler, .. } in routes() {

@@ -4,6 +4,7 @@
 mod auth;
 mod client;
 mod connections;
+mod dashboard;
 mod fakes;
 mod hostile;
 mod jobs;

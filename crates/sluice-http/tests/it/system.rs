@@ -233,7 +233,9 @@ async fn the_api_describes_itself() {
 #[tokio::test]
 async fn what_is_no_route_is_told_in_json_and_never_redirected() {
     let rig = start().await;
-    for path in ["/", "/health/", "//health", "/jobs/", "/jobs/a/b", "/rate-limits", "/%00", "/HEALTH"] {
+    for path in
+        ["/dashboard", "/health/", "//health", "/jobs/", "/jobs/a/b", "/rate-limits", "/%00", "/HEALTH"]
+    {
         let answer = get(rig.addr, path).await;
         assert_eq!((answer.status, answer.header("location")), (404, None), "{path}");
     }
