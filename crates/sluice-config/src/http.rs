@@ -28,9 +28,11 @@ pub struct Http {
     /// `allow_unauthenticated`. Default `127.0.0.1:8025`.
     #[schemars(with = "String")]
     pub listen: Option<SocketAddr>,
-    /// Whether anybody who reaches the address may publish, read and operate. Default `false`.
+    /// Whether anybody who reaches the address may publish, read and operate. Default `false`: without tokens it listens
+    /// on loopback alone, and answers there who calls it `localhost` or by an address; a page in a browser may have other names.
     pub allow_unauthenticated: bool,
-    /// `[[http.token]]`: who may call, and what. `/health`, `/ready` and `/metrics` stay open. None by default.
+    /// `[[http.token]]`: who may call, and what. `/health`, `/ready`, `/metrics` and the page of the
+    /// dashboard stay open. None by default.
     #[schemars(rename = "token")]
     pub tokens: Vec<HttpToken>,
     /// Largest body of one request, in bytes, 1 KiB to 1 GiB, default 8388608 (8 MiB). More: one caller can hold more

@@ -10,13 +10,16 @@ use axum::response::Response;
 use sha2::{Digest, Sha256};
 
 use crate::error::ApiError;
+use crate::host::check_host;
 use crate::state::Context;
 
-/// Who may call. `/health`, `/ready` and `/metrics` stay open in any case.
+/// Who may call. `/health`, `/ready`, `/metrics` and the page of the dashboard stay open in any case.
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// Everybody who reaches the port: for loopback, or where `allow_unauthenticated` says so.
+    /// Everybody who reaches the port: where `allow_unauthenticated` says so.
     Open,
+    /// Everybody on this machine who calls it by its own name: for loopback.
+    Local,
     /// Whoever holds one of these; nobody when there is none.
     Tokens(Arc<[Token]>),
 }
@@ -69,6 +72,9 @@ pub(crate) async fn check_scope(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
+    if matches!(context.app.access, Access::Local) {
+        check_host(request.uri(), request.headers())?;
+    }
     let token = check(&context.app.access, request.headers(), scope)?;
     let caller = Caller(token.map(|token| Arc::from(token.name.as_str())));
     request.extensions_mut().insert(caller);

@@ -11,6 +11,7 @@ mod connection;
 mod dashboard;
 mod error;
 mod guard;
+mod host;
 mod limits;
 mod media_type;
 mod openapi;

@@ -64,6 +64,10 @@ impl Modify for Common {
             if operation.security.is_some() {
                 add("401", "there is no token, or it is not known (`unauthorized`)");
                 add("403", "the token lacks the scope (`forbidden`)");
+                add(
+                    "421",
+                    "called by a name that is not this machine's, where no token is asked for (`wrong_host`)",
+                );
             }
             add("500", "the request failed; the log says why (`internal`)");
             add("503", "no answer in time (`timeout`), or too much to do (`busy`); try again");

@@ -109,7 +109,7 @@ impl Http {
 /// On the loopback, or when the configuration says so, no token is needed.
 fn access(config: &Config) -> Access {
     if config.http.tokens.is_empty() {
-        return Access::Open;
+        return if config.http.allow_unauthenticated { Access::Open } else { Access::Local };
     }
     let tokens = config.http.tokens.iter().map(|token| Token {
         name: token.name.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluice_http::{Access, Scope, Token};
 
-use crate::client::{Answer, call, get, post_with, send};
+use crate::client::{Answer, call, exchange, get, post_with, send};
 use crate::rig::{Rig, Setup, job, start_with};
 
 /// SHA-256 of `p-secret`, `r-secret` and `o-secret`.
@@ -163,5 +163,23 @@ async fn an_order_needs_a_token_of_an_operator() {
         if method == "PUT" {
             assert_eq!(rig.store.view().limit_edits["esp:sandbox/per:s"].by, "operator");
         }
+    }
+}
+
+#[tokio::test]
+async fn without_tokens_a_page_with_a_name_of_its_own_gets_nothing() {
+    let rig = start_with(Setup { access: Access::Local, ..Setup::default() }).await;
+    let get_as = async |host: &str, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        exchange(rig.addr, request.as_bytes()).await
+    };
+    for path in READS {
+        let answer = get_as("evil.example:8025", path).await;
+        assert_eq!((answer.status, answer.code().as_str()), (421, "wrong_host"), "{path}");
+        assert_eq!(get_as(&rig.addr.to_string(), path).await.status, 200, "{path}");
+        assert_eq!(get_as("localhost:8025", path).await.status, 200, "{path}");
+    }
+    for path in ["/health", "/ready", "/metrics", "/"] {
+        assert_eq!(get_as("probe.example", path).await.status, 200, "{path}");
     }
 }
