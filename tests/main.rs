@@ -20,6 +20,7 @@ mod broker_restarts_mid_batch;
 mod deferred_jobs_are_tried_again;
 mod deploy_files_fit_the_code;
 mod final_states_are_told;
+mod groups_and_pools_are_taken_away;
 mod half_of_the_traffic_cannot_go;
 mod limits_are_edited_while_they_hold;
 mod malformed_messages_arrive;
