@@ -15,12 +15,11 @@ use crate::groups::group_of;
 use crate::ports::{Delivery, Due, Parked, Passport};
 use crate::record::record;
 use crate::refuse::{refuse, refuse_as};
-use crate::relay::line_of_campaign;
 use crate::reserve::{Unreserved, reserve};
 use crate::route::{Route, has_way_around, route};
 use crate::send::send;
 use crate::taste::{Tasted, renew, taste};
-use crate::wait::{due_at, hold, park};
+use crate::wait::{due_at, hold, park, paused};
 use crate::worker::Worker;
 
 /// How often one delivery may turn to another ESP because of a limit.
@@ -68,24 +67,23 @@ async fn walk(
     let group = group_of(worker, job.to.email.domain()).await;
     let case = Case::new(worker, lane, job, group, body, passport);
     let id = || Some(case.job.id.to_string());
-    match worker.link.order(&case) {
-        Some(Order::Cancelled) => {
-            let closed = close(worker, &case, JobState::Cancelled, Category::Cancelled).await?;
-            return settle(worker, &case, closed).await;
-        }
-        Some(Order::Paused) => return park(worker, paused(&case)).await,
-        None => {}
-    }
-    // What has expired is closed below, whatever it waits for.
-    if let Some(send_at) = not_yet(worker, &case).filter(|_| !has_expired(worker, &case)) {
-        return park(worker, until(worker, &case, Due::At(send_at), WaitReason::Scheduled)).await;
-    }
     let mut reroutes = 0;
     loop {
-        // Asked each time, as whatever leads here again may have taken a while.
+        // All asked each time, as whatever leads here again may have taken a while.
+        match worker.link.order(&case) {
+            Some(Order::Cancelled) => {
+                let closed = close(worker, &case, JobState::Cancelled, Category::Cancelled).await?;
+                return settle(worker, &case, closed).await;
+            }
+            Some(Order::Paused) => return park(worker, paused(&case)).await,
+            None => {}
+        }
         if has_expired(worker, &case) {
             let closed = close(worker, &case, JobState::Expired, Category::Expired).await?;
             return settle(worker, &case, closed).await;
+        }
+        if let Some(send_at) = not_yet(worker, &case) {
+            return park(worker, until(worker, &case, Due::At(send_at), WaitReason::Scheduled)).await;
         }
         let esp = match route(worker, &case) {
             Route::To(esp) => esp,
@@ -98,7 +96,12 @@ async fn walk(
             }
             Route::Shut { limit } => return park(worker, case.in_line(&limit)).await,
         };
-        let reservation = match reserve(worker, &case, esp).await {
+        let reserved = reserve(worker, &case, esp).await;
+        // What was ordered while it waited is seen to above, before it is claimed or put in a line that may not open soon.
+        if worker.link.order(&case).is_some() {
+            continue;
+        }
+        let reservation = match reserved {
             Ok(reservation) => reservation,
             Err(Unreserved::RouteAgain) => continue,
             // Another ESP of the pool may have room, or be open at all; a few tries, so that no job goes round and round.
@@ -134,16 +137,6 @@ fn until(worker: &Worker, case: &Case<'_>, due: Due, reason: WaitReason) -> Park
     case.parked(case.by_expiry(due, worker.now()), reason)
 }
 
-/// The parked copy of a job whose campaign is paused: in a line that opens when it is resumed.
-fn paused(case: &Case<'_>) -> Parked {
-    let mut parked = case.parked(Due::InLine, WaitReason::CampaignPaused);
-    let campaign = case.job.campaign.as_ref();
-    parked.limit_key = campaign.map(|it| line_of_campaign(case.job.tenant.as_str(), it.as_str()));
-    // It would be parked again, for the pause comes first.
-    parked.expires_at = None;
-    parked
-}
-
 /// Does what is left to do for a job that is not sent now.
 async fn settle(worker: &Worker, case: &Case<'_>, unclaimed: Unclaimed) -> Result<(), NotStored> {
     match unclaimed {
@@ -170,7 +163,7 @@ fn has_expired(worker: &Worker, case: &Case<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::NextStep;
+    use crate::ports::{NextStep, Record};
     use crate::worker::rig::{self, Rig};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -210,6 +203,80 @@ mod tests {
             let seen = (rig.around.closed.lock().unwrap().len(), rig.around.sent.lock().unwrap().len());
             assert_eq!(seen, (closed, sent), "{expires_after:?}");
             assert!(rig.around.parked.lock().unwrap().is_empty());
+        }
+    }
+
+    /// Takes a job of the campaign of the rig as far as it goes.
+    async fn walk_one_of_campaign(rig: &Rig) {
+        let (lane, job) = (rig::lane(&rig.worker), rig::job_of_campaign());
+        walk(&rig.worker, &lane, job, &Bytes::new(), &Passport::default()).await.unwrap();
+    }
+
+    /// What became of it: the line that it is in, how often it was closed, and how often it was sent.
+    fn fate(rig: &Rig) -> (Vec<Option<String>>, usize, usize) {
+        let parked = rig.around.parked.lock().unwrap().iter().map(|it| it.limit_key.clone()).collect();
+        (parked, rig.around.closed.lock().unwrap().len(), rig.around.sent.lock().unwrap().len())
+    }
+
+    fn is_as_ordered(rig: &Rig, order: Order) {
+        match order {
+            Order::Paused => assert_eq!(fate(rig), (vec![Some("campaign:default/spring".to_owned())], 0, 0)),
+            Order::Cancelled => assert_eq!(fate(rig), (vec![], 1, 0)),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_reaches_jobs_that_are_held_for_a_breaker() {
+        for order in [Order::Paused, Order::Cancelled] {
+            let rig = Rig::new(ONE_ESP);
+            rig.open(&[("a", SECOND * 3)]);
+            let ordered = async {
+                tokio::time::sleep(SECOND).await;
+                rig.order(order).await;
+            };
+            tokio::join!(walk_one_of_campaign(&rig), ordered);
+            is_as_ordered(&rig, order);
+        }
+    }
+
+    /// They would be claimed and sent as their turn comes, or stand in the line of a day that is used up.
+    #[tokio::test(start_paused = true)]
+    async fn an_order_reaches_jobs_that_wait_in_a_line() {
+        for order in [Order::Paused, Order::Cancelled] {
+            let rig = Rig::new(
+                r#"
+                esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }]
+                pool = [{ name = "default", members = [{ esp = "a" }] }]
+                "#,
+            );
+            let _tickets = rig.long_lines(&["a"]);
+            let ordered = async {
+                tokio::time::sleep(SECOND).await;
+                rig.order(order).await;
+                tokio::time::sleep(SECOND * 2).await;
+                is_as_ordered(&rig, order);
+            };
+            tokio::join!(walk_one_of_campaign(&rig), ordered);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_reaches_jobs_that_are_claimed() {
+        for order in [Order::Paused, Order::Cancelled] {
+            let rig = Rig::new(ONE_ESP);
+            *rig.around.claim_takes.lock().unwrap() = SECOND * 2;
+            let ordered = async {
+                tokio::time::sleep(SECOND).await;
+                rig.order(order).await;
+            };
+            tokio::join!(walk_one_of_campaign(&rig), ordered);
+            assert_eq!(fate(&rig), (vec![], 0, 0), "it was given back with its claim");
+            let records = rig.around.records.lock().unwrap();
+            let [Record { next: NextStep::Unsent(parked), .. }] = &records[..] else { panic!("{records:?}") };
+            match order {
+                Order::Paused => assert_eq!(parked.limit_key.as_deref(), Some("campaign:default/spring")),
+                Order::Cancelled => assert_eq!(parked.due, Due::In(Duration::ZERO), "to be closed"),
+            }
         }
     }
 

@@ -57,7 +57,8 @@ impl DrawnLine {
 /// Why a job has no reservation.
 #[derive(Debug)]
 pub(crate) enum Unreserved {
-    /// The ESP's breaker has opened meanwhile, or the job has come under a limit of another line: route again.
+    /// The ESP's breaker has opened meanwhile, the job has come under a limit of another line, or there is an order for its
+    /// campaign: begin again.
     RouteAgain,
     /// It would have to wait too long for this limit, or others wait in its line already.
     InLine(Limit),
@@ -97,7 +98,7 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
         Drawn { ticket: worker.slots.draw(&key, &limits), line: DrawnLine { own: Own::of(&key), plan } };
     drop(key);
     while !drawn.ticket.near(until.min(worker.clock.tick() + LOOK_AGAIN)).await {
-        if !drawn.line.holds(worker, case) {
+        if !drawn.line.holds(worker, case) || worker.link.order(case).is_some() {
             return Err(Unreserved::RouteAgain);
         }
         // What turns out to open later than that need not be waited for until then.
@@ -211,7 +212,7 @@ async fn wait_for_turn<T>(
             Ok(Err(_)) => return Err(Ended::TooLong),
             Err(_elapsed) => {}
         }
-        if !drawn.line.holds(worker, case) {
+        if !drawn.line.holds(worker, case) || worker.link.order(case).is_some() {
             return Err(Ended::Unreserved(Unreserved::RouteAgain));
         }
         let now = worker.clock.tick();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sluice_policy::Order;
 use sluice_types::{EspId, Limit, Outcome, Tick, Timestamp, WaitReason};
 
 use crate::case::Case;
@@ -9,6 +10,7 @@ use crate::failpoint::{Failpoint, at};
 use crate::fleet::CallNews;
 use crate::ports::{Answer, Due, Parked, QuotaHint};
 use crate::reserve::{Drawn, Reservation};
+use crate::wait::paused;
 use crate::worker::Worker;
 
 /// How much longer than its own timeout an ESP client may take before the engine gives up on it.
@@ -19,8 +21,8 @@ const TIMEOUT_SLACK: Duration = Duration::from_secs(5);
 pub(crate) enum Sent {
     /// A call was made.
     Called(Call),
-    /// No slot opened in time, the claim or the job ran out first, the breaker has opened, or a further limit holds: nothing was
-    /// sent.
+    /// No slot opened in time, the claim or the job ran out first, the breaker has opened, a further limit holds, or an operator
+    /// has stopped the campaign: nothing was sent.
     Unsent {
         /// The ESP that would have been called.
         esp: EspId,
@@ -47,9 +49,12 @@ pub(crate) async fn send(
 ) -> Sent {
     let Reservation { esp, drawn: Drawn { mut ticket, line }, limit, leave, place, connection } = reservation;
     let no_turn = |esp: EspId| {
-        let parked = match limit.clone().or_else(|| slowest(worker, case, &esp)) {
-            Some(limit) => case.in_line(&limit),
-            None => case.parked(Due::In(Duration::from_secs(1)), WaitReason::EspLimit),
+        let parked = match (worker.link.order(case), limit.clone().or_else(|| slowest(worker, case, &esp))) {
+            (Some(Order::Paused), _) => paused(case),
+            // It goes on at once, to be closed.
+            (Some(Order::Cancelled), _) => case.parked(Due::In(Duration::ZERO), WaitReason::CampaignPaused),
+            (None, Some(limit)) => case.in_line(&limit),
+            (None, None) => case.parked(Due::In(Duration::from_secs(1)), WaitReason::EspLimit),
         };
         Sent::Unsent { esp, parked: Box::new(parked) }
     };
@@ -71,6 +76,10 @@ pub(crate) async fn send(
             return no_turn(esp);
         }
     };
+    if worker.link.order(case).is_some() {
+        ticket.unused(grant);
+        return no_turn(esp);
+    }
     if leave.is_withdrawn() {
         ticket.unused(grant);
         // It goes on at once, to whom the pool has beside this ESP.

@@ -10,6 +10,7 @@ use crate::case::Case;
 use crate::failpoint::{Failpoint, at};
 use crate::ports::{Due, ParkVerdict, Parked};
 use crate::refuse::refuse;
+use crate::relay::line_of_campaign;
 use crate::worker::Worker;
 
 /// Holds a job in memory for `wait`, if that ends within `hold_max` of its arrival; false when it must be parked.
@@ -31,6 +32,16 @@ pub(crate) async fn hold(worker: &Worker, case: &Case<'_>, wait: Duration) -> bo
 /// How long until `until`, for parking.
 pub(crate) fn due_at(worker: &Worker, until: Tick) -> Due {
     Due::In(until.since(worker.clock.tick()).max(Duration::from_millis(100)))
+}
+
+/// The parked copy of a job whose campaign is paused: in a line that opens when it is resumed.
+pub(crate) fn paused(case: &Case<'_>) -> Parked {
+    let mut parked = case.parked(Due::InLine, WaitReason::CampaignPaused);
+    let campaign = case.job.campaign.as_ref();
+    parked.limit_key = campaign.map(|it| line_of_campaign(case.job.tenant.as_str(), it.as_str()));
+    // It would be parked again, for the pause comes first.
+    parked.expires_at = None;
+    parked
 }
 
 /// Writes a job to `pending`; the delivery can be acked then. A job whose id is parked with another body is refused.

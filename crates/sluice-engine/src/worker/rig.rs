@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_config::Config;
-use sluice_policy::{ClaimVerdict, Edit, FleetBreaker, View};
+use sluice_policy::{CampaignOrder, ClaimVerdict, Edit, FleetBreaker, Order, View};
 use sluice_telemetry::Metrics;
 use sluice_types::{EspId, Job, JobState, Lane, Limit, Outcome, Tick, Timestamp};
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use super::{Outside, Worker};
 use crate::batcher::Surroundings;
 use crate::breakers::Breakers;
 use crate::case::Case;
+use crate::fleet::keep_in_touch;
 use crate::health::Health;
 use crate::plan::Plan;
 use crate::ports::{
@@ -42,6 +43,8 @@ pub(crate) struct Around {
     pub(crate) sent: Mutex<Vec<EspId>>,
     /// Whether the broker has no queue of any lane.
     pub(crate) has_no_queues: AtomicBool,
+    /// What the fleet answers.
+    pub(crate) view: Mutex<View>,
 }
 
 /// A worker, and what is around it.
@@ -96,6 +99,19 @@ impl Rig {
         self.worker.slots.set_brakes(brakes);
     }
 
+    /// What of the campaign of [`job_of_campaign`] is ordered from now on.
+    pub(crate) async fn order(&self, order: Order) {
+        let job = job_of_campaign();
+        let (tenant, campaign) = (job.tenant.to_string(), job.campaign.unwrap().to_string());
+        *self.around.view.lock().unwrap() = View {
+            now_ns: i64::try_from(self.worker.clock.tick().as_nanos()).unwrap(),
+            campaigns: vec![CampaignOrder { tenant, campaign, order }],
+            ..View::default()
+        };
+        let exchange = keep_in_touch(&self.worker, true);
+        tokio::time::timeout(Duration::from_millis(1), exchange).await.unwrap_err();
+    }
+
     /// A line of 100 jobs at each of these ESPs, for as long as the tickets are kept.
     pub(crate) fn long_lines(&self, esps: &[&str]) -> Vec<Ticket> {
         let (plan, job, group) = (self.worker.plan(), job(None), lane(&self.worker).group);
@@ -126,6 +142,13 @@ pub(crate) fn job(expires_after: Option<Duration>) -> Box<Job> {
         "subject": "Hi", "text": "Hello"}"#;
     let mut job = Box::new(Job::parse(body.as_bytes()).unwrap());
     job.expires_at = expires_after.map(|after| Timestamp::from_micros(0) + after);
+    job
+}
+
+/// One of the campaign `spring`.
+pub(crate) fn job_of_campaign() -> Box<Job> {
+    let mut job = job(None);
+    job.campaign = Some("spring".parse().unwrap());
     job
 }
 
@@ -268,7 +291,7 @@ impl SlotSource for Around {
 #[async_trait]
 impl Fleet for Around {
     async fn exchange(&self, _: &sluice_policy::Report) -> Result<View, FleetError> {
-        Ok(View::default())
+        Ok(self.view.lock().unwrap().clone())
     }
 
     async fn edit(&self, _: Edit) -> Result<(), FleetError> {
