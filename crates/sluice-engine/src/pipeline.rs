@@ -16,7 +16,7 @@ use crate::ports::{Delivery, Due, Parked, Passport};
 use crate::record::record;
 use crate::refuse::{refuse, refuse_as};
 use crate::reserve::{Unreserved, reserve};
-use crate::route::{Route, has_way_around, route};
+use crate::route::{Route, has_way_around, is_shut_for, route};
 use crate::send::send;
 use crate::taste::{Tasted, renew, taste};
 use crate::wait::{due_at, hold, park, paused};
@@ -105,8 +105,10 @@ async fn walk(
             Ok(reservation) => reservation,
             Err(Unreserved::RouteAgain) => continue,
             // Another ESP of the pool may have room, or be open at all; a few tries, so that no job goes round and round.
+            // Where its ESP takes nothing, the line to wait in is that of whichever of the pool opens first.
             Err(Unreserved::InLine(limit))
-                if reroutes < REROUTES_MAX && has_way_around(worker, &case, &limit) =>
+                if reroutes < REROUTES_MAX
+                    && (is_shut_for(worker, &case, &limit) || has_way_around(worker, &case, &limit)) =>
             {
                 reroutes += 1;
                 continue;
@@ -278,6 +280,26 @@ mod tests {
                 Order::Cancelled => assert_eq!(parked.due, Due::In(Duration::ZERO), "to be closed"),
             }
         }
+    }
+
+    /// It stood in the line of the ESP that it had waited for, even if that opens last.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_no_esp_takes_waits_for_the_one_that_opens_first() {
+        let rig = Rig::new(
+            r#"
+            esp = [
+                { name = "a", kind = "sandbox", limits = ["9/s"] }, { name = "b", kind = "sandbox", limits = ["9/min"] },
+            ]
+            pool = [{ name = "default", members = [{ esp = "a" }], failover = ["b"] }]
+            "#,
+        );
+        let _tickets = rig.long_lines(&["a"]);
+        let shut = async {
+            tokio::time::sleep(SECOND).await;
+            rig.shut(&[("a", SECOND * 3600), ("b", SECOND * 60)]);
+        };
+        tokio::join!(walk_one(&rig, None), shut);
+        assert_eq!(fate(&rig), (vec![Some("esp:b/per:min".to_owned())], 0, 0));
     }
 
     #[tokio::test(start_paused = true)]

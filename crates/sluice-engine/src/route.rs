@@ -93,6 +93,14 @@ pub(crate) fn has_way_around(worker: &Worker, case: &Case<'_>, limit: &Limit) ->
         .is_some_and(|pool| pool.esps().any(|esp| esp != held && is_up(worker, case, esp)))
 }
 
+/// Whether this limit is of an ESP that takes no job like this one: it is down, or shut for longer than jobs are held.
+pub(crate) fn is_shut_for(worker: &Worker, case: &Case<'_>, limit: &Limit) -> bool {
+    match &limit.scope {
+        LimitScope::Esp(esp) | LimitScope::EspGroup(esp, _) => !is_up(worker, case, esp),
+        LimitScope::Group(_) | LimitScope::Domain(_) | LimitScope::Tenant(_) => false,
+    }
+}
+
 fn is_up(worker: &Worker, case: &Case<'_>, esp: &EspId) -> bool {
     matches!(worker.standing(esp, &case.group, case.job.class), Standing::Up { .. })
 }
