@@ -93,7 +93,6 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
     let began = worker.clock.tick();
     // What has expired is parked, and the relay has it closed.
     let until = case.until_expiry(worker, case.arrived + hold_max);
-    let connections = plan.connection_limits(&esp, &case.group);
     let mut drawn =
         Drawn { ticket: worker.slots.draw(&key, &limits), line: DrawnLine { own: Own::of(&key), plan } };
     drop(key);
@@ -113,6 +112,8 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
     if let Some(limit) = &estimate.limit {
         worker.metrics.waited(limit.wait_reason(), worker.clock.tick().since(began));
     }
+    // As they are now: they may have been set or lowered while the job waited.
+    let connections = worker.plan().connection_limits(&esp, &case.group);
     let mut connection = Connection::none_needed();
     if !connections.is_empty() {
         connection = Box::pin(wait_for_connection(worker, case, &esp, &connections, &drawn)).await?;
@@ -240,4 +241,45 @@ fn joins_line(worker: &Worker, case: &Case<'_>, limit: &Limit) -> bool {
         && !case.governs_lane(&limit.scope)
         && worker.slots.waiting(limit) > 0
         && worker.link.has_line(&limit.key())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::plan::Orders;
+    use crate::ports::Passport;
+    use crate::worker::rig::{self, Rig};
+
+    /// What was set while a job waited held it only if it came after the edit.
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_are_limited_while_a_job_waits_hold_it_too() {
+        let rig = Rig::new(
+            r#"
+            esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }]
+            "#,
+        );
+        let (lane, body, passport) = (rig::lane(&rig.worker), Bytes::new(), Passport::default());
+        let case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
+        let tickets = rig.long_lines(&["a"]);
+        let edit = async {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let edits = [("esp:a/connections".to_owned(), "4 connections".parse().unwrap())].into();
+            let plan = rig.worker.plan().with_orders(Orders { edits, ..Orders::default() });
+            rig.worker.set_plan(Arc::new(plan));
+            drop(tickets);
+        };
+        let reserved = async { tokio::join!(reserve(&rig.worker, &case, rig::esp("a")), edit).0 };
+        let reserved = tokio::select! {
+            it = reserved => it,
+            () = rig.worker.slots.run() => unreachable!("it runs for ever"),
+        };
+        // The fleet of the rig gives none.
+        match reserved {
+            Err(Unreserved::InLine(limit)) => assert_eq!(limit.key(), "esp:a/connections"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
