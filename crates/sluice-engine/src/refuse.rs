@@ -1,5 +1,7 @@
 //! The other end of the way: a message that is no job goes to the dead letters, with its reason.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sluice_types::{Job, Lane, Refusal};
 
@@ -7,6 +9,9 @@ use crate::ack::{NotStored, Stored};
 use crate::failpoint::{Failpoint, at};
 use crate::ports::{Burial, DeadLetter, PublishError};
 use crate::worker::Worker;
+
+/// Pause before a broker that took no dead letter is asked again.
+const BURY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Keeps a refused message in `dead_letter` and publishes it to `sluice.dead`; its delivery can be acked then. A queue that does
 /// not take it gets no copy.
@@ -44,16 +49,7 @@ pub(crate) fn refuse_as<'a>(
             body: body.clone(),
             traceparent: traceparent.map(str::to_owned),
         };
-        for buried in worker.outbox.bury(vec![burial]).await {
-            let Err(error) = buried else { continue };
-            tracing::warn!(error = %crate::health::chain(&error), "could not publish a dead letter");
-            match error {
-                // Whoever reads the queue would miss it; the broker is back soon.
-                PublishError::Unavailable(_) => return Err(NotStored),
-                // The queue is gone, or takes no more. It holds a copy, and the row is the dead letter.
-                PublishError::Unroutable | PublishError::Refused | PublishError::Duplicate => {}
-            }
-        }
+        bury(worker, burial).await?;
         at(Failpoint::Buried, || job_id.clone());
         let reason = refusal.reason;
         let letter = DeadLetter { job_id: job_id.clone(), lane: lane.clone(), refusal, body: body.clone() };
@@ -67,12 +63,36 @@ pub(crate) fn refuse_as<'a>(
     })
 }
 
+/// Publishes the copy for `sluice.dead`. A broker that takes nothing now is asked again for as long as deliveries are held:
+/// given back at once, the message would come again at once, and be given up by the broker without its reason.
+async fn bury(worker: &Worker, burial: Burial) -> Result<(), NotStored> {
+    let until = worker.clock.tick() + worker.plan().bounds().unhealthy_release;
+    loop {
+        let buried = worker.outbox.bury(vec![burial.clone()]).await;
+        let Some(error) = buried.into_iter().find_map(Result::err) else { return Ok(()) };
+        tracing::warn!(error = %crate::health::chain(&error), "could not publish a dead letter");
+        match error {
+            // Whoever reads the queue would miss it; the broker is back soon.
+            PublishError::Unavailable(_) => {
+                if worker.is_draining() || worker.clock.tick() + BURY_AGAIN > until {
+                    return Err(NotStored);
+                }
+                tokio::time::sleep(BURY_AGAIN).await;
+            }
+            // The queue is gone, or takes no more. It holds a copy, and the row is the dead letter.
+            PublishError::Unroutable | PublishError::Refused | PublishError::Duplicate => return Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use async_trait::async_trait;
+
+    use sluice_types::RefusalReason;
 
     use super::*;
     use crate::ports::{Outbox, Publication};
@@ -106,6 +126,48 @@ pub(crate) mod tests {
             self.asked.fetch_add(messages.len(), Ordering::Relaxed);
             messages.iter().map(|_| Err((self.error)())).collect()
         }
+    }
+
+    /// A broker that takes nothing for so many tries.
+    #[derive(Debug)]
+    struct Alarmed(AtomicUsize);
+
+    #[async_trait]
+    impl Outbox for Alarmed {
+        async fn publish(&self, jobs: Vec<Publication>) -> Vec<Result<(), PublishError>> {
+            jobs.iter().map(|_| Ok(())).collect()
+        }
+
+        async fn bury(&self, messages: Vec<Burial>) -> Vec<Result<(), PublishError>> {
+            let left = self.0.load(Ordering::Relaxed);
+            self.0.store(left.saturating_sub(1), Ordering::Relaxed);
+            let answer = || match left {
+                0 => Ok(()),
+                _ => Err(PublishError::Unavailable("it is short of memory".into())),
+            };
+            messages.iter().map(|_| answer()).collect()
+        }
+    }
+
+    /// Given back at once it came again at once, until the broker gave up on it: a dead letter with reason `delivery_limit`.
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_message_keeps_its_reason_while_the_broker_takes_nothing() {
+        let check = async |tries: usize, drains: bool, kept: &[RefusalReason]| {
+            let mut rig = Rig::new(ONE_ESP);
+            rig.worker.outbox = Arc::new(Alarmed(AtomicUsize::new(tries)));
+            if drains {
+                rig.worker.drain();
+            }
+            let (lane, body) = (lane(&rig.worker), Bytes::from_static(b"{}"));
+            let stored = refuse(&rig.worker, &lane, &body, Refusal::id_conflict(), None).await;
+            assert_eq!(stored.is_ok(), !kept.is_empty(), "{tries} tries");
+            let letters = rig.around.refused.lock().unwrap();
+            let reasons: Vec<_> = letters.iter().map(|letter| letter.refusal.reason).collect();
+            assert_eq!(reasons, kept, "{tries} tries");
+        };
+        check(10, false, &[RefusalReason::IdConflict]).await;
+        check(1_000, false, &[]).await;
+        check(10, true, &[]).await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,6 +39,7 @@ pub(crate) struct Around {
     pub(crate) closed: Mutex<Vec<JobState>>,
     pub(crate) parked: Mutex<Vec<Parked>>,
     pub(crate) records: Mutex<Vec<Record>>,
+    pub(crate) refused: Mutex<Vec<DeadLetter>>,
     /// The ESPs that were called.
     pub(crate) sent: Mutex<Vec<EspId>>,
     /// Whether the broker has no queue of any lane.
@@ -223,7 +224,8 @@ impl Ledger for Around {
         Ok(vec![ParkVerdict::Parked; jobs.len()])
     }
 
-    async fn refuse(&self, _: &[DeadLetter]) -> Result<(), LedgerError> {
+    async fn refuse(&self, letters: &[DeadLetter]) -> Result<(), LedgerError> {
+        self.refused.lock().unwrap().extend_from_slice(letters);
         Ok(())
     }
 
