@@ -33,11 +33,15 @@ pub(crate) async fn drain(engine: &Engine, deadline: Duration) -> DrainReport {
     engine.stop.cancel();
     engine.worker.drain();
     engine.lane_tasks.close();
-    engine.lane_tasks.wait().await;
+    let began = engine.worker.clock.tick();
+    if tokio::time::timeout(deadline, engine.lane_tasks.wait()).await.is_err() {
+        tracing::warn!(tasks = engine.lane_tasks.len(), "lanes or the relay did not end in time");
+    }
+    let left = deadline.saturating_sub(engine.worker.clock.tick().since(began));
 
     tracing::info!(step = "finish in flight", in_flight = engine.jobs.len(), "drain");
     engine.jobs.close();
-    if tokio::time::timeout(deadline, engine.jobs.wait()).await.is_err() {
+    if tokio::time::timeout(left, engine.jobs.wait()).await.is_err() {
         tracing::warn!(step = "deadline passed", in_flight = engine.jobs.len(), "drain");
         engine.worker.health.close();
         if tokio::time::timeout(LAST_WORDS, engine.jobs.wait()).await.is_err() {
@@ -86,4 +90,97 @@ fn report(engine: &Engine) -> DrainReport {
         tracing::warn!(left = ?left, "drained: jobs left in work by lane");
     }
     DrainReport { left }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use async_trait::async_trait;
+    use sluice_types::{Class, Lane};
+
+    use super::*;
+    use crate::ports::{Acker, Delivery, Feed, Inbox, InboxError, LaneDepth, Passport, Receipt};
+    use crate::worker::rig::parts;
+
+    /// A broker with so many jobs in the lane of all domains.
+    #[derive(Debug)]
+    struct Lends(u64, Arc<Released>);
+
+    /// The tags of what was given back.
+    #[derive(Debug, Default)]
+    struct Released(Mutex<Vec<u64>>);
+
+    struct Lent(Vec<Delivery>);
+
+    #[async_trait]
+    impl Inbox for Lends {
+        async fn open(&self, lane: &Lane, _: u16) -> Result<Box<dyn Feed>, InboxError> {
+            let count = if lane.group.is_other() && lane.class == Class::Bulk { self.0 } else { 0 };
+            let delivery = |tag: u64| {
+                Delivery {
+                body: format!(
+                    r#"{{"v": 1, "id": "j{tag}", "to": {{"email": "ada@a.example"}}, "from": {{"email": "shop@b.example"}},
+                    "subject": "Hi", "text": "Hello"}}"#
+                )
+                .into(),
+                passport: Passport::default(),
+                redelivered: false,
+                returns: 0,
+                receipt: Receipt::new(tag, Arc::clone(&self.1) as _),
+            }
+            };
+            Ok(Box::new(Lent((1..=count).rev().map(delivery).collect())))
+        }
+
+        async fn depths(&self, _: &[Lane]) -> Result<Vec<LaneDepth>, InboxError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[async_trait]
+    impl Feed for Lent {
+        async fn next(&mut self) -> Option<Delivery> {
+            match self.0.pop() {
+                Some(delivery) => Some(delivery),
+                None => std::future::pending().await,
+            }
+        }
+
+        async fn stop(&mut self) {
+            self.0.clear();
+        }
+    }
+
+    impl Acker for Released {
+        fn ack(&self, _: u64) {}
+
+        fn release(&self, tag: u64) {
+            self.0.lock().unwrap().push(tag);
+        }
+    }
+
+    /// A lane that stood before a full house waited for a place without end, and the drain for the lane.
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_waits_for_a_place_does_not_outlast_the_deadline() {
+        let toml = r#"
+            esp = [{ name = "a", kind = "sandbox" }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }]
+            worker = { max_in_flight = 2 }
+        "#;
+        let released = Arc::new(Released::default());
+        let (parts, around) = parts(toml, Arc::new(Lends(3, Arc::clone(&released))));
+        around.records_hang.store(true, Ordering::Relaxed);
+        let clock = Arc::clone(&parts.clock);
+        let engine = Engine::start(parts);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!((engine.in_flight(), around.sent.lock().unwrap().len()), (2, 2));
+        let began = clock.tick();
+        let deadline = Duration::from_secs(1);
+        let report = tokio::time::timeout(Duration::from_secs(60), engine.drain(deadline)).await.unwrap();
+        let took = clock.tick().since(began);
+        assert!(took <= deadline + 3 * LAST_WORDS, "{took:?}");
+        assert_eq!(report.left.get("default.bulk.other"), Some(&2), "{report:?}");
+        assert_eq!(*released.0.lock().unwrap(), [3], "what was not begun goes back");
+    }
 }

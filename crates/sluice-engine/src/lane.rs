@@ -204,10 +204,14 @@ async fn store_returns(shared: &Shared) -> bool {
     }
 }
 
-/// Starts the way of one job, as soon as there is a place for it.
+/// Starts the way of one job, as soon as there is a place for it. Once the process drains, it goes back to the broker instead.
 async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
-    // The semaphore is never closed; without a place the delivery would be released by its receipt.
-    let Some(place) = place(shared, this.lane.class).await else { return };
+    let place = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => None,
+        place = place(shared, this.lane.class) => place,
+    };
+    let Some(place) = place else { return delivery.receipt.release() };
     let (this, worker) = (Arc::clone(this), Arc::clone(&shared.worker));
     this.in_flight.fetch_add(1, Ordering::Relaxed);
     // Boxed, since the runtime moves a task's future about, and this one has some kilobytes.
@@ -253,7 +257,8 @@ async fn give_back(feed: &mut dyn Feed) {
     }
 }
 
-/// Ends the feed and lets what it holds go its way; where nothing can be sent, that is the way to `pending`.
+/// Ends the feed and lets what it holds go its way, until the process drains; where nothing can be sent, that is the way to
+/// `pending`.
 async fn work_rest(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed) {
     feed.stop().await;
     while let Some(delivery) = feed.next().await {

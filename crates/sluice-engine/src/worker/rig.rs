@@ -18,9 +18,10 @@ use super::{Outside, Worker};
 use crate::batcher::Surroundings;
 use crate::breakers::Breakers;
 use crate::case::Case;
+use crate::engine::{Parts, Roles};
 use crate::fleet::keep_in_touch;
 use crate::health::Health;
-use crate::plan::Plan;
+use crate::plan::{LivePlan, Plan};
 use crate::ports::{
     Answer, Burial, Claim, Clock, DeadLetter, DueBatch, DueQuery, Esp, Feed, Fleet, FleetError, Inbox,
     InboxError, Intent, LaneDepth, Leased, Ledger, LedgerError, LimitLook, Outbox, ParkVerdict, Parked,
@@ -39,6 +40,8 @@ pub(crate) struct Around {
     pub(crate) closed: Mutex<Vec<JobState>>,
     pub(crate) parked: Mutex<Vec<Parked>>,
     pub(crate) records: Mutex<Vec<Record>>,
+    /// Results are never written.
+    pub(crate) records_hang: AtomicBool,
     pub(crate) refused: Mutex<Vec<DeadLetter>>,
     /// The ESPs that were called.
     pub(crate) sent: Mutex<Vec<EspId>>,
@@ -135,6 +138,35 @@ impl Rig {
 /// What a configuration means.
 pub(crate) fn plan(toml: &str) -> Plan {
     Plan::of(&Config::load(toml, &[], &|_| Err(String::new())).unwrap())
+/// What an engine under this configuration is made of: the surroundings of a [`Rig`], but for the broker.
+pub(crate) fn parts(toml: &str, inbox: Arc<dyn Inbox>) -> (Parts, Arc<Around>) {
+    let config = Config::load(toml, &[], &|_| Err(String::new())).unwrap();
+    let plan = Arc::new(Plan::of(&config));
+    let clock: Arc<dyn Clock> = Arc::new(PausedClock(Instant::now()));
+    let metrics = Arc::new(Metrics::new("test").unwrap());
+    let around = Arc::new(Around::default());
+    let esp = |(id, _): (&EspId, _)| {
+        Arc::new(StandIn { id: id.clone(), around: Arc::clone(&around) }) as Arc<dyn Esp>
+    };
+    let parts = Parts {
+        roles: Roles { worker: true, relay: true },
+        inbox,
+        outbox: Arc::clone(&around) as _,
+        ledger: Arc::clone(&around) as _,
+        slot_source: Arc::clone(&around) as _,
+        fleet: Arc::clone(&around) as _,
+        replica: "r1".to_owned(),
+        mx: None,
+        taster: None,
+        telling: None,
+        esps: plan.esps().map(esp).collect(),
+        breakers: Arc::new(Breakers::new(&plan, Arc::clone(&clock), Arc::clone(&metrics))),
+        health: Arc::new(Health::new(Arc::clone(&metrics))),
+        plan: Arc::new(LivePlan::new(plan)),
+        clock,
+        metrics,
+    };
+    (parts, around)
 }
 
 /// A job that expires so long after the start of the clock.
@@ -215,6 +247,9 @@ impl Ledger for Around {
     }
 
     async fn record(&self, records: &[Record]) -> Result<Vec<RecordVerdict>, LedgerError> {
+        if self.records_hang.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         self.records.lock().unwrap().extend_from_slice(records);
         Ok(vec![RecordVerdict::Recorded; records.len()])
     }
