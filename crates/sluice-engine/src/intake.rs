@@ -87,7 +87,9 @@ impl Intake {
         let mut answers = Vec::with_capacity(bodies.len());
         let mut publications = Vec::new();
         let mut places = Vec::new();
-        let mut first_here: HashMap<JobId, i64> = HashMap::new();
+        let mut first_here: HashMap<JobId, (i64, usize)> = HashMap::new();
+        // Where a job stands that is here a second time, and where the first is.
+        let mut copies = Vec::new();
         for (body, decoded) in bodies.into_iter().zip(decoded) {
             let job = match decoded {
                 Ok(job) => job,
@@ -98,7 +100,7 @@ impl Intake {
             };
             let id = job.id.to_string();
             let seen_with = match (first_here.get(&job.id), known.get(&job.id)) {
-                (Some(fingerprint), _) => Some(Some(*fingerprint)),
+                (Some((fingerprint, _)), _) => Some(Some(*fingerprint)),
                 (None, Some(known)) => Some(known.fingerprint),
                 (None, None) => None,
             };
@@ -106,9 +108,14 @@ impl Intake {
                 Some(Some(fingerprint)) if fingerprint != job.fingerprint => {
                     answers.push(IntakeAnswer::Error { id: Some(id), refusal: Refusal::id_conflict() });
                 }
-                Some(_) => answers.push(IntakeAnswer::Duplicate { id }),
+                Some(_) => {
+                    if let Some((_, first)) = first_here.get(&job.id) {
+                        copies.push((answers.len(), *first));
+                    }
+                    answers.push(IntakeAnswer::Duplicate { id });
+                }
                 None => {
-                    first_here.insert(job.id.clone(), job.fingerprint);
+                    first_here.insert(job.id.clone(), (job.fingerprint, answers.len()));
                     places.push(answers.len());
                     answers.push(IntakeAnswer::Queued { id });
                     publications.push(Publication {
@@ -136,6 +143,92 @@ impl Intake {
                 };
             }
         }
+        // What was not queued is there no second time either: it has to be tried again.
+        for (copy, first) in copies {
+            if let Some(unavailable @ IntakeAnswer::Unavailable { .. }) = answers.get(first).cloned()
+                && let Some(answer) = answers.get_mut(copy)
+            {
+                *answer = unavailable;
+            }
+        }
         answers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use sluice_types::{Campaign, Tenant};
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::ports::{DeadLetterView, JobView, LedgerError, StatusView, SuppressionEntry};
+    use crate::refuse::tests::{Answers, ONE_ESP};
+
+    /// A store that knows no job.
+    #[derive(Debug)]
+    struct Empty;
+
+    #[async_trait]
+    impl Console for Empty {
+        async fn known(&self, ids: &[JobId]) -> Result<Vec<Option<KnownJob>>, LedgerError> {
+            Ok(vec![None; ids.len()])
+        }
+
+        async fn job(&self, _: &JobId) -> Result<Option<JobView>, LedgerError> {
+            Ok(None)
+        }
+
+        async fn status(&self) -> Result<StatusView, LedgerError> {
+            Ok(StatusView::default())
+        }
+
+        async fn dead_list(&self, _: Option<&str>, _: u32) -> Result<Vec<DeadLetterView>, LedgerError> {
+            Ok(Vec::new())
+        }
+
+        async fn dead_show(&self, _: i64) -> Result<Option<(DeadLetterView, Bytes)>, LedgerError> {
+            Ok(None)
+        }
+
+        async fn dead_drop(&self, _: &[i64]) -> Result<u64, LedgerError> {
+            Ok(0)
+        }
+
+        async fn suppress(&self, _: &[SuppressionEntry]) -> Result<u64, LedgerError> {
+            Ok(0)
+        }
+
+        async fn unsuppress(&self, _: Option<&Tenant>, _: &[String]) -> Result<u64, LedgerError> {
+            Ok(0)
+        }
+
+        async fn suppressions(&self, _: u32) -> Result<Vec<SuppressionEntry>, LedgerError> {
+            Ok(Vec::new())
+        }
+
+        async fn wake_campaign(&self, _: &Tenant, _: &Campaign) -> Result<u64, LedgerError> {
+            Ok(0)
+        }
+    }
+
+    /// Who was told `duplicate` would not publish it again, and it was queued nowhere.
+    #[tokio::test]
+    async fn a_second_copy_of_what_could_not_be_queued_is_no_duplicate() {
+        let check = async |error: fn() -> PublishError, expected: IntakeAnswer| {
+            let config = sluice_config::Config::load(ONE_ESP, &[], &|_| Err(String::new())).unwrap();
+            let plan = Arc::new(LivePlan::new(Arc::new(Plan::of(&config))));
+            let intake = Intake::new(plan, Arc::new(Answers::new(error)), Arc::new(Empty));
+            let body = Bytes::from_static(
+                br#"{"v": 1, "id": "j1", "to": {"email": "ada@a.example"}, "from": {"email": "shop@b.example"},
+                "subject": "Hi", "text": "Hello"}"#,
+            );
+            let answers = intake.submit(vec![body.clone(), body]).await;
+            assert_eq!(answers, [expected.clone(), expected]);
+        };
+        let id = || "j1".to_owned();
+        check(|| PublishError::Unavailable("it is away".into()), IntakeAnswer::Unavailable { id: id() })
+            .await;
+        check(|| PublishError::Duplicate, IntakeAnswer::Duplicate { id: id() }).await;
     }
 }
