@@ -69,9 +69,10 @@ pub(crate) async fn close(
 }
 
 async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed, NotStored> {
-    let (closing, longest_send) = match &intent {
-        Intent::Close { state, .. } => (Some(*state), Duration::ZERO),
-        Intent::Send { esp, .. } => (None, worker.plan().esp_timeout(esp)),
+    // As the store is told: another configuration that comes meanwhile does not change this claim.
+    let (closing, ttl, longest_send) = match &intent {
+        Intent::Close { state, .. } => (Some(*state), Duration::ZERO, Duration::ZERO),
+        Intent::Send { esp, ttl } => (None, *ttl, worker.plan().esp_timeout(esp)),
     };
     let request = request(worker, case, intent);
     let token = request.token;
@@ -79,7 +80,6 @@ async fn ask(worker: &Worker, case: &Case<'_>, intent: Intent) -> Result<Claimed
         tracing::warn!(job = %case.job.id, error = %crate::health::chain(&error), "could not claim a job");
         NotStored
     })?;
-    let ttl = worker.plan().bounds().claim_ttl;
     Ok(Claimed::Not(match written.answer {
         ClaimVerdict::Go => {
             // A send that begins by then also ends before the claim does, unless the claim is shorter than a send.
@@ -187,5 +187,45 @@ fn by_key(
     match terms.next(attempt, since, now, None, case.job.expires_at, &mut fastrand::Rng::new()) {
         Next::After(delay) => Some(delay),
         Next::GiveUp | Next::Expired => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sluice_config::Config;
+
+    use super::*;
+    use crate::ports::Passport;
+    use crate::worker::rig::{self, Rig};
+
+    const TOML: &str = r#"
+        esp = [{ name = "a", kind = "sandbox", timeout = "5s" }]
+        pool = [{ name = "default", members = [{ esp = "a" }] }]
+    "#;
+
+    /// A send could begin after its claim had run out in the store.
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_ends_as_the_store_was_told_whatever_is_configured_meanwhile() {
+        let plan = |ttl: &str| {
+            let toml = format!("{TOML}\n[worker]\nclaim_ttl = \"{ttl}\"");
+            Plan::of(&Config::load(&toml, &[], &|_| Err(String::new())).unwrap())
+        };
+        let rig = Rig::new(TOML);
+        rig.worker.set_plan(Arc::new(plan("60s")));
+        *rig.around.claim_takes.lock().unwrap() = Duration::from_secs(2);
+        let (lane, body, passport) = (rig::lane(&rig.worker), bytes::Bytes::new(), Passport::default());
+        let case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
+        let reload = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            rig.worker.set_plan(Arc::new(plan("600s")));
+        };
+        let a = rig::esp("a");
+        let (claimed, ()) = tokio::join!(claim(&rig.worker, &case, &a), reload);
+        match claimed.unwrap() {
+            Claimed::Go { until, .. } => assert!(until < Tick::ZERO + Duration::from_secs(60), "{until:?}"),
+            other @ Claimed::Not(_) => panic!("{other:?}"),
+        }
     }
 }
