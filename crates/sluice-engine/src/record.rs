@@ -30,18 +30,22 @@ pub(crate) async fn record(
         Sent::Unsent { esp, parked } => unsent(worker, case, esp, parked),
     };
     record.token = Some(token);
-    let (state, due_now) = match &record.next {
-        NextStep::Final { state, .. } => (*state, false),
-        NextStep::Retry(parked) => (JobState::Deferred, parked.due == Due::In(Duration::ZERO)),
-        NextStep::Unknown(_) => (JobState::Unknown, false),
-        NextStep::Unsent(parked) => (JobState::Deferred, parked.due == Due::In(Duration::ZERO)),
+    let (state, parked) = match &record.next {
+        NextStep::Final { state, .. } => (*state, None),
+        NextStep::Unknown(parked) => (JobState::Unknown, Some(parked)),
+        NextStep::Retry(parked) | NextStep::Unsent(parked) => (JobState::Deferred, Some(parked)),
     };
+    let due_now = parked.is_some_and(|it| it.due == Due::In(Duration::ZERO));
+    let reason = parked.map(|it| it.reason);
     let written = worker.records.submit(record).await.map_err(|error| {
         tracing::error!(job = %case.job.id, error = %crate::health::chain(&error), "could not record a result");
         NotStored
     })?;
     match written.answer {
-        RecordVerdict::Recorded => worker.metrics.job(state),
+        RecordVerdict::Recorded => {
+            worker.metrics.job(state);
+            reason.into_iter().for_each(|reason| worker.metrics.parked(reason));
+        }
         RecordVerdict::NotOurs => {
             tracing::error!(job = %case.job.id, "a result came after the claim had gone to another worker");
         }
@@ -174,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::ports::Passport;
-    use crate::worker::rig::{Rig, esp};
+    use crate::worker::rig::{self, Rig, esp};
 
     const TWO_ESPS: &str = r#"
         esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }, { name = "b", kind = "sandbox", limits = ["9/s"] }]
@@ -190,6 +194,24 @@ mod tests {
             NextStep::Retry(parked) => (parked.due == Due::In(Duration::ZERO), parked.passport.faulted),
             other => unreachable!("{other:?}"),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_result_parks_is_counted_as_parked() {
+        let rig = Rig::new(TWO_ESPS);
+        let (lane, body, passport) = (rig::lane(&rig.worker), bytes::Bytes::new(), Passport::default());
+        let case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
+        let at = Timestamp::from_micros(0);
+        let outcome = Outcome::Deferred {
+            retry_after: None,
+            scope: DeferralScope::Recipient,
+            category: Category::Throttled,
+            detail: String::new(),
+        };
+        let call = Call { esp: esp("a"), outcome, started_at: at, finished_at: at };
+        record(&rig.worker, &case, Sent::Called(call), 1).await.unwrap();
+        let metrics = rig.worker.metrics.render().unwrap();
+        assert!(metrics.contains("sluice_parked_total{reason=\"retry\"} 1\n"), "{metrics}");
     }
 
     #[tokio::test(start_paused = true)]
