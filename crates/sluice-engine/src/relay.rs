@@ -3,7 +3,9 @@
 //! Jobs with a due time go when it has come, tenants in turns. Jobs in line under a limit go as its slots open, in turns too: as
 //! many as will open while a job is held, each once, whatever the number of relays. Of what a counted limit has left, the share
 //! that is reserved for transactional jobs is for those in the line: a bulk job would only be parked again. Those that expire
-//! there go at once, to be closed.
+//! there go at once, to be closed. And what waits for one ESP goes as soon as another of its pool has room for it.
+
+mod elsewhere;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::ports::{
     WaitingKey,
 };
 use crate::worker::Worker;
+use elsewhere::{ELSEWHERE, Held, Looks};
 
 /// Lines looked at in one round; where there are more, the next one goes on after them.
 const LINES_MAX: u32 = 2_000;
@@ -65,6 +68,15 @@ struct Releases {
     any: Vec<(String, u32)>,
     /// And of these lines as many transactional ones.
     urgent: Vec<(String, u32)>,
+    /// And of these as many as other ESPs than theirs have room for.
+    elsewhere: Vec<Elsewhere>,
+}
+
+/// How many jobs of which lines may go, but for those of closed lanes.
+#[derive(Debug)]
+struct Elsewhere {
+    counts: Vec<(String, u32)>,
+    closed: Vec<Lane>,
 }
 
 /// The line of jobs whose campaign is paused.
@@ -127,7 +139,7 @@ async fn round(
         close_expired(worker, lanes, &plan).await?;
         let lines = worker.ledger.waiting(turn.after(), LINES_MAX, plan.bounds().relay_batch).await?;
         turn.looked_at(&lines, LINES_MAX);
-        let Releases { any, urgent } = releases(worker, &plan, &lines).await;
+        let Releases { any, urgent, elsewhere } = releases(worker, &plan, &lines).await;
         let mut query = ReleaseQuery {
             counts: any,
             full: lanes.full(&plan),
@@ -145,6 +157,12 @@ async fn round(
             && let Some(batch) = worker.ledger.release(&query).await?
         {
             publish(worker, lanes, batch).await;
+        }
+        for Elsewhere { counts, closed } in elsewhere {
+            (query.counts, query.full) = (counts, lanes.full(&plan).into_iter().chain(closed).collect());
+            if let Some(batch) = worker.ledger.release(&query).await? {
+                publish(worker, lanes, batch).await;
+            }
         }
     }
     let query = DueQuery {
@@ -199,6 +217,12 @@ async fn releases(worker: &Worker, plan: &Plan, lines: &[WaitingKey]) -> Release
     if limits.is_empty() {
         return releases;
     }
+    let held: Vec<Held> = asking
+        .iter()
+        .zip(&limits)
+        .map(|((key, count), limit)| Held { key: key.clone(), scope: limit.scope.clone(), count: *count })
+        .collect();
+    limits.extend(elsewhere::limits(plan, &held));
     let looks = match worker.slot_source.look(&limits).await {
         Ok(looks) => looks,
         Err(error) => {
@@ -208,14 +232,28 @@ async fn releases(worker: &Worker, plan: &Plan, lines: &[WaitingKey]) -> Release
     };
     let ahead_ns = nanos(plan.bounds().hold_max);
     let mut wishes = Vec::with_capacity(asking.len());
-    for ((key, count), (limit, look)) in asking.into_iter().zip(limits.iter().zip(&looks)) {
+    let mut known = HashMap::with_capacity(limits.len());
+    let mut asking = asking.into_iter();
+    for (limit, look) in limits.iter().zip(&looks) {
         let brake = view.brakes.get(&limit.scope.to_string());
         let openings = openings(limit, look, brake, plan.bounds().reserved_permille);
-        wishes.extend(openings.wishes(key, count, ahead_ns));
+        known.insert(limit.key(), openings.any);
+        if let Some((key, count)) = asking.next() {
+            wishes.extend(openings.wishes(key, count, ahead_ns));
+        }
     }
+    let all = Looks { plan, view: &view, held: &held, openings: &known, ahead_ns, count_max: batch };
+    let ways = all.ways();
+    wishes.extend(elsewhere::wishes(&ways, batch, ahead_ns));
     let report = Report { replica: worker.link.replica.clone(), releases: wishes, ..Report::default() };
     match worker.link.fleet.exchange(&report).await {
-        Ok(view) => releases.add(view.releases),
+        Ok(view) => {
+            let counts = elsewhere::counts(&ways, &view.releases, batch);
+            let each = ways.iter().zip(counts).filter(|(_, counts)| !counts.is_empty());
+            let each = each.map(|(way, counts)| Elsewhere { counts, closed: way.others(plan) });
+            releases.elsewhere = each.collect();
+            releases.add(view.releases.into_iter().filter(|(key, _)| !key.ends_with(ELSEWHERE)));
+        }
         Err(error) => tracing::warn!(error = %chain(&error), "could not ask how many jobs may go"),
     }
     releases

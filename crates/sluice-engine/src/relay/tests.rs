@@ -3,6 +3,7 @@
 use sluice_policy::{FleetState, LimitStates, Want};
 
 use super::*;
+use crate::worker::rig::Rig;
 
 const MS_NS: i64 = 1_000_000;
 const HOUR_NS: i64 = 3_600_000 * MS_NS;
@@ -73,7 +74,7 @@ fn transactional_jobs_are_released_into_the_reserved_share() {
     }
     // What was asked for before is spoken for until it would have been parked again.
     line.now_ns += 10_000 * MS_NS;
-    let Releases { any, urgent } = line.releases();
+    let Releases { any, urgent, .. } = line.releases();
     assert_eq!(any, []);
     let [(key, count)] = &urgent[..] else { panic!("{urgent:?}") };
     let left = 1000 - line.states.look(&line.limit, line.now_ns).used;
@@ -114,4 +115,31 @@ fn a_held_scope_releases_nobody() {
     let brake = sluice_policy::BrakeView { factor: 1.0, rate: 1.0, hold_ns: 1, off_in_ns: 1 };
     let none = Openings { any: Opening::Counted { left: 0 }, urgent: None };
     assert_eq!(openings(&limit, &look, Some(&brake), RESERVED_PERMILLE), none);
+}
+
+/// Beside what is asked for of a line itself, and with the lanes that only its own ESP serves left out.
+#[tokio::test(start_paused = true)]
+async fn a_relay_asks_for_what_another_esp_takes() {
+    let rig = Rig::new(
+        r#"
+        esp = [
+            { name = "a", kind = "sandbox", limits = ["10000/h"] }, { name = "b", kind = "sandbox", limits = ["50/h"] },
+        ]
+        pool = [
+            { name = "default", members = [{ esp = "a" }, { esp = "b" }] }, { name = "alone", members = [{ esp = "b" }] },
+        ]
+        "#,
+    );
+    let key = "esp:b/per:h".to_owned();
+    let line = WaitingKey { key: key.clone(), jobs: 100, oldest: sluice_types::Timestamp::from_micros(0) };
+    rig.around.lines.lock().unwrap().push(line);
+    for (left, expected) in [(0, None), (10_000, Some(vec![(key, 100)]))] {
+        rig.around.left.lock().unwrap().insert("esp:a/per:h".to_owned(), left);
+        round(&rig.worker, &mut Lanes::default(), Some(&mut Turn::default())).await.unwrap();
+        let asked = rig.around.released.lock().unwrap().pop();
+        assert_eq!(asked.as_ref().map(|it| it.counts.clone()), expected, "{left} left");
+        let closed = asked.map(|it| it.full).unwrap_or_default();
+        assert!(closed.iter().all(|lane| lane.pool.as_str() == "alone"), "{closed:?}");
+        assert_eq!(closed.is_empty(), left == 0);
+    }
 }

@@ -1,6 +1,7 @@
 //! A worker whose surroundings keep what they are told, for tests of the steps of a job. It is under no exchange with a fleet
 //! and has no slots; its clock is tokio's, which such tests pause.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sluice_config::Config;
-use sluice_policy::{CampaignOrder, ClaimVerdict, Edit, FleetBreaker, Order, View};
+use sluice_policy::{CampaignOrder, ClaimVerdict, Edit, FleetBreaker, FleetState, Order, Report, View};
 use sluice_telemetry::Metrics;
 use sluice_types::{EspId, Job, JobState, Lane, Limit, Outcome, Tick, Timestamp};
 use tokio::time::Instant;
@@ -49,6 +50,13 @@ pub(crate) struct Around {
     pub(crate) has_no_queues: AtomicBool,
     /// What the fleet answers.
     pub(crate) view: Mutex<View>,
+    fleet: Mutex<FleetState>,
+    /// What is left under each limit, by key; elsewhere nothing.
+    pub(crate) left: Mutex<HashMap<String, u64>>,
+    /// Lines of parked jobs.
+    pub(crate) lines: Mutex<Vec<WaitingKey>>,
+    /// What was asked for of these.
+    pub(crate) released: Mutex<Vec<ReleaseQuery>>,
 }
 
 /// A worker, and what is around it.
@@ -269,10 +277,11 @@ impl Ledger for Around {
     }
 
     async fn waiting(&self, _: Option<&str>, _: u32, _: u32) -> Result<Vec<WaitingKey>, LedgerError> {
-        Ok(Vec::new())
+        Ok(self.lines.lock().unwrap().clone())
     }
 
-    async fn release(&self, _: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+    async fn release(&self, query: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        self.released.lock().unwrap().push(query.clone());
         Ok(None)
     }
 
@@ -320,15 +329,22 @@ impl SlotSource for Around {
         Ok(())
     }
 
-    async fn look(&self, _: &[Limit]) -> Result<Vec<LimitLook>, SlotError> {
-        Ok(Vec::new())
+    async fn look(&self, limits: &[Limit]) -> Result<Vec<LimitLook>, SlotError> {
+        let left = self.left.lock().unwrap();
+        let look = |limit: &Limit| LimitLook {
+            left: left.get(&limit.key()).copied().unwrap_or(0),
+            ..LimitLook::default()
+        };
+        Ok(limits.iter().map(look).collect())
     }
 }
 
 #[async_trait]
 impl Fleet for Around {
-    async fn exchange(&self, _: &sluice_policy::Report) -> Result<View, FleetError> {
-        Ok(self.view.lock().unwrap().clone())
+    async fn exchange(&self, report: &Report) -> Result<View, FleetError> {
+        let view = self.view.lock().unwrap().clone();
+        let releases = self.fleet.lock().unwrap().exchange(view.now_ns, report).releases;
+        Ok(View { releases, ..view })
     }
 
     async fn edit(&self, _: Edit) -> Result<(), FleetError> {
