@@ -6,25 +6,26 @@
 //! there go at once, to be closed. And what waits for one ESP goes as soon as another of its pool has room for it.
 
 mod elsewhere;
+mod openings;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_policy::{BrakeView, CampaignOrder, Opening, Order, ReleaseWish, Report, Terms, nanos, permille};
+use sluice_policy::{CampaignOrder, Order, Report, nanos};
 use sluice_telemetry::Dependency;
-use sluice_types::{Class, JobId, Lane, Limit, Tick};
+use sluice_types::{Class, JobId, Lane, Tick};
 use tokio_util::sync::CancellationToken;
 
 use crate::failpoint::{Failpoint, at};
 use crate::health::chain;
 use crate::plan::Plan;
 use crate::ports::{
-    DueBatch, DueQuery, LedgerError, LimitLook, PendingJob, Publication, PublishError, ReleaseQuery,
-    WaitingKey,
+    DueBatch, DueQuery, LedgerError, PendingJob, Publication, PublishError, ReleaseQuery, WaitingKey,
 };
 use crate::worker::Worker;
 use elsewhere::{ELSEWHERE, Held, Looks};
+use openings::{URGENT, openings};
 
 /// Lines looked at in one round; where there are more, the next one goes on after them.
 const LINES_MAX: u32 = 2_000;
@@ -39,11 +40,6 @@ const LANE_SECONDS: u32 = 10;
 const LANE_LEAST: u64 = 500;
 /// And with so many in any case.
 const LANE_MOST: u64 = 10_000;
-/// A call that takes little time.
-const SHORT_CALL_NS: i64 = 100_000_000;
-
-/// Releases of transactional jobs alone are paced beside those of all jobs of a line, under a key of their own: no limit's.
-const URGENT: &str = "#transactional";
 
 /// Whose turn it is to be looked at, where there are more lines than are in one round: those after this one.
 #[derive(Debug, Default)]
@@ -268,53 +264,6 @@ impl Releases {
             }
         }
     }
-}
-
-/// When slots of a limit open.
-#[derive(Debug, PartialEq, Eq)]
-struct Openings {
-    /// For jobs of any class.
-    any: Opening,
-    /// What transactional ones alone may use beside that, if anything.
-    urgent: Option<Opening>,
-}
-
-impl Openings {
-    /// What to ask the fleet for: jobs of the line of `key`.
-    fn wishes(self, key: String, count: u32, ahead_ns: i64) -> impl Iterator<Item = ReleaseWish> {
-        let urgent = self.urgent.map(|opening| {
-            let key = format!("{key}{URGENT}");
-            ReleaseWish { key, count, ahead_ns, opening }
-        });
-        std::iter::once(ReleaseWish { key, count, ahead_ns, opening: self.any }).chain(urgent)
-    }
-}
-
-/// When slots of a limit open, brake included.
-fn openings(limit: &Limit, look: &LimitLook, brake: Option<&BrakeView>, reserved_permille: u32) -> Openings {
-    let hold_ns = brake.map_or(0, |brake| brake.hold_ns);
-    let counted = |left: u64| Opening::Counted { left: u32::try_from(left).unwrap_or(u32::MAX) };
-    let any = match Terms::of(&limit.spec) {
-        Some(Terms::Spaced(terms) | Terms::Gcra(terms)) => {
-            let rate_permille = brake.map_or(1000, |brake| permille(brake.factor));
-            Opening::Spaced {
-                next_in_ns: nanos(look.next_in).max(hold_ns),
-                spacing_ns: terms.at_rate(rate_permille).spacing_ns,
-            }
-        }
-        Some(Terms::Counted(_)) if hold_ns > 0 => counted(0),
-        Some(Terms::Counted(terms)) => {
-            let lent = terms.lent(look.left, look.resets_in, reserved_permille);
-            let urgent = (look.left > lent).then(|| counted(look.left - lent));
-            return Openings { any: counted(lent), urgent };
-        }
-        // Connections are held and not used up: as if calls were short, since the lanes borrow no more than can go.
-        None => Opening::Spaced {
-            next_in_ns: hold_ns,
-            spacing_ns: SHORT_CALL_NS / i64::from(limit.spec.count.get()),
-        },
-    };
-    Openings { any, urgent: None }
 }
 
 /// How long the lanes are, so that they are kept short: what waits in the store can still be paused and takes turns.

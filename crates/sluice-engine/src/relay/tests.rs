@@ -1,8 +1,11 @@
 //! What the relay releases, beside what then gets a slot.
 
-use sluice_policy::{FleetState, LimitStates, Want};
+use sluice_policy::{FleetState, LimitStates, Opening, Want};
+use sluice_types::Limit;
 
+use super::openings::Openings;
 use super::*;
+use crate::ports::LimitLook;
 use crate::worker::rig::Rig;
 
 const MS_NS: i64 = 1_000_000;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sluice_config::Config;
 use sluice_policy::{FleetBreaker, FleetState, LimitStates, Report, Want};
 
-use super::super::openings;
+use super::super::openings::openings;
 use super::*;
 use crate::plan::Orders;
 
