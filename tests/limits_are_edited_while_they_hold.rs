@@ -96,3 +96,39 @@ async fn replicas_with_different_limits_are_told_apart() {
     })
     .await;
 }
+
+/// They waited for the next slots of the ESP that was to open first when they were parked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_in_the_line_of_one_esp_go_when_another_has_room() {
+    let esp = |name: &str, limit: &str| {
+        format!(
+            "[[esp]]\nname = \"{name}\"\nkind = \"sendgrid\"\nbase_url = \"SENDGRID\"\napi_key = \"KEY\"\ntimeout = \"5s\"\n\
+             limits = [\"{limit}\"]\n"
+        )
+    };
+    let pool = "[[pool]]\nname = \"both\"\nmembers = [{ esp = \"wide\" }, { esp = \"narrow\" }]\n";
+    let more = format!("{}{}{pool}", esp("wide", "10/day"), esp("narrow", "10/h"));
+    let rig = Rig::new(Options { more, ..Options::default() });
+    let replicas = rig.start(2);
+    let jobs: Vec<_> = (0..200).map(|i| job(&format!("o-{i}"), "both", &format!("u{i}@gmail.com"))).collect();
+    rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
+    let in_line = async |esp: &str| {
+        rig.count(&format!("select count(*) from sluice.pending where limit_key like 'esp:{esp}/%'")).await
+    };
+    // The rest stays in the broker, and what was in hand is parked as well.
+    let mut last = 0;
+    until("some wait for the one that opens first", Duration::from_secs(40), async || {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = in_line("narrow").await;
+        std::mem::replace(&mut last, now) == now && now > 0
+    })
+    .await;
+    let before = rig.metric(&replicas, "sluice_parked_total");
+    rig.cli(&["limits", "set", "esp:wide", "1000/day"]);
+    let began = Instant::now();
+    let verdict = rig.judge(&jobs, false, Duration::from_secs(60)).await;
+    assert_eq!(verdict.states.get("accepted"), Some(&200));
+    let written = rig.metric(&replicas, "sluice_parked_total") - before;
+    eprintln!("{last} in line; sent in {:?}, {written} written to pending meanwhile", began.elapsed());
+    assert!(written <= 20.0, "{written}");
+}
