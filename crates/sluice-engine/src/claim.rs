@@ -192,10 +192,6 @@ fn by_key(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use sluice_config::Config;
-
     use super::*;
     use crate::ports::Passport;
     use crate::worker::rig::{self, Rig};
@@ -208,18 +204,15 @@ mod tests {
     /// A send could begin after its claim had run out in the store.
     #[tokio::test(start_paused = true)]
     async fn a_claim_ends_as_the_store_was_told_whatever_is_configured_meanwhile() {
-        let plan = |ttl: &str| {
-            let toml = format!("{TOML}\n[worker]\nclaim_ttl = \"{ttl}\"");
-            Plan::of(&Config::load(&toml, &[], &|_| Err(String::new())).unwrap())
-        };
+        let plan = |ttl: &str| rig::plan(&format!("{TOML}\n[worker]\nclaim_ttl = \"{ttl}\""));
         let rig = Rig::new(TOML);
-        rig.worker.set_plan(Arc::new(plan("60s")));
+        rig.worker.change_plan(|_| Some(plan("60s")));
         *rig.around.claim_takes.lock().unwrap() = Duration::from_secs(2);
         let (lane, body, passport) = (rig::lane(&rig.worker), bytes::Bytes::new(), Passport::default());
         let case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
         let reload = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            rig.worker.set_plan(Arc::new(plan("600s")));
+            rig.worker.change_plan(|_| Some(plan("600s")));
         };
         let a = rig::esp("a");
         let (claimed, ()) = tokio::join!(claim(&rig.worker, &case, &a), reload);

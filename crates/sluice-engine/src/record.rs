@@ -31,9 +31,11 @@ pub(crate) async fn record(
     };
     record.token = Some(token);
     let (state, parked) = match &record.next {
-        NextStep::Final { state, .. } => (*state, None),
-        NextStep::Unknown(parked) => (JobState::Unknown, Some(parked)),
-        NextStep::Retry(parked) | NextStep::Unsent(parked) => (JobState::Deferred, Some(parked)),
+        NextStep::Final { state, .. } => (Some(*state), None),
+        NextStep::Unknown(parked) => (Some(JobState::Unknown), Some(parked)),
+        // It is in doubt as it was, and was counted so.
+        NextStep::Unsent(parked) if parked.passport.resend => (None, Some(parked)),
+        NextStep::Retry(parked) | NextStep::Unsent(parked) => (Some(JobState::Deferred), Some(parked)),
     };
     let due_now = parked.is_some_and(|it| it.due == Due::In(Duration::ZERO));
     let reason = parked.map(|it| it.reason);
@@ -43,7 +45,7 @@ pub(crate) async fn record(
     })?;
     match written.answer {
         RecordVerdict::Recorded => {
-            worker.metrics.job(state);
+            state.into_iter().for_each(|state| worker.metrics.job(state));
             reason.into_iter().for_each(|reason| worker.metrics.parked(reason));
         }
         RecordVerdict::NotOurs => {

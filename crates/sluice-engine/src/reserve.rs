@@ -267,8 +267,8 @@ mod tests {
         let edit = async {
             tokio::time::sleep(LOOK_AGAIN).await;
             let edits = [("esp:a/connections".to_owned(), "4 connections".parse().unwrap())].into();
-            let plan = rig.worker.plan().with_orders(Orders { edits, ..Orders::default() });
-            rig.worker.set_plan(Arc::new(plan));
+            let orders = Orders { edits, ..Orders::default() };
+            rig.worker.change_plan(|live| Some(live.with_orders(orders)));
             drop(tickets);
         };
         let reserved = async { tokio::join!(reserve(&rig.worker, &case, rig::esp("a")), edit).0 };

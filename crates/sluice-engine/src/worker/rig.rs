@@ -146,10 +146,11 @@ impl Rig {
 /// What a configuration means.
 pub(crate) fn plan(toml: &str) -> Plan {
     Plan::of(&Config::load(toml, &[], &|_| Err(String::new())).unwrap())
+}
+
 /// What an engine under this configuration is made of: the surroundings of a [`Rig`], but for the broker.
 pub(crate) fn parts(toml: &str, inbox: Arc<dyn Inbox>) -> (Parts, Arc<Around>) {
-    let config = Config::load(toml, &[], &|_| Err(String::new())).unwrap();
-    let plan = Arc::new(Plan::of(&config));
+    let plan = Arc::new(plan(toml));
     let clock: Arc<dyn Clock> = Arc::new(PausedClock(Instant::now()));
     let metrics = Arc::new(Metrics::new("test").unwrap());
     let around = Arc::new(Around::default());
