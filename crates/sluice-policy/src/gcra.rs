@@ -39,8 +39,9 @@ const HEADROOM_PERCENT: i64 = 2;
 const GRACE_MAX_NS: i64 = 500_000_000;
 /// Grace of a bucket deep enough to allow it.
 const BUCKET_GRACE_NS: i64 = 100_000_000;
-/// Least grace of a bucket: slots that close sooner are gone before a process can use them.
-const BUCKET_GRACE_LEAST_NS: i64 = 5_000_000;
+/// Least grace of a bucket: slots that close sooner are gone before a process can use them. With 5 ms and a store that takes 4
+/// some 83 to 95 % of the rate were used, with 8 ms 98 %; a machine with other work wants some more.
+const BUCKET_GRACE_LEAST_NS: i64 = 10_000_000;
 /// A bucket is no deeper than fills in this time, 73 years, so that no number runs over.
 const BUCKET_FILLS_MAX_NS: i64 = 1 << 61;
 /// More is not owed, so that no number runs over: 146 years.
@@ -140,7 +141,7 @@ impl GcraTerms {
         Self { spacing_ns, burst, grace_ns, horizon_ns, urgent_ns: 0, window_ns }
     }
 
-    /// Whether a slot of this bucket closes before a process could use it, since the bucket fills within some 10 ms.
+    /// Whether a slot of this bucket closes before a process could use it, since the bucket fills within some 20 ms.
     pub(crate) const fn is_too_shallow(&self) -> bool {
         self.grace_ns < BUCKET_GRACE_LEAST_NS
     }

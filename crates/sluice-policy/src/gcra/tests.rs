@@ -68,19 +68,20 @@ fn a_bucket_whose_slots_would_close_at_once_is_spaced_like_the_plain_limit() {
         ("100/s burst 1", Some("100/s")),
         ("10/s burst 1", Some("10/s")),
         ("1000/s burst 2", Some("1000/s")),
-        ("5000/s burst 40", Some("5000/s")),
-        ("100/min burst 1", None),
+        ("1000/s burst 19", Some("1000/s")),
+        ("5000/s burst 90", Some("5000/s")),
+        ("100/min burst 1", Some("100/min")),
         ("1/s burst 1", None),
         ("100/s burst 2", None),
-        ("1000/s burst 10", None),
-        ("5000/s burst 60", None),
+        ("1000/s burst 20", None),
+        ("5000/s burst 100", None),
         ("100/s burst 200", None),
     ] {
         let spec: sluice_types::LimitSpec = spec.parse().unwrap();
         let is_spaced = crate::Terms::are_spaced(&spec);
         assert_eq!(is_spaced, plain.is_some(), "{spec}");
         match (crate::Terms::of(&spec), plain) {
-            (Some(crate::Terms::Gcra(terms)), None) => assert!(terms.grace_ns >= 5_000_000, "{spec}"),
+            (Some(crate::Terms::Gcra(terms)), None) => assert!(terms.grace_ns >= 10_000_000, "{spec}"),
             (of, plain) => assert_eq!(of, crate::Terms::of(&plain.unwrap().parse().unwrap()), "{spec}"),
         }
     }

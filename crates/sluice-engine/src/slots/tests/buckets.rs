@@ -4,9 +4,19 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_bucket_of_any_depth_is_used_in_full() {
-    for (rate, burst) in
-        [(1, 1), (3, 1), (10, 1), (100, 1), (100, 2), (1000, 1), (1000, 2), (1000, 10), (5000, 1), (5000, 25)]
-    {
+    for (rate, burst) in [
+        (1, 1),
+        (3, 1),
+        (10, 1),
+        (100, 1),
+        (100, 2),
+        (1000, 1),
+        (1000, 2),
+        (1000, 10),
+        (1000, 20),
+        (5000, 1),
+        (5000, 100),
+    ] {
         let store = Store::new(Duration::from_millis(4));
         let journal = Journal::default();
         let it = replica(&store);
@@ -24,7 +34,7 @@ async fn a_bucket_of_any_depth_is_used_in_full() {
         let sent = times(&journal, None);
         it.kill();
         let used = sent.len() - before;
-        assert!(used * 100 >= rate * seconds * 90, "{rate}/s burst {burst}: {used} of {}", rate * seconds);
+        assert!(used * 100 >= rate * seconds * 97, "{rate}/s burst {burst}: {used} of {}", rate * seconds);
         let worst = worst_window(&sent, Duration::from_secs(1));
         assert!(worst <= rate + burst, "{rate}/s burst {burst}: {worst} within a second");
     }
