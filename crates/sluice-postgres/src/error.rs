@@ -208,6 +208,12 @@ fn is_cut_off(error: &(dyn std::error::Error + 'static)) -> bool {
     ended || error.source().is_some_and(is_cut_off)
 }
 
+/// Whether the server ended a transaction so that others could go on.
+pub(crate) fn is_deadlock(error: &(dyn std::error::Error + 'static)) -> bool {
+    let of_server = error.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+    of_server == Some(&SqlState::T_R_DEADLOCK_DETECTED) || error.source().is_some_and(is_deadlock)
+}
+
 /// Whether a connection that answered with `error` is fit for the next call.
 pub(crate) fn leaves_connection_fit(error: &tokio_postgres::Error) -> bool {
     let Some(refusal) = error.as_db_error() else {

@@ -7,10 +7,14 @@ use tracing::info;
 
 use crate::connections::Lent;
 use crate::convert::column;
+use crate::error::is_deadlock;
 use crate::{MigrateError, Postgres};
 
 /// Longest time for all of it, waiting for another replica included.
 const MIGRATE_MAX: Duration = Duration::from_secs(300);
+/// How often what a deadlock with traffic has ended is tried, and the pause in between. The server has undone that migration.
+const ROUNDS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(500);
 /// Partitions made with every migration, in days ahead.
 const DAYS_AHEAD: u32 = 7;
 
@@ -89,9 +93,22 @@ async fn run(lent: &mut Lent) -> Result<usize, MigrateError> {
     };
     let mut runner = embedded::migrations::runner().set_abort_missing(false);
     runner.set_migration_table_name(HISTORY_TABLE);
-    let report = runner.run_async(client).await.map_err(|error| MigrateError::Run(Box::new(error)))?;
-    for migration in report.applied_migrations() {
-        info!(version = migration.version(), name = migration.name(), "applied a migration");
+    let mut applied = 0;
+    for round in 1.. {
+        let ran = runner.run_async(client).await;
+        let report = ran.as_ref().map_or_else(|error| error.report(), Some);
+        for migration in report.iter().flat_map(|report| report.applied_migrations()) {
+            info!(version = migration.version(), name = migration.name(), "applied a migration");
+            applied += 1;
+        }
+        match ran {
+            Ok(_) => break,
+            Err(error) if round < ROUNDS && is_deadlock(&error) => {
+                info!("traffic was in the way of a migration, trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(MigrateError::Run(Box::new(error))),
+        }
     }
-    Ok(report.applied_migrations().len())
+    Ok(applied)
 }

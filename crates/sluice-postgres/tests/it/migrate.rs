@@ -102,6 +102,59 @@ async fn a_connection_that_ends_amid_the_migrations_is_worth_another_try() {
     assert_eq!(worker.migrate().await.unwrap(), 0);
 }
 
+/// Makes the store what V15 left.
+const BACK_TO_V15: &str = "
+    drop function sluice.lease_runs_ahead(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[],
+        bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint) cascade;
+    drop function sluice.heed_clock(text[], bigint);
+    drop index sluice.pending_strand;
+    create index pending_owner on sluice.pending (tenant);
+    drop function sluice.lease_runs(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[], bigint[], bigint[],
+        bigint[], bigint[], bigint[], bigint[], bigint);
+    create function sluice.lease_runs(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[], bigint[], bigint[],
+        bigint[], bigint[], bigint[], bigint[], bigint) returns void language sql as '';
+    delete from sluice.migration where version > 15;
+";
+
+/// A relay holds rows while it publishes them, and removes them afterwards: between, a migration waits.
+#[tokio::test]
+async fn a_migration_lets_a_relay_s_batch_end() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    a.park(&[parked("j", 1, Due::In(Duration::ZERO), WaitReason::Retry)]).await.unwrap();
+    fixture.sql().await.batch_execute(BACK_TO_V15).await.unwrap();
+    let batch = a.due(&up_to(10)).await.unwrap().unwrap();
+    let migrate =
+        tokio::spawn(async move { fixture.worker("b").migrate().await.map(|applied| (applied, fixture)) });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!migrate.is_finished(), "it waits for the relay");
+    batch.published(&[id("j")]).await.unwrap();
+    let (applied, fixture) = migrate.await.unwrap().unwrap();
+    assert_eq!(applied, 2);
+    assert_eq!(fixture.text("select count(*)::text from sluice.pending").await, "0");
+}
+
+/// The server ends the migration then, and undoes it.
+#[tokio::test]
+async fn a_migration_that_a_deadlock_has_ended_is_tried_again() {
+    let fixture = Fixture::new().await;
+    let holder = fixture.sql().await;
+    holder.batch_execute(BACK_TO_V15).await.unwrap();
+    holder.batch_execute("begin; lock table sluice.pending in row share mode").await.unwrap();
+    let worker = fixture.worker("a");
+    let crossed = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // The lock of whoever migrates: each waits for the other, until the holder gives up.
+        let lock = "set local statement_timeout = '2500ms'; select pg_advisory_xact_lock(8260193412706)";
+        holder.batch_execute(lock).await.unwrap_err();
+        holder.batch_execute("rollback").await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(worker.migrate(), crossed);
+    assert_eq!(migrated.unwrap(), 2);
+    let deadlocks = "select (deadlocks > 0)::text from pg_stat_database where datname = current_database()";
+    assert_eq!(fixture.text(deadlocks).await, "true");
+}
+
 #[tokio::test]
 async fn long_bodies_are_packed_by_lz4_where_the_server_has_it() {
     let fixture = Fixture::new().await;
