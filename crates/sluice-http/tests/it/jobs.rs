@@ -70,7 +70,10 @@ async fn a_list_is_answered_in_order() {
     let rig = start().await;
     let mut other = job("a");
     other["subject"] = json!("Another");
-    let list = json!([job("a"), job("known"), {"v": 1}, job("a"), other, job("full"), 7, job("z")]);
+    // The second copy of what was not queued is no duplicate: who was told so would not publish it again.
+    let list = json!([
+        job("a"), job("known"), {"v": 1}, job("a"), other, job("full"), 7, job("z"), job("twice"), job("full"), job("twice"),
+    ]);
     let answer = post(rig.addr, list.to_string()).await;
     assert_eq!(answer.status, 207);
     let short: Vec<Value> = answer
@@ -91,6 +94,9 @@ async fn a_list_is_answered_in_order() {
             ["full", "unavailable", null],
             [null, "error", "wrong_type"],
             ["z", "queued", null],
+            ["twice", "duplicate", null],
+            ["full", "unavailable", null],
+            ["twice", "duplicate", null],
         ])
     );
     assert_eq!(rig.outbox.bodies(), [job("a").to_string(), job("z").to_string()]);
