@@ -54,8 +54,7 @@ pub(crate) struct Strand {
 pub(crate) type StrandsAfter = HashMap<String, (String, String, String)>;
 
 impl Postgres {
-    /// Looks for the strands of the lines `keys`, from where the last look ended. Those of an owner stand together, but where
-    /// the look went over the end of a line.
+    /// Looks for the strands of the lines `keys`, from where the last look ended.
     pub(crate) async fn look_for_strands(&self, keys: &[&str]) -> Result<Vec<Strand>, StoreError> {
         let after = self.strands_after.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut strands = self.walk_strands(keys, &after).await?;

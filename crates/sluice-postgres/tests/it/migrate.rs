@@ -132,6 +132,10 @@ async fn a_migration_lets_a_relay_s_batch_end() {
     let (applied, fixture) = migrate.await.unwrap().unwrap();
     assert_eq!(applied, 2);
     assert_eq!(fixture.text("select count(*)::text from sluice.pending").await, "0");
+    // One that a deadlock has ended is tried again, which would hide it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let deadlocks = "select deadlocks::text from pg_stat_database where datname = current_database()";
+    assert_eq!(fixture.text(deadlocks).await, "0");
 }
 
 /// The server ends the migration then, and undoes it.
