@@ -29,7 +29,7 @@ pub struct Http {
     #[schemars(with = "String")]
     pub listen: Option<SocketAddr>,
     /// Whether anybody who reaches the address may publish, read and operate. Default `false`: without tokens it listens
-    /// on loopback alone, and answers there who calls it `localhost` or by an address; a page in a browser may have other names.
+    /// on loopback alone, and answers there who calls it `localhost` or by an address of the loopback; a page in a browser may have other names.
     pub allow_unauthenticated: bool,
     /// `[[http.token]]`: who may call, and what. `/health`, `/ready`, `/metrics` and the page of the
     /// dashboard stay open. None by default.

@@ -43,8 +43,8 @@ pub(crate) fn client(
 
 /// Joins `path` to the account's `base_url` after checking it.
 ///
-/// Plain HTTP would show the key to everyone on the way, so without `allow_plain_http` it is taken only for hosts that are
-/// not on the public network: loopback and private addresses, and names without a dot.
+/// Plain HTTP would show the key to everyone on the way, so without `allow_plain_http` it is taken for loopback alone, as the
+/// configuration takes it.
 pub(crate) fn endpoint(
     esp: &EspId,
     base_url: &str,
@@ -56,8 +56,8 @@ pub(crate) fn endpoint(
     let host = base.host_str().ok_or_else(|| invalid("has no host"))?;
     match base.scheme() {
         "https" => {}
-        "http" if allow_plain_http || is_nearby(host) => {}
-        "http" => return Err(invalid("must begin with https:// for a public host")),
+        "http" if allow_plain_http || is_loopback(host) => {}
+        "http" => return Err(invalid("must begin with https:// where it leaves this machine")),
         _ => return Err(invalid("must begin with https://")),
     }
     if !base.username().is_empty() || base.password().is_some() {
@@ -72,12 +72,9 @@ pub(crate) fn endpoint(
     whole.as_str().parse().map_err(|_| invalid("is not a URL"))
 }
 
-fn is_nearby(host: &str) -> bool {
-    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private(),
-        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local(),
-        Err(_) => !host.contains('.'),
-    }
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or_else(|_| host == "localhost", |address| address.to_canonical().is_loopback())
 }
 
 /// What a call means that brought no answer.
@@ -155,7 +152,7 @@ mod tests {
             ("https://api.eu.sendgrid.com/", "https://api.eu.sendgrid.com/v3/mail/send"),
             ("http://127.0.0.1:8080/stand-in", "http://127.0.0.1:8080/stand-in/v3/mail/send"),
             ("http://[::1]:8080", "http://[::1]:8080/v3/mail/send"),
-            ("http://stand-in:8080", "http://stand-in:8080/v3/mail/send"),
+            ("http://localhost:8080", "http://localhost:8080/v3/mail/send"),
         ] {
             assert_eq!(endpoint(&esp, base, false, "/v3/mail/send").unwrap().to_string(), whole);
         }
@@ -167,7 +164,8 @@ mod tests {
             "ftp://api.sendgrid.com",
             "http://api.sendgrid.com",
             "http://93.184.216.34",
-            "http://stand-in.lan:8080",
+            "http://stand-in:8080",
+            "http://192.168.1.7",
             "https://user:secret@api.sendgrid.com",
             "https://api.sendgrid.com/?a=b",
         ] {

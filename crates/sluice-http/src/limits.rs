@@ -9,7 +9,7 @@ pub struct Limits {
     /// jobs have to be sent in more calls.
     pub body_max_bytes: usize,
     /// Bytes of bodies held at the same time over all requests, default 256 MiB; never less than one body. Webhooks, which
-    /// anybody may call, hold a quarter of it at most. What does not fit is told to come again.
+    /// anybody may call, hold a quarter of it at most, but one body in any case. What does not fit is told to come again.
     pub bodies_max_bytes: usize,
     /// Connections at the same time, default 512. Who comes later waits to be accepted.
     pub max_connections: usize,

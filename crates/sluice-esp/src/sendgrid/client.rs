@@ -108,11 +108,11 @@ impl SendGridEsp {
         let message_id = text(headers, "x-message-id").map(str::to_owned);
         let is_html = text(headers, CONTENT_TYPE.as_str()).is_some_and(is_html);
         let body = if status.is_success() && !is_html {
-            Vec::new()
+            Some(Vec::new())
         } else {
             let patience = deadline.min(Instant::now() + BODY_TIMEOUT);
             let body = Box::pin(answer.body(http::ANSWER_MAX_BYTES));
-            timeout_at(patience, body).await.unwrap_or_default()
+            timeout_at(patience, body).await.ok()
         };
         answer.leave();
         let reply = Reply {
@@ -120,7 +120,7 @@ impl SendGridEsp {
             message_id: message_id.as_deref(),
             retry_after,
             is_html,
-            body: &body,
+            body: body.as_deref(),
         };
         Answer { outcome: outcome(&reply), quota }
     }

@@ -7,6 +7,7 @@ use sluice_types::{Category, DeferralScope, Outcome, clean_detail};
 
 /// Longest message id that is kept.
 const MESSAGE_ID_MAX_BYTES: usize = 256;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A response whose status has been read.
 #[derive(Clone, Copy, Debug)]
@@ -18,15 +19,18 @@ pub(super) struct Reply<'a> {
     pub(super) retry_after: Option<Duration>,
     /// Whether its `Content-Type` is `text/html`.
     pub(super) is_html: bool,
-    /// Whatever of it could be read.
-    pub(super) body: &'a [u8],
+    /// What could be read of it; `None` when it did not end in time.
+    pub(super) body: Option<&'a [u8]>,
 }
 
 impl Reply<'_> {
     /// Whether this is a web page and so not the API's answer: a proxy's, or that of another server at a wrong `base_url`.
-    /// The type alone does not tell: frameworks put it on an empty body and on JSON too.
+    /// The type alone does not tell: frameworks put it on an empty body and on JSON too. One that does not end is a page.
     fn is_page(&self) -> bool {
-        self.is_html && self.body.trim_ascii_start().starts_with(b"<")
+        let begins_as_one = |body: &[u8]| {
+            body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii_start().starts_with(b"<")
+        };
+        self.is_html && self.body.is_none_or(begins_as_one)
     }
 }
 
@@ -54,7 +58,7 @@ pub(super) fn outcome(reply: &Reply<'_>) -> Outcome {
     if (200..300).contains(&reply.status) {
         return Outcome::Accepted { provider_message_id: message_id(reply.message_id) };
     }
-    let errors = serde_json::from_slice::<Errors>(reply.body).unwrap_or_default().errors;
+    let errors = serde_json::from_slice::<Errors>(reply.body.unwrap_or_default()).unwrap_or_default().errors;
     let field = errors.iter().find_map(|it| it.field.as_deref()).unwrap_or_default();
     let message = errors.iter().find_map(|it| it.message.as_deref()).unwrap_or_default();
     let detail = detail(reply.status, field, message);
@@ -115,7 +119,7 @@ mod tests {
     }
 
     fn answer_of(status: u16, is_html: bool, body: &str) -> Outcome {
-        let body = body.as_bytes();
+        let body = Some(body.as_bytes());
         outcome(&Reply { status, message_id: Some("abc.123"), retry_after: None, is_html, body })
     }
 
@@ -198,6 +202,11 @@ mod tests {
         for status in [401, 404, 429, 500, 502, 504] {
             assert_eq!(answer_of(status, true, page), answer(status, page));
         }
+        let marked = format!("\u{feff}{page}");
+        assert_eq!(answer_of(200, true, &marked), answer_of(200, true, page));
+        let endless =
+            outcome(&Reply { status: 200, message_id: None, retry_after: None, is_html: true, body: None });
+        assert_eq!(endless, answer_of(200, true, page));
     }
 
     #[test]
@@ -209,7 +218,7 @@ mod tests {
             message_id: None,
             retry_after: wait,
             is_html: false,
-            body: body.as_bytes(),
+            body: Some(body.as_bytes()),
         });
         assert_eq!(
             outcome,
@@ -231,7 +240,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_has_an_outcome(status in 0_u16..1000, body in proptest::collection::vec(any::<u8>(), 0..200), is_html: bool) {
-            let outcome = outcome(&Reply { status, message_id: None, retry_after: None, is_html, body: &body });
+            let outcome = outcome(&Reply { status, message_id: None, retry_after: None, is_html, body: Some(&body) });
             let accepted = matches!(outcome, Outcome::Accepted { .. });
             let is_page = is_html && body.trim_ascii_start().first() == Some(&b'<');
             prop_assert_eq!(accepted, status / 100 == 2 && !is_page);

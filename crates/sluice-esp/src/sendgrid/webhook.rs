@@ -228,11 +228,13 @@ fn bounced<'a>(text: &impl Fn(&str) -> Option<&'a str>) -> Told {
         ("Content", _) => Category::Content,
         ("Reputation" | "Frequency or Volume Too High", _) => Category::Policy,
         _ if status.starts_with('4') => Category::RecipientUnavailable,
-        // Of RFC 3463 as the table of SMTP replies reads them.
+        // Of RFC 3463, as far as they tell whose fault it is.
         (_, Some((1, 7 | 8))) => Category::SenderConfig,
         (_, Some((2, 3) | (3, 3 | 4) | (6, _))) => Category::Content,
         // A full mailbox (RFC 3463 section 3.3).
         (_, Some((2, 2))) => Category::RecipientUnavailable,
+        // Its owner has changed (RFC 7293).
+        (_, Some((7, 17 | 18))) => Category::RecipientUnknown,
         (_, Some((3, 0) | (7, _))) => Category::Policy,
         (_, Some((3, _))) => Category::Temporary,
         // Outlook says 5.4.1 for a tenant without such a recipient; 5.4.4 is a domain without a host.

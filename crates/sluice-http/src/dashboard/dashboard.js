@@ -254,7 +254,13 @@ async function keepShowing() {
 
 at("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(TOKEN, at("token").value.trim());
+  const token = at("token").value.trim();
+  // With anything else no request could be made, and the form would not come back.
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    say("error", "a token has no such characters");
+    return;
+  }
+  sessionStorage.setItem(TOKEN, token);
   at("token").value = "";
   at("ask").hidden = true;
 });

@@ -136,6 +136,7 @@ fn only_a_bounce_that_is_the_mailbox_s_fault_suppresses() {
         ("5.5.3", Protocol, false),
         ("5.6.1", Content, false),
         ("5.7.1", Policy, false),
+        ("5.7.17", RecipientUnknown, true),
         ("5.7.26", Policy, false),
         ("", RecipientUnknown, true),
         ("550", RecipientUnknown, true),
