@@ -25,10 +25,11 @@ impl Ledger for Embedded {
 
     async fn record(&self, records: &[Record]) -> Result<Vec<RecordVerdict>, LedgerError> {
         let shared = self.shared();
-        let me = shared.worker.clone();
+        let (me, leases) = (shared.worker.clone(), shared.due.clone());
         let (count, records, now) = (records.len(), records.to_vec(), shared.clock.now());
-        let work =
-            move |connection: &_| record::record(connection, me.as_deref().unwrap_or(NOBODY), now, &records);
+        let work = move |connection: &_| {
+            record::record(connection, &leases, me.as_deref().unwrap_or(NOBODY), now, &records)
+        };
         Ok(shared.writer.write(count, work).await?)
     }
 

@@ -4,21 +4,24 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sluice_engine::{NextStep, Parked, Record, RecordVerdict};
 use sluice_types::{Category, JobState, Outcome, Timestamp};
 
+use crate::batch::DueLeases;
 use crate::refuse::refuse;
 use crate::{convert, park};
 
 /// Records each result. `me` names this opening of the file by its worker.
 pub(crate) fn record(
     connection: &Connection,
+    leases: &DueLeases,
     me: &str,
     now: Timestamp,
     records: &[Record],
 ) -> rusqlite::Result<Vec<RecordVerdict>> {
-    records.iter().map(|record| record_one(connection, me, now, record)).collect()
+    records.iter().map(|record| record_one(connection, leases, me, now, record)).collect()
 }
 
 fn record_one(
     connection: &Connection,
+    leases: &DueLeases,
     me: &str,
     now: Timestamp,
     record: &Record,
@@ -32,7 +35,10 @@ fn record_one(
     }
     match goal.parked {
         Some(parked) => {
-            if let Some(displaced) = park::another_body(connection, parked)? {
+            // One that a relay holds is on its way, and becomes a dead letter at its claim.
+            if !leases.holds(&parked.id)
+                && let Some(displaced) = park::another_body(connection, parked)?
+            {
                 refuse(connection, now, &[displaced])?;
             }
             park::replace(connection, now, parked)?;

@@ -192,6 +192,8 @@ fn by_key(
 
 #[cfg(test)]
 mod tests {
+    use sluice_types::{Class, Lane};
+
     use super::*;
     use crate::ports::Passport;
     use crate::worker::rig::{self, Rig};
@@ -200,6 +202,32 @@ mod tests {
         esp = [{ name = "a", kind = "sandbox", timeout = "5s" }]
         pool = [{ name = "default", members = [{ esp = "a" }] }]
     "#;
+
+    /// Each is counted once: by whoever finds the dead claim.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_in_doubt_is_counted_once_and_sent_again_only_if_it_is_not_cancelled() {
+        let rig = Rig::new(TOML);
+        let (body, passport) = (bytes::Bytes::new(), Passport::default());
+        let lane = Lane { class: Class::Transactional, ..rig::lane(&rig.worker) };
+        let mut job = rig::job(None);
+        job.class = Class::Transactional;
+        let case = Case::new(&rig.worker, &lane, job, lane.group.clone(), &body, &passport);
+        let a = rig::esp("a");
+        for (verdict, counted) in [
+            (ClaimVerdict::Lost { attempt: 1 }, "sluice_jobs_total{state=\"unknown\"} 1\n"),
+            (ClaimVerdict::Unknown { attempt: 1 }, "sluice_jobs_total{state=\"unknown\"} 1\n"),
+        ] {
+            *rig.around.verdict.lock().unwrap() = Some(verdict);
+            let claimed = claim(&rig.worker, &case, &a).await.unwrap();
+            let Claimed::Not(Unclaimed::Park(parked)) = claimed else { panic!("{claimed:?}") };
+            assert!(matches!(parked.due, Due::In(_)) && parked.passport.resend, "{parked:?}");
+            let metrics = rig.worker.metrics.render().unwrap();
+            assert!(metrics.contains(counted), "{verdict:?}: {metrics}");
+        }
+        let cancelled = close(&rig.worker, &case, JobState::Cancelled, Category::Cancelled).await.unwrap();
+        let Unclaimed::Park(parked) = cancelled else { panic!("{cancelled:?}") };
+        assert_eq!((parked.due, parked.passport.resend), (Due::Held, true), "for an operator");
+    }
 
     /// A send could begin after its claim had run out in the store.
     #[tokio::test(start_paused = true)]

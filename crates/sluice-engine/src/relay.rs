@@ -218,7 +218,8 @@ async fn releases(worker: &Worker, plan: &Plan, lines: &[WaitingKey]) -> Release
         .zip(&limits)
         .map(|((key, count), limit)| Held { key: key.clone(), scope: limit.scope.clone(), count: *count })
         .collect();
-    limits.extend(elsewhere::limits(plan, &held));
+    let pools = elsewhere::pools(plan, &held);
+    limits.extend(elsewhere::limits(plan, &pools, &held));
     let looks = match worker.slot_source.look(&limits).await {
         Ok(looks) => looks,
         Err(error) => {
@@ -238,7 +239,8 @@ async fn releases(worker: &Worker, plan: &Plan, lines: &[WaitingKey]) -> Release
             wishes.extend(openings.wishes(key, count, ahead_ns));
         }
     }
-    let all = Looks { plan, view: &view, held: &held, openings: &known, ahead_ns, count_max: batch };
+    let all =
+        Looks { plan, pools: &pools, view: &view, held: &held, openings: &known, ahead_ns, count_max: batch };
     let ways = all.ways();
     wishes.extend(elsewhere::wishes(&ways, batch, ahead_ns));
     let report = Report { replica: worker.link.replica.clone(), releases: wishes, ..Report::default() };

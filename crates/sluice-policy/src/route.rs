@@ -9,7 +9,7 @@ use sluice_types::{EspId, Tick};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolMembers {
     /// The first tier: each ESP with its share of the traffic, relative to the sum. A member of weight 0 is a spare: it
-    /// gets traffic only while every other member is down or avoided, and less and less while they recover.
+    /// gets traffic only while every other member is down, avoided or long in line, and less and less while they recover.
     pub members: Vec<(EspId, u32)>,
     /// The second tier, in order of preference; for when no member is available, and less and less while they recover.
     pub failover: Vec<EspId>,

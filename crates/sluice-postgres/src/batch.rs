@@ -41,10 +41,10 @@ pub(crate) struct Locked {
 }
 
 impl Locked {
-    /// Takes rows in.
+    /// Takes rows in, but for those without a job.
     pub(crate) fn take(&mut self, rows: &[Row]) -> Result<(), StoreError> {
         for row in rows {
-            let id: String = column(row, STEP, "job_id")?;
+            let Some(id) = column::<Option<String>>(row, STEP, "job_id")? else { continue };
             match job_of_row(row) {
                 Ok(job) => self.jobs.push(job),
                 Err(error) => {

@@ -12,6 +12,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::convert::{column, int4, uint4, verdict_of_put, wait_us, word};
+use crate::park::waits_for_outcome;
 use crate::{Postgres, StoreError};
 
 const STEP: &str = "claim jobs";
@@ -26,7 +27,8 @@ const CONTENDED: Duration = Duration::from_secs(1);
 /// for a close, `excluded.resent` carries the wish to resend.
 ///
 /// A pending row that a relay holds is left: its copy will find the job done.
-const CLAIM: &str = "
+const CLAIM: &str = concat!(
+    "
 WITH input AS MATERIALIZED (
     SELECT i.*,
         CASE WHEN i.wish = 'sending' AND EXISTS (
@@ -96,7 +98,9 @@ WITH input AS MATERIALIZED (
     WHERE job_id = ANY (ARRAY(
         SELECT q.job_id FROM sluice.pending q
         WHERE q.job_id = ANY (ARRAY(SELECT p.id FROM put p WHERE p.state NOT IN ('sending', 'unknown')))
-          AND (q.reason IN ('in_flight_elsewhere', 'unknown', 'retry') OR q.resend)
+          AND ",
+    waits_for_outcome!(),
+    "
         FOR UPDATE SKIP LOCKED))
 )
 SELECT p.id, true AS put, p.tenant, p.state, p.attempts, NULL::bigint AS fingerprint,
@@ -108,7 +112,8 @@ SELECT j.id, false, j.tenant, j.state, j.attempts, j.fingerprint, j.worker, j.cl
 FROM input i
 CROSS JOIN LATERAL (SELECT * FROM sluice.job j WHERE j.id = i.id OFFSET 0) j
 WHERE i.id NOT IN (SELECT p.id FROM put p)
-";
+"
+);
 
 impl Postgres {
     /// Claims a batch; a row that changes between the look and the decision is claimed again.

@@ -17,20 +17,26 @@ const STEP: &str = "park jobs";
 /// Bodies that go into one statement, in bytes; a message of the protocol holds 1 GiB.
 const STATEMENT_BODY_BYTES: usize = 32 * 1024 * 1024;
 
-/// Parks the rows of the parameters; `$before` and `$after` stand around the insert.
+/// Parked copies `q` that wait for the outcome of a job, or are to be sent though it is in doubt: once it is final they are nobody's.
+macro_rules! waits_for_outcome {
+    () => {
+        "(q.reason IN ('in_flight_elsewhere', 'unknown', 'retry') OR q.resend)"
+    };
+}
+pub(crate) use waits_for_outcome;
+
+/// Parks the rows of the parameters; `$after` stands behind the insert.
 macro_rules! park {
-    ($before:literal, $after:literal) => {
+    ($after:literal) => {
         concat!(
             "
 WITH p AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
             $8::timestamptz[], $9::bigint[], $10::text[], $11::text[], $12::int[], $13::boolean[],
-            $14::timestamptz[], $15::text[], $16::text[], $17::bytea[], $18::timestamptz[])
+            $14::timestamptz[], $15::text[], $16::text[], $17::timestamptz[], $18::bytea[])
         AS u (job_id, tenant, campaign, pool, class, domain, group_name, due_at, due_in_us, reason, limit_key,
-              attempt, resend, first_seen, faulted, traceparent, body, expires_at)
-)",
-            $before,
-            "
+              attempt, resend, first_seen, faulted, traceparent, expires_at, body)
+)
 INSERT INTO sluice.pending
     (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
      attempt, resend, first_seen, faulted, traceparent, body, expires_at)
@@ -47,7 +53,6 @@ FROM p",
 /// Jobs that are not parked yet, nearly all there are: a plain insert, as first claims are. Answers those that it has parked. A
 /// row that a relay holds is a row: its job is not among them.
 const PARK_FIRST: &str = park!(
-    "",
     "
 WHERE NOT EXISTS (SELECT FROM sluice.pending q WHERE q.job_id = p.job_id OFFSET 0)
 ORDER BY p.job_id COLLATE \"C\"
@@ -64,7 +69,6 @@ RETURNING job_id
 ///
 /// Answers the jobs that were put, or moved on.
 const PARK: &str = park!(
-    "",
     "
 WHERE p.reason <> 'in_flight_elsewhere' OR NOT EXISTS (
     SELECT FROM sluice.job j
@@ -82,15 +86,19 @@ RETURNING job_id
 "
 );
 
-const CONFLICTS_STEP: &str = "look for other jobs of the same ids";
+const FOUND_STEP: &str = "look for other jobs of the same ids";
 
-/// A statement of its own, after [`PARK`]: that one does not see what was parked while it waited.
-const CONFLICTS: &str = "
-SELECT q.job_id
+/// What is parked of jobs that were not put. A statement of its own, after [`PARK`]: that one does not see what was parked while it
+/// waited.
+const FOUND: &str = "
+SELECT q.job_id, q.body <> p.body AS is_other
 FROM unnest($1::text[], $2::bytea[]) AS p (job_id, body)
 JOIN sluice.pending q ON q.job_id = p.job_id
-WHERE q.body <> p.body
 ";
+
+/// How often a job is parked whose row a relay takes away between the two. Then it counts as parked: its copy is on its way, and
+/// that it was another body is told by the claim.
+const ROUNDS: u32 = 4;
 
 impl Postgres {
     /// Parks a batch, in several statements when the bodies are large.
@@ -128,16 +136,32 @@ impl Postgres {
 
     /// Parks jobs that may have rows; answers the ids that are parked with another body.
     async fn park_beside(&self, jobs: &[&Parked]) -> Result<Vec<String>, StoreError> {
-        let rows = self.ask_to_park(PARK, jobs).await?;
-        let put = rows.iter().map(|row| column(row, STEP, "job_id")).collect::<Result<HashSet<&str>, _>>()?;
-        let left = jobs.iter().filter(|job| !put.contains(job.id.as_str()));
-        let (ids, bodies): (Vec<&str>, Vec<&[u8]>) =
-            left.map(|job| (job.id.as_str(), job.body.as_ref())).unzip();
-        if ids.is_empty() {
-            return Ok(Vec::new());
+        let (mut left, mut conflicts) = (jobs.to_vec(), Vec::new());
+        for _ in 0..ROUNDS {
+            let rows = self.ask_to_park(PARK, &left).await?;
+            let put =
+                rows.iter().map(|row| column(row, STEP, "job_id")).collect::<Result<HashSet<&str>, _>>()?;
+            left.retain(|job| !put.contains(job.id.as_str()));
+            if left.is_empty() {
+                break;
+            }
+            let ids: Vec<&str> = left.iter().map(|job| job.id.as_str()).collect();
+            let bodies: Vec<&[u8]> = left.iter().map(|job| job.body.as_ref()).collect();
+            let rows = self.writers.query(FOUND_STEP, FOUND, &[&ids, &bodies]).await?;
+            for row in &rows {
+                let id: &str = column(row, FOUND_STEP, "job_id")?;
+                left.retain(|job| job.id.as_str() != id);
+                if column(row, FOUND_STEP, "is_other")? {
+                    conflicts.push(id.to_owned());
+                }
+            }
+            // Its job is done: it waits for nothing.
+            left.retain(|job| job.reason != WaitReason::InFlightElsewhere);
+            if left.is_empty() {
+                break;
+            }
         }
-        let rows = self.writers.query(CONFLICTS_STEP, CONFLICTS, &[&ids, &bodies]).await?;
-        rows.iter().map(|row| column(row, CONFLICTS_STEP, "job_id")).collect()
+        Ok(conflicts)
     }
 
     async fn ask_to_park(&self, statement: &'static str, jobs: &[&Parked]) -> Result<Vec<Row>, StoreError> {
@@ -147,17 +171,10 @@ impl Postgres {
         for job in jobs {
             columns.push(Some(job));
         }
-        let ends: Vec<Option<SystemTime>> = jobs.iter().map(|job| end_in_line(job)).collect();
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&ids, &tenants];
         params.extend(columns.params());
-        params.push(&ends);
         self.writers.query(STEP, statement, &params).await
     }
-}
-
-/// When a job expires, where somebody will look: in line.
-pub(crate) fn end_in_line(job: &Parked) -> Option<SystemTime> {
-    job.expires_at.filter(|_| job.due == Due::InLine).map(instant)
 }
 
 /// Parked jobs as columns, without id and tenant; a row of nulls where a record parks nothing.
@@ -177,6 +194,8 @@ pub(crate) struct ParkedColumns<'a> {
     first_seens: Vec<Option<SystemTime>>,
     faulted: Vec<Option<String>>,
     traceparents: Vec<Option<Cow<'a, str>>>,
+    /// When they expire, where somebody will look: in line.
+    expires_ats: Vec<Option<SystemTime>>,
     bodies: Vec<Option<&'a [u8]>>,
 }
 
@@ -212,10 +231,12 @@ impl<'a> ParkedColumns<'a> {
             }),
         );
         self.traceparents.push(passport.and_then(|it| it.traceparent.as_deref()).and_then(clean_some));
+        let in_line = parked.filter(|job| job.due == Due::InLine);
+        self.expires_ats.push(in_line.and_then(|job| job.expires_at).map(instant));
         self.bodies.push(parked.map(|job| job.body.as_ref()));
     }
 
-    pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 15] {
+    pub(crate) fn params(&self) -> [&(dyn ToSql + Sync); 16] {
         [
             &self.campaigns,
             &self.pools,
@@ -231,6 +252,7 @@ impl<'a> ParkedColumns<'a> {
             &self.first_seens,
             &self.faulted,
             &self.traceparents,
+            &self.expires_ats,
             &self.bodies,
         ]
     }

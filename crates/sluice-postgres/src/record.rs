@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::convert::{clean_some, column, instant, int4, uint4};
-use crate::park::{ParkedColumns, chunks, end_in_line};
+use crate::park::{ParkedColumns, chunks, waits_for_outcome};
 use crate::{Postgres, StoreError};
 
 const STEP: &str = "record results";
@@ -21,7 +21,8 @@ const STEP: &str = "record results";
 ///
 /// A pending row that a relay holds is left: its copy will find the job done.
 ///
-/// A parked copy with another body than ours, of a publisher that used an id twice, makes room as a dead letter (`displaced`).
+/// A parked copy with another body than ours, of a publisher that used an id twice, makes room as a dead letter (`displaced`),
+/// before ours takes its place. One that a relay holds is waited for: when it was published there is none any more.
 ///
 /// Rows that park nothing go without the columns of what is parked: those made the statement nearly twice as dear.
 macro_rules! record {
@@ -74,7 +75,9 @@ WITH input AS MATERIALIZED (
     WHERE job_id = ANY (ARRAY(
         SELECT q.job_id FROM sluice.pending q
         WHERE q.job_id = ANY (ARRAY(SELECT m.id FROM mine m WHERE m.final))
-          AND (q.reason IN ('in_flight_elsewhere', 'unknown', 'retry') OR q.resend)
+          AND ",
+            waits_for_outcome!(),
+            "
         FOR UPDATE SKIP LOCKED))
 )",
             $kept,
@@ -95,19 +98,21 @@ const RECORD_PARKED: &str = record!(
     "\n    ON CONFLICT DO NOTHING",
     ", $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::timestamptz[], $23::bigint[],
                 $24::text[], $25::text[], $26::int[], $27::boolean[], $28::timestamptz[], $29::text[], $30::text[],
-                $31::bytea[], $32::timestamptz[]",
+                $31::timestamptz[], $32::bytea[]",
     ",
               campaign, pool, class, domain, group_name, due_at, due_in_us, reason,
-              limit_key, next_attempt, resend, first_seen, faulted, traceparent, body, expires_at",
+              limit_key, next_attempt, resend, first_seen, faulted, traceparent, expires_at, body",
     ", i.tenant,
         i.campaign, i.pool, i.class, i.domain, i.group_name, i.due_at, i.due_in_us, i.reason,
-        i.limit_key, i.next_attempt, i.resend, i.first_seen, i.faulted, i.traceparent, i.body, i.expires_at",
+        i.limit_key, i.next_attempt, i.resend, i.first_seen, i.faulted, i.traceparent, i.expires_at, i.body",
     ", displaced AS (
     INSERT INTO sluice.dead_letter (tenant, job_id, lane, reason, field, detail, body)
     SELECT '', q.job_id, q.pool || '.' || q.class || '.' || q.group_name, 'id_conflict', 'id', $33::text, q.body
     FROM mine m
     JOIN sluice.pending q ON q.job_id = m.id
     WHERE NOT m.final AND q.body <> m.body
+    FOR UPDATE OF q
+    RETURNING job_id
 ), kept AS (
     INSERT INTO sluice.pending
         (job_id, tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
@@ -117,7 +122,7 @@ const RECORD_PARKED: &str = record!(
         m.next_attempt, m.resend, m.first_seen, string_to_array(m.faulted, ','), m.traceparent, m.body,
         CASE WHEN m.expires_at > statement_timestamp() THEN m.expires_at END
     FROM mine m
-    WHERE NOT m.final
+    WHERE NOT m.final AND (SELECT count(*) FROM displaced) >= 0
     ORDER BY m.id COLLATE \"C\"
     ON CONFLICT (job_id) DO UPDATE SET
         (tenant, campaign, pool, class, domain, group_name, due_at, reason, limit_key,
@@ -180,14 +185,12 @@ impl Postgres {
         for record in records {
             bodies.push(parked(&record.next));
         }
-        let ends: Vec<Option<SystemTime>> =
-            records.iter().map(|record| parked(&record.next).and_then(end_in_line)).collect();
         let conflict = Refusal::id_conflict().detail;
         let worker: &str = &self.worker;
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
         params.extend(columns.params());
         params.extend(bodies.params());
-        params.extend([&ends as &(dyn ToSql + Sync), &conflict]);
+        params.push(&conflict);
         self.writers.query(STEP, RECORD_PARKED, &params).await
     }
 }

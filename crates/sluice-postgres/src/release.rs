@@ -1,5 +1,5 @@
 //! What goes from lines: the owners of jobs in each take turns, and of an owner's jobs the first seen goes first, but for those
-//! whose lane is full.
+//! whose lane is full and those that another relay holds.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -27,20 +27,23 @@ const ROUNDS_MAX: usize = 5;
 const CANCELLED_MAX: usize = 1_000;
 
 /// The first jobs of the owners $2 and $3 in lines $1, up to the turns of each ($5), without those that we hold already ($8): of
-/// their lanes $7, a line of text each, so many ($6).
+/// their lanes $7, a line of text each, so many ($6) are looked at, and of all none that was seen after the last one of a lane
+/// that `has_more`: what is not looked at there may be older.
+///
+/// A row for each owner at least, without a job where there is none to be had.
 const TAKE: &str = concat!(
     "
-SELECT o.place, p.seen AS turn_at, ",
+SELECT o.place, m.until IS NOT NULL AS has_more, p.seen AS turn_at, ",
     job_columns!(),
     "
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
     AS o (key, tenant, campaign, place, turns, look, lanes)
 CROSS JOIN LATERAL (
-    SELECT p.*, w.seen
-    FROM (
-        SELECT f.job_id, f.seen
-        FROM unnest(string_to_array(o.lanes, E'\\n')) AS l (lane)
-        CROSS JOIN LATERAL (
+    SELECT array_agg(f.job_id) AS ids, array_agg(f.seen) AS seens, min(f.last) FILTER (WHERE f.looked >= o.look) AS until
+    FROM unnest(string_to_array(o.lanes, E'\\n')) AS l (lane)
+    CROSS JOIN LATERAL (
+        SELECT q.job_id, q.seen, count(*) OVER () AS looked, max(q.seen) OVER () AS last
+        FROM (
             SELECT q.job_id, coalesce(q.first_seen, q.created_at) AS seen
             FROM sluice.pending q
             WHERE q.due_at IS NULL
@@ -52,15 +55,22 @@ CROSS JOIN LATERAL (
               AND NOT q.job_id = ANY ($8)
             ORDER BY 2
             LIMIT o.look
-        ) f
-        ORDER BY f.seen
-        LIMIT o.look + o.turns
+        ) q
+    ) f
+) m
+LEFT JOIN LATERAL (
+    SELECT p.*, w.seen
+    FROM (
+        SELECT u.job_id, u.seen
+        FROM unnest(m.ids, m.seens) AS u (job_id, seen)
+        WHERE coalesce(u.seen <= m.until, true)
+        ORDER BY u.seen
     ) w
     JOIN sluice.pending p ON p.job_id = w.job_id
     ORDER BY w.seen
     LIMIT o.turns
     FOR UPDATE OF p SKIP LOCKED
-) p
+) p ON true
 "
 );
 
@@ -145,23 +155,24 @@ impl Postgres {
             let rows = take(&lent, keys, &turns, &locked, (round, is_open)).await?;
             is_open = true;
             locked.take(&rows)?;
-            let mut got = vec![0; turns.len()];
+            let mut got = vec![(0, false); turns.len()];
             for row in &rows {
                 let place = usize::try_from(column::<i64>(row, STEP, "place")?).ok();
-                if let Some(got) = place.and_then(|place| got.get_mut(place)) {
-                    *got += 1;
+                if let Some((got, has_more)) = place.and_then(|place| got.get_mut(place)) {
+                    *got += usize::from(column::<Option<&str>>(row, STEP, "job_id")?.is_some());
+                    *has_more |= column::<bool>(row, STEP, "has_more")?;
                 }
             }
-            for (turn, got) in turns.iter().zip(&got) {
+            for (turn, (got, _)) in turns.iter().zip(&got) {
                 if let Some(left) = left.get_mut(turn.owner.line) {
                     *left = left.saturating_sub(*got);
                 }
             }
-            // An owner that has neither used its turns, nor all that was looked at of one of its lanes, has no more.
+            // One that has not used its turns has none but those that another relay holds, and what was not looked at.
             owners = turns
                 .iter()
                 .zip(got)
-                .filter(|(turn, got)| *got >= turn.turns.min(turn.look(round)))
+                .filter(|(turn, (got, has_more))| turn.turns == *got || *has_more)
                 .map(|(it, _)| it.owner)
                 .collect();
         }

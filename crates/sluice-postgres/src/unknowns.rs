@@ -13,6 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::convert::{clean, clean_some, column, instant, timestamp, uint4, word};
+use crate::park::waits_for_outcome;
 use crate::{Postgres, StoreError};
 
 const LIST_STEP: &str = "list unknown jobs";
@@ -66,7 +67,8 @@ LEFT JOIN woken w ON w.job_id = l.id
 const SETTLE_STEP: &str = "settle unknown jobs";
 
 /// A pending row that a relay holds is left: its copy will find the job done.
-const SETTLE: &str = "
+const SETTLE: &str = concat!(
+    "
 WITH locked AS MATERIALIZED (
     SELECT j.id, j.tenant, j.state, j.attempts
     FROM sluice.job j
@@ -89,13 +91,16 @@ WITH locked AS MATERIALIZED (
     WHERE job_id = ANY (ARRAY(
         SELECT q.job_id FROM sluice.pending q
         WHERE q.job_id = ANY (ARRAY(SELECT s.id FROM settled s))
-          AND (q.reason IN ('in_flight_elsewhere', 'unknown', 'retry') OR q.resend)
+          AND ",
+    waits_for_outcome!(),
+    "
         FOR UPDATE SKIP LOCKED))
 )
 SELECT l.id, l.state, s.id IS NOT NULL AS done
 FROM locked l
 LEFT JOIN settled s ON s.id = l.id
-";
+"
+);
 
 #[async_trait]
 impl Unknowns for Postgres {

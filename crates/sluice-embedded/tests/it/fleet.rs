@@ -67,6 +67,7 @@ fn idle(in_flight: u64) -> Report {
         count: 4,
         ahead_ns: SECOND_NS,
         opening: Opening::Counted { left: 0 },
+        beside: None,
     };
     let mut report = Report { connections: vec![connection], releases: vec![release], ..here() };
     report.presence.as_mut().unwrap().in_flight.insert("main".to_owned(), in_flight);

@@ -37,6 +37,8 @@ pub(crate) struct Link {
     pub(crate) replica: String,
     pub(crate) news: Arc<News>,
     view: RwLock<Arc<View>>,
+    /// The orders of that view, by tenant and campaign: each job asks for its own.
+    campaigns: RwLock<HashMap<String, HashMap<String, Order>>>,
     store_clock: Mutex<StoreClock>,
     /// The store's clock minus ours, in nanoseconds, as last learned.
     store_ahead_ns: AtomicI64,
@@ -51,6 +53,7 @@ impl Link {
             replica,
             news,
             view: RwLock::default(),
+            campaigns: RwLock::default(),
             store_clock: Mutex::default(),
             store_ahead_ns: AtomicI64::new(0),
             known: watch::Sender::new(false),
@@ -97,13 +100,9 @@ impl Link {
 
     /// What an operator has ordered for the campaign of a job.
     pub(crate) fn order(&self, case: &Case<'_>) -> Option<Order> {
-        let view = self.view();
-        if view.campaigns.is_empty() {
-            return None;
-        }
         let campaign = case.job.campaign.as_ref()?.as_str();
-        let is_it = |it: &&CampaignOrder| it.campaign == campaign && it.tenant == case.job.tenant.as_str();
-        view.campaigns.iter().find(is_it).map(|it| it.order)
+        let ordered = self.campaigns.read().unwrap_or_else(PoisonError::into_inner);
+        ordered.get(case.job.tenant.as_str())?.get(campaign).copied()
     }
 
     /// Tells the fleet that this process ends.
@@ -207,8 +206,20 @@ fn adopt(worker: &Worker, view: View, asked_at: Tick) {
         tracing::error!(severity = "high", "replicas run with different limits, pools or groups");
     }
     worker.metrics.fleet(view.replicas.len(), differ, view.brakes.len());
+    if worker.link.view().campaigns != view.campaigns {
+        *worker.link.campaigns.write().unwrap_or_else(PoisonError::into_inner) = campaigns(&view);
+    }
     *worker.link.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     worker.link.known.send_replace(true);
+}
+
+/// What is ordered, by tenant and campaign.
+fn campaigns(view: &View) -> HashMap<String, HashMap<String, Order>> {
+    let mut campaigns: HashMap<String, HashMap<String, Order>> = HashMap::new();
+    for CampaignOrder { tenant, campaign, order, .. } in &view.campaigns {
+        campaigns.entry(tenant.clone()).or_default().insert(campaign.clone(), *order);
+    }
+    campaigns
 }
 
 /// How many replicas have jobs waiting under each limit, where there are several.

@@ -36,13 +36,14 @@ pub(super) struct Way {
 type Paced = ([Option<Limit>; 2], HashSet<Lane>);
 
 /// Lanes of pools of which an ESP has jobs in line, if there is another to send them through.
-fn pools<'a>(plan: &'a Plan, held: &'a [Held]) -> impl Iterator<Item = (Lane, &'a PoolPlan)> {
+pub(super) fn pools<'a>(plan: &'a Plan, held: &[Held]) -> Vec<(Lane, &'a PoolPlan)> {
     let lanes = plan.lanes().into_iter().filter(|lane| lane.side.is_none());
-    lanes.filter_map(|lane| {
-        let pool = plan.pool(&lane.pool)?;
+    let of_lane = |lane: Lane| {
+        let pool = plan.pool(&lane.pool).filter(|pool| pool.esps().nth(1).is_some())?;
         let is_held = held.iter().any(|it| esp_of(it, &lane.group).is_some_and(|esp| is_in(pool, esp)));
-        (is_held && pool.esps().count() > 1).then_some((lane, pool))
-    })
+        is_held.then_some((lane, pool))
+    };
+    lanes.filter_map(of_lane).collect()
 }
 
 fn is_in(pool: &PoolPlan, esp: &EspId) -> bool {
@@ -60,20 +61,22 @@ fn esp_of<'a>(held: &'a Held, group: &GroupName) -> Option<&'a EspId> {
     }
 }
 
-/// The limits that tell which ESPs have room for what is held, each once.
-pub(super) fn limits(plan: &Plan, held: &[Held]) -> Vec<Limit> {
+/// The limits that tell which ESPs have room for what is held, each once, without those under which it is.
+pub(super) fn limits(plan: &Plan, pools: &[(Lane, &PoolPlan)], held: &[Held]) -> Vec<Limit> {
     let mut limits = BTreeMap::new();
-    for (lane, pool) in pools(plan, held) {
+    for (lane, pool) in pools {
         for esp in pool.esps() {
             limits.extend(plan.shared_limits(esp, &lane.group).iter().map(|it| (it.key(), it.clone())));
         }
     }
+    held.iter().for_each(|it| drop(limits.remove(&it.key)));
     limits.into_values().collect()
 }
 
 /// What is known of the ESPs.
 pub(super) struct Looks<'a> {
     pub(super) plan: &'a Plan,
+    pub(super) pools: &'a [(Lane, &'a PoolPlan)],
     pub(super) view: &'a View,
     pub(super) held: &'a [Held],
     /// When slots for jobs of any class open, by the key of the limit.
@@ -87,7 +90,7 @@ impl Looks<'_> {
     /// All that has room for jobs in the lines of others.
     pub(super) fn ways(&self) -> Vec<Way> {
         let mut ways: BTreeMap<(&EspId, Option<String>), Paced> = BTreeMap::new();
-        for (lane, pool) in pools(self.plan, self.held) {
+        for (lane, pool) in self.pools {
             for esp in pool.esps().filter(|esp| self.would_take(esp, pool, &lane.group)) {
                 let of_esp = self.narrowest(esp, &lane.group, true);
                 let of_group = self.narrowest(esp, &lane.group, false);
@@ -107,8 +110,8 @@ impl Looks<'_> {
         };
         let lines: Vec<_> = self.held.iter().filter(is_for).map(|it| (it.key.clone(), it.count)).collect();
         let pace = |limit: Limit| {
-            // Who waits for this one itself comes first.
-            let opening = after(*self.openings.get(&limit.key())?, self.waiting_for(&limit.scope));
+            // Who waits for this ESP itself comes first.
+            let opening = after(*self.openings.get(&limit.key())?, self.waiting_beside(&limit));
             Some((format!("{}{ELSEWHERE}", limit.key()), opening))
         };
         let paces: Vec<_> = limits.into_iter().flatten().filter_map(pace).collect();
@@ -124,17 +127,22 @@ impl Looks<'_> {
         limits.min_by_key(|limit| slots(limit)).cloned()
     }
 
-    /// Whether routing would send jobs of the pool and group through `esp` now: one of the first tier, else the first of the
-    /// second that has room.
+    /// Whether routing would send jobs of the pool and group through `esp` now: a member, else a spare, else the first failover ESP
+    /// that has room.
     fn would_take(&self, esp: &EspId, pool: &PoolPlan, group: &GroupName) -> bool {
         let has_room = |it: &EspId| self.has_room(it, group);
         // A tenant goes back to its own ESP as soon as that has any slot, and waits there.
         let is_drawn_back = pool.sticky == Sticky::Tenant
             && pool.esps().any(|it| it != esp && has_room(it) && self.has_line(it, group));
-        let is_member = |esp: &EspId| pool.members.members.iter().any(|(it, _)| it == esp);
-        let is_next = is_member(esp)
-            || (!pool.members.members.iter().any(|(it, _)| has_room(it))
-                && pool.members.failover.iter().find(|it| has_room(it)) == Some(esp));
+        let members = pool.members.members.iter();
+        let (spares, first): (Vec<_>, Vec<_>) = members.partition(|(_, weight)| *weight == 0);
+        let is_in = |tier: &[&(EspId, u32)]| tier.iter().any(|(it, _)| it == esp);
+        let all_full = |tier: &[&(EspId, u32)]| !tier.iter().any(|(it, _)| has_room(it));
+        let is_next = is_in(&first)
+            || (all_full(&first)
+                && (is_in(&spares)
+                    || (all_full(&spares)
+                        && pool.members.failover.iter().find(|it| has_room(it)) == Some(esp))));
         is_next && has_room(esp) && !is_drawn_back
     }
 
@@ -151,13 +159,19 @@ impl Looks<'_> {
         is_closed && self.plan.shared_limits(esp, group).iter().all(opens)
     }
 
-    /// Jobs in the lines of a scope, and of an ESP's groups; more than there can be slots where they were not counted to the end.
-    fn waiting_for(&self, scope: &LimitScope) -> u32 {
-        let is_own = |it: &&Held| match (&it.scope, scope) {
+    /// Jobs in other lines of the scope of a limit, and of an ESP's groups; more than there can be slots where they were not counted
+    /// to the end. Those in its own line are granted first, from the same slots.
+    fn waiting_beside(&self, limit: &Limit) -> u32 {
+        let key = limit.key();
+        let is_own = |it: &&Held| match (&it.scope, &limit.scope) {
             (LimitScope::EspGroup(esp, _), LimitScope::Esp(of)) => esp == of,
             (own, scope) => own == scope,
         };
-        let count = |it: &Held| if it.count >= self.count_max { u32::MAX } else { it.count };
+        let count = |it: &Held| match it.count {
+            count if count >= self.count_max => u32::MAX,
+            _ if it.key == key => 0,
+            count => count,
+        };
         self.held.iter().filter(is_own).map(count).fold(0, u32::saturating_add)
     }
 
@@ -194,8 +208,10 @@ pub(super) fn wishes(ways: &[Way], count_max: u32, ahead_ns: i64) -> Vec<Release
             *count = (*count).max(jobs);
         }
     }
-    let wish =
-        |(key, (count, opening)): (&str, _)| ReleaseWish { key: key.to_owned(), count, ahead_ns, opening };
+    let wish = |(key, (count, opening)): (&str, _)| {
+        let beside = key.strip_suffix(ELSEWHERE).map(str::to_owned);
+        ReleaseWish { key: key.to_owned(), count, ahead_ns, opening, beside }
+    };
     wishes.into_iter().map(wish).collect()
 }
 

@@ -3,6 +3,7 @@
 use sluice_policy::{BrakeView, Opening, ReleaseWish, Terms, nanos, permille};
 use sluice_types::Limit;
 
+use super::elsewhere::ELSEWHERE;
 use crate::ports::LimitLook;
 
 /// A call that takes little time.
@@ -25,9 +26,10 @@ impl Openings {
     pub(super) fn wishes(self, key: String, count: u32, ahead_ns: i64) -> impl Iterator<Item = ReleaseWish> {
         let urgent = self.urgent.map(|opening| {
             let key = format!("{key}{URGENT}");
-            ReleaseWish { key, count, ahead_ns, opening }
+            ReleaseWish { key, count, ahead_ns, opening, beside: None }
         });
-        std::iter::once(ReleaseWish { key, count, ahead_ns, opening: self.any }).chain(urgent)
+        let beside = Some(format!("{key}{ELSEWHERE}"));
+        std::iter::once(ReleaseWish { key, count, ahead_ns, opening: self.any, beside }).chain(urgent)
     }
 }
 

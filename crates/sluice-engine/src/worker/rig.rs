@@ -36,6 +36,8 @@ use crate::slots::{Slots, Ticket};
 pub(crate) struct Around {
     /// How long the store takes to answer a claim.
     pub(crate) claim_takes: Mutex<Duration>,
+    /// The store's word on every claim; by default it goes through.
+    pub(crate) verdict: Mutex<Option<ClaimVerdict>>,
     /// What every ESP answers; accepted by default.
     pub(crate) answers: Mutex<Option<Outcome>>,
     pub(crate) closed: Mutex<Vec<JobState>>,
@@ -245,6 +247,9 @@ impl Ledger for Around {
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<ClaimVerdict>, LedgerError> {
         let takes = *self.claim_takes.lock().unwrap();
         tokio::time::sleep(takes).await;
+        if let Some(verdict) = *self.verdict.lock().unwrap() {
+            return Ok(vec![verdict; claims.len()]);
+        }
         let verdict = |claim: &Claim| match &claim.intent {
             Intent::Send { .. } => ClaimVerdict::Go,
             Intent::Close { state, .. } => {

@@ -25,6 +25,8 @@ pub struct ReleaseWish {
     pub ahead_ns: i64,
     /// When its slots open, as the limit's own state says.
     pub opening: Opening,
+    /// Another key whose releases use the same slots.
+    pub beside: Option<String>,
 }
 
 /// When slots of a limit open.
@@ -66,7 +68,8 @@ pub(super) fn grant(
         if !pace.contains_key(&wish.key) && pace.len() >= KEYS_MAX {
             continue;
         }
-        let count = pace.entry(wish.key.clone()).or_default().grant(now_ns, wish);
+        let beside = wish.beside.as_ref().and_then(|key| pace.get(key)).cloned().unwrap_or_default();
+        let count = pace.entry(wish.key.clone()).or_default().grant(now_ns, wish, &beside);
         if count > 0 {
             grants.insert(wish.key.clone(), count);
         }
@@ -102,7 +105,7 @@ pub(super) fn waiting(pace: &BTreeMap<String, Pace>, now_ns: i64) -> BTreeSet<St
 }
 
 impl Pace {
-    fn grant(&mut self, now_ns: i64, wish: &ReleaseWish) -> u32 {
+    fn grant(&mut self, now_ns: i64, wish: &ReleaseWish, beside: &Self) -> u32 {
         let ahead_ns = wish.ahead_ns.max(0);
         // No clock that stepped back may hold a key up for longer than the look-ahead.
         self.until_ns = self.until_ns.min(now_ns.saturating_add(2 * ahead_ns));
@@ -110,7 +113,9 @@ impl Pace {
         match wish.opening {
             Opening::Spaced { next_in_ns, spacing_ns } => {
                 let spacing_ns = spacing_ns.max(1);
-                let base = self.until_ns.max(now_ns.saturating_add(next_in_ns.max(0)));
+                let spoken_for_ns =
+                    self.until_ns.max(beside.until_ns.min(now_ns.saturating_add(2 * ahead_ns)));
+                let base = spoken_for_ns.max(now_ns.saturating_add(next_in_ns.max(0)));
                 let end = now_ns.saturating_add(ahead_ns);
                 if base > end {
                     return 0;
@@ -124,7 +129,8 @@ impl Pace {
                 if now_ns >= self.until_ns {
                     self.released = 0;
                 }
-                let count = wish.count.min(left.saturating_sub(self.released));
+                let others = if now_ns < beside.until_ns { beside.released } else { 0 };
+                let count = wish.count.min(left.saturating_sub(self.released).saturating_sub(others));
                 if count > 0 {
                     self.released = self.released.saturating_add(count);
                     self.until_ns = now_ns.saturating_add(ahead_ns);
@@ -140,7 +146,30 @@ mod tests {
     use super::*;
 
     fn wish(key: &str, opening: Opening) -> ReleaseWish {
-        ReleaseWish { key: key.to_owned(), count: 1, ahead_ns: 5 * SECOND_NS, opening }
+        ReleaseWish { key: key.to_owned(), count: 1, ahead_ns: 5 * SECOND_NS, opening, beside: None }
+    }
+
+    /// Nobody waits in the line of the one, whose jobs were released a moment ago and are not sent yet.
+    #[test]
+    fn two_keys_of_the_same_slots_release_each_slot_once() {
+        let both = |opening, counts: [u32; 2]| {
+            let of = |key: &str, other: &str, count| ReleaseWish {
+                count,
+                beside: Some(other.to_owned()),
+                ..wish(key, opening)
+            };
+            [of("a", "a#b", counts[0]), of("a#b", "a", counts[1])]
+        };
+        let counted = Opening::Counted { left: 80 };
+        let spaced = Opening::Spaced { next_in_ns: 0, spacing_ns: 5 * SECOND_NS / 79 };
+        for opening in [counted, spaced] {
+            let mut pace = BTreeMap::new();
+            let granted =
+                |counts, at, pace: &mut _| -> u32 { grant(pace, at, &both(opening, counts)).values().sum() };
+            assert_eq!(granted([50, 100], 0, &mut pace), 80, "{opening:?}");
+            assert_eq!(granted([0, 100], 1, &mut pace), 0, "{opening:?}");
+            assert_eq!(granted([100, 0], 2, &mut pace), 0, "{opening:?}");
+        }
     }
 
     fn keys(from: usize) -> impl Iterator<Item = String> {

@@ -386,7 +386,7 @@ fn what_comes_back_later_holds_a_ramp_too() {
 }
 
 fn release(key: &str, count: u32, opening: Opening) -> Report {
-    let wish = ReleaseWish { key: key.to_owned(), count, ahead_ns: 5 * SECOND_NS, opening };
+    let wish = ReleaseWish { key: key.to_owned(), count, ahead_ns: 5 * SECOND_NS, opening, beside: None };
     Report { releases: vec![wish], ..from("a") }
 }
 

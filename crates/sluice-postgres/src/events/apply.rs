@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::convert::{column, int4, word};
+use crate::park::waits_for_outcome;
 use crate::{Postgres, StoreError};
 
 const STEP: &str = "apply events";
@@ -77,7 +78,9 @@ WITH kinds AS (
     WHERE job_id = ANY (ARRAY(
         SELECT q.job_id FROM sluice.pending q
         WHERE q.job_id = ANY (ARRAY(SELECT m.id FROM moved m WHERE m.rank_before = 0))
-          AND (q.reason IN ('in_flight_elsewhere', 'unknown', 'retry') OR q.resend)
+          AND ",
+            waits_for_outcome!(),
+            "
         FOR UPDATE SKIP LOCKED))
 ), done AS (
     UPDATE sluice.event e

@@ -450,6 +450,25 @@ pub async fn another_body_makes_room_for_the_first(store: Store) {
     assert_eq!(&body[..], other);
 }
 
+/// One that a relay is publishing becomes a dead letter at its claim, and not here too.
+pub async fn another_body_on_its_way_makes_room_by_itself(store: Store) {
+    let id = fresh_id("job");
+    store.claim_one(claim(&id)).await;
+    let other = Bytes::from_static(b"{\"v\":1,\"subject\":\"other\"}");
+    let copy = Parked { body: other, ..parked(&id, SOON, WaitReason::GroupLimit, 1) };
+    store.ledger.park(&[copy]).await.unwrap();
+    let batch = store.ledger.due(&up_to(100)).await.unwrap().expect("it is due");
+    let publish = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        batch.published(std::slice::from_ref(&id)).await.unwrap();
+    };
+    let (recorded, ()) = tokio::join!(store.record_one(deferred(&id, 1, LATER)), publish);
+    assert_eq!(recorded, RecordVerdict::Recorded);
+    assert!(store.console.dead_list(None, 10).await.unwrap().is_empty());
+    let pending = store.console.job(&id).await.unwrap().unwrap().pending.expect("the retry is parked");
+    assert_eq!(pending.reason, "retry");
+}
+
 /// Until somebody says so.
 pub async fn a_held_job_is_never_due(store: Store) {
     let id = fresh_id("job");

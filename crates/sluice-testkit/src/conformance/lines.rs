@@ -271,11 +271,22 @@ pub async fn lanes_of_an_owner_are_merged_by_age(store: Store) {
     };
     let mut jobs: Vec<Parked> = (0..40).map(|lane| in_lane(lane, 1_000 - lane)).collect();
     jobs.extend((0..900).map(|n| in_lane(0, 2_000 + n)));
+    jobs.extend((1..40 * 30).map(|n| in_lane(1 + n % 39, 3_000 + n)));
     store.park(&jobs).await;
     jobs.sort_by_key(|job| job.passport.first_seen);
-    let wanted: Vec<JobId> = jobs.iter().take(800).map(|job| job.id.clone()).collect();
-    let batch = store.ledger.release(&from_lines(&[("k", 800)])).await.unwrap();
+    let wanted: Vec<JobId> = jobs.iter().take(960).map(|job| job.id.clone()).collect();
+    let batch = store.ledger.release(&from_lines(&[("k", 960)])).await.unwrap();
     assert_eq!(ids(batch.as_deref()), wanted);
+}
+
+/// Another relay may have taken the first jobs, and their slots are spoken for: what is behind them goes.
+pub async fn what_a_relay_holds_hides_nothing_in_line(store: Store) {
+    let jobs: Vec<Parked> = (0..400).map(|n| in_line(&fresh_id("job"), "k", n)).collect();
+    store.park(&jobs).await;
+    let held = store.release(&[("k", 300)]).await;
+    assert_eq!(ids(held.as_deref()).len(), 300);
+    let behind: Vec<JobId> = jobs.iter().skip(300).take(5).map(|job| job.id.clone()).collect();
+    assert_eq!(ids(store.release(&[("k", 5)]).await.as_deref()), behind);
 }
 
 /// Whatever else waits there: closing them takes no slot.

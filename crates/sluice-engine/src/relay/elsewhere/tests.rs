@@ -64,16 +64,23 @@ impl Sim {
             count: (*count).min(BATCH),
         };
         let held: Vec<Held> = lines.map(held).collect();
-        let opening = |limit: Limit| {
-            let look = self.states.look(&limit, self.now_ns);
-            (limit.key(), openings(&limit, &look, None, RESERVED_PERMILLE).any)
-        };
-        let openings: HashMap<_, _> = limits(&self.plan, &held).into_iter().map(opening).collect();
-        let ahead_ns = 5_000 * MS_NS;
+        let opening =
+            |limit: &Limit| openings(limit, &self.states.look(limit, self.now_ns), None, RESERVED_PERMILLE);
+        let (ahead_ns, pools) = (5_000 * MS_NS, pools(&self.plan, &held));
+        let mut known = HashMap::new();
+        let mut releases = Vec::new();
+        for line in &held {
+            let opening = opening(&self.plan.limit_of_key(&line.key).unwrap());
+            known.insert(line.key.clone(), opening.any);
+            releases.extend(opening.wishes(line.key.clone(), line.count, ahead_ns));
+        }
+        let others = limits(&self.plan, &pools, &held);
+        known.extend(others.iter().map(|limit| (limit.key(), opening(limit).any)));
         let (plan, view) = (&self.plan, &self.view);
-        let looks = Looks { plan, view, held: &held, openings: &openings, ahead_ns, count_max: BATCH };
+        let looks =
+            Looks { plan, pools: &pools, view, held: &held, openings: &known, ahead_ns, count_max: BATCH };
         let ways = looks.ways();
-        let releases = wishes(&ways, BATCH, ahead_ns);
+        releases.extend(wishes(&ways, BATCH, ahead_ns));
         let report = Report { replica: "r".to_owned(), releases, ..Report::default() };
         let granted = self.fleet.exchange(self.now_ns, &report).releases;
         let lanes = |way: &Way| way.lanes.iter().map(Lane::to_string).collect();
@@ -144,6 +151,17 @@ fn only_those_go_that_routing_would_send() {
     // Those in its own line come first.
     check(TWO, &[("esp:a/per:h", BATCH), ("esp:b/per:h", 100)], 0);
     check(&TWO.replace("10000", "100"), &[("esp:a/per:h", 50), ("esp:b/per:h", 100)], 30);
+    // And nothing goes for the slots that these have been released for, while they are on their way.
+    let mut sim = Sim::new(&TWO.replace("10000", "100"), &[("esp:a/per:h", 50), ("esp:b/per:h", 100)]);
+    assert_eq!(sim.released(), 30);
+    sim.lines = vec![("esp:b/per:h", 70)];
+    assert_eq!(sim.released(), 0);
+    // A spare stands by as well.
+    let spare = TWO.replace(r#"{ esp = "a" }"#, r#"{ esp = "a", weight = 0 }"#);
+    check(&spare, &held, 0);
+    let mut sim = Sim::new(&spare, &held);
+    sim.use_up("esp:b/per:h");
+    assert_eq!(sim.released(), 100);
     // A tenant would go back.
     let sticky = TWO.replace("members", "sticky = \"tenant\", members");
     check(&sticky, &held, 0);
