@@ -68,14 +68,15 @@ async fn its_queue_may_be_deleted_and_no_question_brings_it_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_of_a_pool_wait_for_it() {
     let rig = Rig::new(Options::default());
-    let with = rig.config();
+    // It borrows so few at once that it cannot have begun all before it hears of the change.
+    let with = rig.config().replace("[worker]", "[worker]\nprefetch_max = 10");
     let misspelt = with.replace("name = \"mail\"", "name = \"mial\"");
-    let replicas = rig.start(1);
-    let replica = &replicas[0];
+    let replica = &SluiceProcess::start(&with);
+    replica.wait_ready(Duration::from_secs(60));
     // A backlog: the process stands still while it is published.
     replica.pause();
     let jobs: Vec<_> =
-        (0..500).map(|i| line(&job(&format!("j-{i}"), "mail", &format!("u{i}@gmail.com")))).collect();
+        (0..2_000).map(|i| line(&job(&format!("j-{i}"), "mail", &format!("u{i}@gmail.com")))).collect();
     rig.publish(&jobs);
     replica.rewrite_config(&misspelt);
     replica.sighup();
@@ -89,8 +90,8 @@ async fn jobs_of_a_pool_wait_for_it() {
     let left = rig.ready();
     assert!(left > 0, "all went before the pool was taken away");
     reread(replica, &with).await;
-    until("all are sent", Duration::from_secs(60), async || {
-        rig.count("select count(*) from sluice.job where state = 'accepted'").await == 500
+    until("all are sent", Duration::from_secs(120), async || {
+        rig.count("select count(*) from sluice.job where state = 'accepted'").await == 2_000
     })
     .await;
     assert_eq!((rig.count(dead).await, rig.in_lanes()), (0, 0));
