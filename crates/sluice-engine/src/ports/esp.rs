@@ -35,7 +35,8 @@ pub struct Answer {
     pub quota: Option<QuotaHint>,
 }
 
-/// What an ESP says of its own limits, by headers such as `X-RateLimit-Remaining` and `-Reset`.
+/// What an ESP says of its own limits, by headers such as `X-RateLimit-Remaining` and `-Reset`, or by a 503 that says when
+/// to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaHint {
     /// Calls that it will still take in its current window.

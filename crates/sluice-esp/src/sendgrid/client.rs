@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use hyper::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use sluice_engine::{Answer, Clock, Esp, QuotaHint};
 use sluice_types::{Category, EspId, Job, Outcome};
@@ -104,7 +104,7 @@ impl SendGridEsp {
     async fn read(&self, mut answer: http::Answer, deadline: Instant) -> Answer {
         let status = answer.reply.status();
         let headers = answer.reply.headers();
-        let (retry_after, quota) = (self.retry_after(headers), self.quota(headers));
+        let (retry_after, quota) = (self.retry_after(headers), self.quota(status, headers));
         let message_id = text(headers, "x-message-id").map(str::to_owned);
         let is_html = text(headers, CONTENT_TYPE.as_str()).is_some_and(is_html);
         let body = if status.is_success() && !is_html {
@@ -132,7 +132,15 @@ impl SendGridEsp {
             .or_else(|| text(headers, RESET).and_then(|value| retry_hint::rate_limit_reset(value, now)))
     }
 
-    fn quota(&self, headers: &HeaderMap) -> Option<QuotaHint> {
+    /// What is left for the account: nothing for as long as a 503 asks us to stay away (RFC 9110 section 15.6.4).
+    fn quota(&self, status: StatusCode, headers: &HeaderMap) -> Option<QuotaHint> {
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let pause = text(headers, RETRY_AFTER.as_str())
+                .and_then(|value| retry_hint::retry_after(value, self.clock.now()));
+            if let Some(resets_in) = pause {
+                return Some(QuotaHint { remaining: 0, resets_in });
+            }
+        }
         let (remaining, reset) = (text(headers, REMAINING)?, text(headers, RESET)?);
         retry_hint::quota(text(headers, LIMIT), remaining, reset, self.clock.now())
     }

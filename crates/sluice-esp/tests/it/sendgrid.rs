@@ -206,6 +206,28 @@ async fn every_answer_may_say_how_much_is_left() {
 }
 
 #[tokio::test]
+async fn a_service_that_is_away_says_for_how_long() {
+    let hint = |seconds| Some((0, Duration::from_secs(seconds)));
+    for (status, headers, quota) in [
+        (503, "Retry-After: 7\r\n", hint(7)),
+        (503, "Retry-After: 7\r\nX-RateLimit-Remaining: 5\r\nX-RateLimit-Reset: 30\r\n", hint(7)),
+        (503, "Retry-After: 9999999\r\n", hint(86_400)),
+        (503, "Retry-After: 0\r\n", None),
+        (503, "Retry-After: soon\r\n", None),
+        (503, "", None),
+        // It means a service that is away in this answer alone; a throttle has its hint in the outcome.
+        (500, "Retry-After: 7\r\n", None),
+        (429, "Retry-After: 7\r\n", None),
+    ] {
+        let answer = ask(&RawHttp::answering(status, headers, "{}"), PATIENCE).await;
+        let seen = answer.quota.map(|it| (it.remaining, it.resets_in));
+        assert_eq!(seen, quota, "{status} {headers}");
+        let kind = if status == 429 { AttemptOutcome::Deferred } else { AttemptOutcome::Faulted };
+        assert_eq!(answer.outcome.kind(), kind, "{status} {headers}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let other = RawHttp::answering(202, "", "");
     for status in [301, 302, 307, 308] {
