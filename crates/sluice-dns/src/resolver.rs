@@ -30,7 +30,8 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 ///
 /// A domain that is asked for many times at once is looked up once. Each lookup is a task of its own, which ends within
 /// the timeout and goes on when nobody waits for it any more; at most `lookups_max` are under way. After five
-/// lookups in a row without any answer, only one in 10 s is tried until one is answered.
+/// lookups in a row without any answer, only one in 10 s is tried until one is answered. What was known of a domain is gone
+/// by meanwhile: exchanges hardly ever change, and a hosted domain must not leave its provider's limits for a lost packet.
 ///
 /// Dropping the resolver leaves its last lookups to end by themselves.
 pub struct MxResolver {
@@ -68,7 +69,7 @@ impl MxResolver {
         }
         // In this order: a lookup that is admitted as a trial must be made.
         if state.under_way.len() >= self.shared.settings.lookups_max || !state.health.admits(now) {
-            return Start::Known(MxAnswer::NotKnown);
+            return Start::Known(state.table.last(&domain).cloned().unwrap_or(MxAnswer::NotKnown));
         }
         let (tell, end) = watch::channel(None);
         state.under_way.insert(Arc::clone(&domain), end.clone());
@@ -167,10 +168,16 @@ impl Drop for Running {
     fn drop(&mut self) {
         let found = std::mem::replace(&mut self.found, Finding::Unclear);
         let answered = found != Finding::NotAnswered;
-        let (answer, keep) = self.shared.answer(found);
+        let (mut answer, keep) = self.shared.answer(found);
         let now = self.shared.settings.clock.tick();
         let change = {
             let mut state = self.shared.state();
+            // What was known before is gone by until a newer answer comes.
+            if matches!(answer, MxAnswer::NotKnown)
+                && let Some(last) = state.table.last(&self.domain)
+            {
+                answer = last.clone();
+            }
             state.table.remember(Arc::clone(&self.domain), answer.clone(), now + keep, now);
             state.under_way.remove(&self.domain);
             if answered { state.health.answered() } else { state.health.not_answered(now) }

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_engine::MxAnswer;
 use sluice_types::Tick;
 
-/// Expired entries that each new entry clears away, so that the table shrinks when fewer domains are asked for.
+/// How long what has expired is kept, to be gone by while no newer answer can be had (RFC 8767 calls it serving stale).
+const STALE_FOR: Duration = Duration::from_secs(3600);
+/// Such entries that each new entry clears away, so that the table shrinks when fewer domains are asked for.
 const CLEARED_PER_ENTRY: usize = 2;
 
 /// Domain to answer, each until its expiry. What expires next goes first when the table is full, so that expired
@@ -37,13 +40,18 @@ impl Table {
         self.entries.get(domain).filter(|entry| now < entry.place.0).map(|entry| &entry.answer)
     }
 
+    /// What was known of `domain` last, if it is not cleared away yet, whether or not it has expired.
+    pub(crate) fn last(&self, domain: &str) -> Option<&MxAnswer> {
+        self.entries.get(domain).map(|entry| &entry.answer)
+    }
+
     /// Remembers `answer` until `until`, in the place of what was remembered before.
     pub(crate) fn remember(&mut self, domain: Arc<str>, answer: MxAnswer, until: Tick, now: Tick) {
         if let Some(old) = self.entries.remove(&domain) {
             self.order.remove(&old.place);
         }
         for _ in 0..CLEARED_PER_ENTRY {
-            self.forget_first(|expiry| expiry <= now);
+            self.forget_first(|expiry| expiry + STALE_FOR <= now);
         }
         if self.entries.len() >= self.max {
             self.forget_first(|_| true);
@@ -70,8 +78,6 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(seconds: u64) -> Tick {
@@ -94,6 +100,16 @@ mod tests {
         remember(&mut table, "a", 60, 0);
         assert!(knows(&table, "a", 59));
         assert!(!knows(&table, "a", 60));
+    }
+
+    #[test]
+    fn what_has_expired_can_be_gone_by_for_an_hour() {
+        let mut table = Table::new(10);
+        remember(&mut table, "a", 60, 0);
+        remember(&mut table, "b", 9000, 3659);
+        assert!(table.last("a").is_some() && !knows(&table, "a", 3659));
+        remember(&mut table, "c", 9000, 3660);
+        assert!(table.last("a").is_none());
     }
 
     #[test]
@@ -127,7 +143,7 @@ mod tests {
         }
         assert_eq!(table.len(), 100);
         for round in 0..150 {
-            remember(&mut table, &format!("late{}", round % 10), 2000, 1000);
+            remember(&mut table, &format!("late{}", round % 10), 6000, 4000);
         }
         assert_eq!(table.len(), 10);
     }

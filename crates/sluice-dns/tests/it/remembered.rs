@@ -69,6 +69,26 @@ async fn a_failure_is_remembered_for_a_short_time() {
 }
 
 #[tokio::test]
+async fn what_was_known_is_gone_by_while_no_newer_answer_comes() {
+    let rig = Rig::new(SHORT).await;
+    let known = hosts(&["mx.example.net"]);
+    rig.server.set("hosted.example", Reply::Message(one_host("hosted.example", 60)));
+    assert_eq!(rig.ask("hosted.example").await, known);
+    // Refused once, then silent until the name servers count as away, and for longer than an answer is kept.
+    rig.server.set("hosted.example", failure(2));
+    rig.clock.turn(60 * SECOND);
+    assert_eq!(rig.ask("hosted.example").await, known);
+    rig.server.set("hosted.example", Reply::Silence);
+    for _ in 0..10 {
+        rig.clock.turn(600 * SECOND);
+        assert_eq!(rig.ask("hosted.example").await, known);
+    }
+    rig.server.set("hosted.example", no_such_domain(60));
+    rig.clock.turn(600 * SECOND);
+    assert_eq!(rig.ask("hosted.example").await, hosts(&[]));
+}
+
+#[tokio::test]
 async fn a_domain_whose_lookup_took_too_long_is_not_waited_for_by_every_job() {
     let rig = Rig::new(SHORT).await;
     check(&rig, "slow.example", Reply::Silence, 30).await;
