@@ -40,7 +40,8 @@ pub struct Member {
     /// The `name` of an `[[esp]]`. Required.
     #[schemars(with = "String")]
     pub esp: EspId,
-    /// Its share of the pool's traffic, relative to the other members', 0 to 10000, default 100; 0 takes it out.
+    /// Its share of the pool's traffic, relative to the other members', 0 to 10000, default 100. With 0 it is a spare, for when
+    /// no other member can send.
     #[schemars(with = "Option<u32>")]
     pub weight: u32,
 }

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::batcher::Surroundings;
 use crate::breakers::Breakers;
 use crate::drain::{DrainReport, drain};
-use crate::fleet::keep_in_touch;
+use crate::fleet::{keep_in_touch, orders};
 use crate::health::Health;
 use crate::lane::{LaneBook, LaneLoop, Shared, run_lane};
 use crate::plan::{Bounds, LivePlan, Plan};
@@ -169,7 +169,7 @@ impl Engine {
     /// as it was.
     pub fn reload(&self, plan: &Plan) {
         let taken_up = plan.as_taken_up(&self.started_with);
-        self.worker.change_plan(|live| Some(taken_up.with_orders(live.orders().clone())));
+        self.worker.change_plan(|_| Some(taken_up.with_orders(orders(&self.worker.link.view(), &taken_up))));
         work_lanes(&self.worker, &self.lanes, self.shared.as_ref(), &self.lane_tasks);
     }
 

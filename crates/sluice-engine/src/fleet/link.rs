@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use sluice_policy::{CampaignOrder, Order, Presence, ReplicaView, Report, View, permille};
+use sluice_policy::{CampaignOrder, Order, Presence, RampTerms, ReplicaView, Report, View, permille};
 use sluice_telemetry::Dependency;
 use sluice_types::{LimitKind, LimitScope, LimitSpec, Tick, Timestamp};
 use tokio::sync::watch;
@@ -235,12 +235,15 @@ fn sharers(view: &View) -> HashMap<String, u32> {
 
 /// What a view means for the limits.
 pub(crate) fn orders(view: &View, plan: &Plan) -> Orders {
-    let configured: BTreeSet<String> = plan.ramps().into_iter().map(|ramp| ramp.scope).collect();
     let edits =
         view.limit_edits.iter().filter_map(|(key, edit)| Some((key.clone(), edit.spec.parse().ok()?)));
-    // The ramp of a warm-up that was taken out of the configuration is kept, and holds nobody.
-    let ramps = view.ramps.iter().filter(|(scope, _)| configured.contains(*scope));
-    let ramps = ramps.filter_map(|(scope, ramp)| Some((scope.parse().ok()?, ramp.quota?)));
+    // The ramp of a warm-up that was taken out of the configuration is kept, and holds nobody; one that the fleet has not begun
+    // yet is at its first day.
+    let today = |ramp: RampTerms| {
+        let known = view.ramps.get(&ramp.scope).map(|it| it.quota);
+        Some((ramp.scope.parse().ok()?, known.unwrap_or_else(|| ramp.caps.first().copied())?))
+    };
+    let ramps = plan.ramps().into_iter().filter_map(today);
     let brakes: BTreeMap<LimitScope, LimitSpec> = view
         .brakes
         .iter()
@@ -265,7 +268,7 @@ fn spec_of(rate: f64) -> Option<LimitSpec> {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-    use sluice_policy::{BrakeView, LimitEdit};
+    use sluice_policy::{BrakeView, LimitEdit, RampView};
     use sluice_types::Class;
 
     use super::*;
@@ -295,6 +298,25 @@ mod tests {
         adopt_brake(&rig, 0.5);
         let slowed = rig.worker.plan().orders().brakes.values().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(slowed, ["1/min"]);
+    }
+
+    /// It went unlimited until the next exchange.
+    #[test]
+    fn a_ramp_that_the_fleet_has_not_begun_is_at_its_first_day() {
+        let warm = plan(
+            r#"
+                esp = [{ name = "a", kind = "sandbox", warmup = { caps = [50, 100] } }]
+                pool = [{ name = "default", members = [{ esp = "a" }] }]
+            "#,
+        );
+        let ramp = |quota| RampView { quota, step: 2, held: false, sent: 0 };
+        let of = |ramps: &[(&str, Option<u32>)]| {
+            let ramps = ramps.iter().map(|(scope, quota)| ((*scope).to_owned(), ramp(*quota))).collect();
+            orders(&View { ramps, ..View::default() }, &warm).ramps.into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[]), [50]);
+        assert_eq!(of(&[("esp:a", Some(100)), ("esp:gone", Some(7))]), [100]);
+        assert!(of(&[("esp:a", None)]).is_empty(), "it is done");
     }
 
     #[tokio::test]

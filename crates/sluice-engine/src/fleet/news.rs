@@ -229,6 +229,12 @@ impl CallNews<'_> {
 fn verdict(outcome: &Outcome) -> SendVerdict {
     match outcome {
         Outcome::Accepted { .. } => SendVerdict::Accepted,
+        // We were too fast for the account: that says nothing of how our mail is received.
+        Outcome::Deferred {
+            scope: DeferralScope::Esp,
+            category: Category::Throttled | Category::Quota,
+            ..
+        } => SendVerdict::Other,
         Outcome::Deferred { .. } | Outcome::Rejected { .. } => SendVerdict::Troubled,
         Outcome::Faulted { .. } | Outcome::Unknown { .. } => SendVerdict::Other,
     }

@@ -117,11 +117,14 @@ impl Rig {
     pub(crate) async fn order(&self, order: Order) {
         let job = job_of_campaign();
         let (tenant, campaign) = (job.tenant.to_string(), job.campaign.unwrap().to_string());
-        *self.around.view.lock().unwrap() = View {
-            now_ns: i64::try_from(self.worker.clock.tick().as_nanos()).unwrap(),
-            campaigns: vec![CampaignOrder { tenant, campaign, order }],
-            ..View::default()
-        };
+        self.see(View { campaigns: vec![CampaignOrder { tenant, campaign, order }], ..View::default() })
+            .await;
+    }
+
+    /// This holds for the fleet from now on.
+    pub(crate) async fn see(&self, view: View) {
+        let now_ns = i64::try_from(self.worker.clock.tick().as_nanos()).unwrap();
+        *self.around.view.lock().unwrap() = View { now_ns, ..view };
         let exchange = keep_in_touch(&self.worker, true);
         tokio::time::timeout(Duration::from_millis(1), exchange).await.unwrap_err();
     }

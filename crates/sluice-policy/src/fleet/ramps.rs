@@ -1,7 +1,8 @@
 //! Warm-up: a cap for each sending day, the same for every replica at every instant.
 //!
-//! A day counts when something was sent on it; a day with too much trouble repeats its cap; after a month without a
-//! send the ramp begins anew, as the receivers have forgotten us.
+//! A day counts when something was accepted on it; a day with too much trouble repeats its cap, and trouble that is reported on
+//! days without a send counts for the next with one; after a month without one the ramp begins anew, as the receivers have
+//! forgotten us.
 
 use std::collections::BTreeMap;
 
@@ -35,9 +36,10 @@ pub(super) struct Ramp {
     step: u32,
     /// Days since the epoch, UTC.
     day: i64,
-    /// The last day with a send.
+    /// The last day on which something was accepted.
     last_sent: i64,
     sent: u64,
+    /// Refused, or come back, since a day with a send was judged last.
     troubled: u64,
     held: bool,
     /// Today's cap; `None` when the ramp is done.
@@ -66,19 +68,18 @@ pub(super) fn step(ramps: &mut BTreeMap<String, Ramp>, now_ns: i64, terms: &[Ram
         }
         for send in sends.iter().filter(|send| concerns(&it.scope, send)) {
             match send.verdict {
-                Verdict::Accepted => ramp.sent = ramp.sent.saturating_add(send.count),
+                Verdict::Accepted if send.count > 0 => {
+                    ramp.sent = ramp.sent.saturating_add(send.count);
+                    ramp.last_sent = today;
+                }
                 Verdict::Troubled => {
                     ramp.sent = ramp.sent.saturating_add(send.count);
                     ramp.troubled = ramp.troubled.saturating_add(send.count);
                 }
-                Verdict::Other => {}
                 // It was sent some time before, and counted then.
-                Verdict::Returned => {
-                    ramp.troubled = ramp.troubled.saturating_add(send.count);
-                    continue;
-                }
+                Verdict::Returned => ramp.troubled = ramp.troubled.saturating_add(send.count),
+                Verdict::Accepted | Verdict::Other => {}
             }
-            ramp.last_sent = today;
         }
         ramp.quota = usize::try_from(ramp.step).ok().and_then(|step| it.caps.get(step)).copied();
     }
@@ -96,15 +97,17 @@ impl Ramp {
     fn turn(&mut self, today: i64, hold_above: f64) {
         if self.sent > 0 {
             self.held = self.sent >= SENDS_THAT_TELL && share(self.troubled, self.sent) > hold_above;
-            if !self.held {
+            // Few sends that were all refused hold nothing, and are no sending day either.
+            if !self.held && self.sent > self.troubled {
                 self.step = self.step.saturating_add(1);
             }
+            self.troubled = 0;
         }
         if self.last_sent > 0 && today - self.last_sent > COLD_AFTER_DAYS {
             self.step = 0;
             self.held = false;
         }
-        (self.day, self.sent, self.troubled) = (today, 0, 0);
+        (self.day, self.sent) = (today, 0);
     }
 }
 

@@ -383,6 +383,29 @@ fn what_comes_back_later_holds_a_ramp_too() {
     // A day on which nothing but bounces came is no sending day.
     bounced(&mut state, 3, 5);
     assert_eq!(day(&mut state, 4, 0, 0).quota, Some(200));
+    // They count for the next one.
+    bounced(&mut state, 5, 20);
+    assert_eq!(day(&mut state, 6, 200, 0).quota, Some(200));
+    let held = day(&mut state, 7, 0, 0);
+    assert_eq!((held.quota, held.held), (Some(200), true), "25 came back");
+    let healed = (day(&mut state, 8, 200, 0), day(&mut state, 9, 0, 0)).1;
+    assert_eq!((healed.quota, healed.held), (Some(400), false), "and are forgotten then");
+}
+
+#[test]
+fn a_day_on_which_nothing_was_accepted_is_no_sending_day() {
+    let mut state = FleetState::default();
+    for on in 0..40 {
+        let refused = if on % 2 == 0 { 5 } else { 0 };
+        assert_eq!(day(&mut state, on, 0, refused).quota, Some(100), "day {on}");
+    }
+    assert_eq!(day(&mut state, 40, 1, 5).quota, Some(100));
+    assert_eq!(day(&mut state, 41, 0, 0).quota, Some(200));
+    // Nor does it keep a ramp from growing cold.
+    for on in 42..72 {
+        day(&mut state, on, 0, 5);
+    }
+    assert_eq!(day(&mut state, 72, 0, 0).quota, Some(100));
 }
 
 fn release(key: &str, count: u32, opening: Opening) -> Report {
