@@ -15,9 +15,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::health::{Health, jittered};
 use crate::ports::{Clock, LedgerError};
+use inflow::Inflow;
+
+mod inflow;
 
 /// Most rows of one batch.
 const BATCH_MAX_ROWS: usize = 500;
+/// Rows that have to come in the time of a gather for it to be waited out whatever else is written. Fewer: a replica with some
+/// thousand jobs a second delays each by that time.
+const FLOOD_ROWS: usize = 8;
 /// Requests that may wait for a writer; further callers wait for a place.
 const QUEUE_MAX: usize = 8192;
 /// First and longest pause before a failed batch is tried again.
@@ -27,8 +33,9 @@ const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration:
 /// the jobs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Gather {
-    /// Beside a batch that is being written; not at all when none is, so that a lone job waits for nobody. More: larger
-    /// batches, and longer waits where a commit is slow.
+    /// Beside a batch that is being written, and for as long as it is; not at all when none is, so that a lone job waits for
+    /// nobody. For the whole time in a flood of which less has come than will come meanwhile. More: larger batches, and longer
+    /// waits where a commit is slow.
     Beside(Duration),
     /// Whatever else goes on: nobody waits for these rows.
     Always(Duration),
@@ -101,7 +108,7 @@ impl<W: Write> Batcher<W> {
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let shared = Arc::new(Shared {
             write,
-            requests: Mutex::new(requests),
+            requests: Mutex::new(Requests { queue: requests, inflow: Inflow::new(around.clock.tick()) }),
             writing: AtomicUsize::new(0),
             all_written: Notify::new(),
             gather,
@@ -137,9 +144,14 @@ impl<W: Write> Batcher<W> {
     }
 }
 
+struct Requests<W: Write> {
+    queue: mpsc::Receiver<Request<W>>,
+    inflow: Inflow,
+}
+
 struct Shared<W: Write> {
     write: W,
-    requests: Mutex<mpsc::Receiver<Request<W>>>,
+    requests: Mutex<Requests<W>>,
     /// Batches with the store.
     writing: AtomicUsize,
     /// The last of them has come back.
@@ -169,16 +181,19 @@ impl<W: Write> Shared<W> {
 
     /// Waits for a request, and for more of them as [`Gather`] says. `false` when all entrances are gone.
     async fn gather(&self, batch: &mut Vec<Request<W>>) -> bool {
-        let mut requests = self.requests.lock().await;
-        if requests.recv_many(batch, BATCH_MAX_ROWS).await == 0 {
+        let Requests { queue, inflow } = &mut *self.requests.lock().await;
+        if queue.recv_many(batch, BATCH_MAX_ROWS).await == 0 {
             return false;
         }
         // Made before the look, so that no end is missed in between.
         let all_written = self.all_written.notified();
         let is_lone = self.writing.load(Ordering::Relaxed) == 0;
+        // More will come in the time than there are: most likely one of the batches that answer each other in quick turns.
+        let is_worth_it = |time| inflow.rows_in(time) >= batch.len().max(FLOOD_ROWS);
         match self.gather {
-            _ if batch.len() >= BATCH_MAX_ROWS => return true,
-            Gather::Beside(_) if is_lone => return true,
+            _ if batch.len() >= BATCH_MAX_ROWS => {}
+            Gather::Beside(time) if is_worth_it(time) => tokio::time::sleep(time).await,
+            Gather::Beside(_) if is_lone => {}
             Gather::Beside(time) => tokio::select! {
                 () = all_written => {}
                 () = tokio::time::sleep(time) => {}
@@ -186,9 +201,10 @@ impl<W: Write> Shared<W> {
             Gather::Always(time) => tokio::time::sleep(time).await,
         }
         while batch.len() < BATCH_MAX_ROWS {
-            let Ok(request) = requests.try_recv() else { break };
+            let Ok(request) = queue.try_recv() else { break };
             batch.push(request);
         }
+        inflow.add(batch.len(), self.around.clock.tick());
         true
     }
 
