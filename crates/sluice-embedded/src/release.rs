@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, params};
 use sluice_engine::ReleaseQuery;
-use sluice_types::{Lane, Timestamp};
+use sluice_types::{Class, Lane, Timestamp};
 
 use crate::batch::{Basket, Batch, DueLeases, Found, columns};
 use crate::line::{Strand, next_strand};
@@ -185,14 +185,16 @@ impl Release<'_> {
         Ok(strands)
     }
 
-    /// Takes the first seen of an owner's jobs, whatever its lane; answers whether there was one.
+    /// Takes the first seen of an owner's jobs, transactional ones before bulk; answers whether there was one.
     fn take_one(&self, owned: &mut Owned, basket: &mut Basket) -> rusqlite::Result<bool> {
         for strand in owned.strands.drain(..) {
             if let Some(found) = self.next_job(&strand, (i64::MIN, i64::MIN), basket)? {
                 owned.heads.push((strand, found));
             }
         }
-        let first = owned.heads.iter().enumerate().min_by_key(|(_, (_, found))| found.place);
+        let rank =
+            |(strand, found): &(Strand, Found)| (strand.class != Class::Transactional.as_str(), found.place);
+        let first = owned.heads.iter().enumerate().min_by_key(|(_, head)| rank(head));
         let Some(first) = first.map(|(at, _)| at) else { return Ok(false) };
         let (strand, found) = owned.heads.swap_remove(first);
         let place = found.place;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_types::{EspId, Limit, LimitScope, WaitReason};
+use sluice_types::{Class, EspId, Limit, LimitScope, WaitReason};
 use tokio::sync::oneshot;
 
 use crate::breakers::Leave;
@@ -235,9 +235,10 @@ async fn wait_for_turn<T>(
 }
 
 /// Whether a fresh job has to go to the end of the line of a limit that holds only some of its lane: others were there
-/// first, unless nobody stands ready to use the next slot.
+/// first, unless nobody stands ready to use the next slot. A transactional one goes before bulk that was there first.
 fn joins_line(worker: &Worker, case: &Case<'_>, limit: &Limit) -> bool {
-    case.passport.first_seen.is_none()
+    case.job.class == Class::Bulk
+        && case.passport.first_seen.is_none()
         && !case.governs_lane(&limit.scope)
         && worker.slots.waiting(limit) > 0
         && worker.link.has_line(&limit.key())
@@ -246,11 +247,41 @@ fn joins_line(worker: &Worker, case: &Case<'_>, limit: &Limit) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use sluice_policy::View;
+    use sluice_types::Timestamp;
 
     use super::*;
     use crate::plan::Orders;
     use crate::ports::Passport;
     use crate::worker::rig::{self, Rig};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transactional_job_does_not_stand_behind_the_bulk_of_its_tenant() {
+        let rig = Rig::new(
+            r#"
+            esp = [{ name = "a", kind = "sandbox" }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }]
+            tenant = [{ name = "default", limits = ["10/s"] }]
+            "#,
+        );
+        let key = "tenant:default/per:s";
+        rig.see(View { lines: [key.to_owned()].into(), ..View::default() }).await;
+        let _tickets = rig.long_lines(&["a"]);
+        let (lane, body) = (rig::lane(&rig.worker), Bytes::new());
+        let joins = |class, first_seen| {
+            let mut job = rig::job(None);
+            job.class = class;
+            let passport = Passport { first_seen, ..Passport::default() };
+            let case = Case::new(&rig.worker, &lane, job, lane.group.clone(), &body, &passport);
+            let (job, worker) = (&case.job, &rig.worker);
+            let (_, limits) =
+                worker.plan().line(class, &rig::esp("a"), &case.group, &job.tenant, job.to.email.domain());
+            limits.iter().filter(|limit| joins_line(worker, &case, limit)).map(Limit::key).collect::<Vec<_>>()
+        };
+        assert_eq!(joins(Class::Bulk, None), [key]);
+        assert!(joins(Class::Transactional, None).is_empty());
+        assert!(joins(Class::Bulk, Some(Timestamp::from_micros(0))).is_empty(), "it comes from there");
+    }
 
     /// What was set while a job waited held it only if it came after the edit.
     #[tokio::test(start_paused = true)]

@@ -27,20 +27,25 @@ const ROUNDS_MAX: usize = 5;
 const CANCELLED_MAX: usize = 1_000;
 
 /// The first jobs of the owners $2 and $3 in lines $1, up to the turns of each ($5), without those that we hold already ($8): of
-/// their lanes $7, a line of text each, so many ($6) are looked at, and of all none that was seen after the last one of a lane
-/// that `has_more`: what is not looked at there may be older.
+/// their lanes $7, a line of text each, so many ($6) are looked at. Transactional ones come first, then the first seen; and none
+/// that stands behind the last one of a lane that `has_more`: what is not looked at there may come before it.
 ///
 /// A row for each owner at least, without a job where there is none to be had.
 const TAKE: &str = concat!(
     "
-SELECT o.place, m.until IS NOT NULL AS has_more, p.seen AS turn_at, ",
+SELECT o.place, coalesce(m.until_urgent, m.until_bulk) IS NOT NULL AS has_more, p.seen AS turn_at, ",
     job_columns!(),
     "
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
     AS o (key, tenant, campaign, place, turns, look, lanes)
 CROSS JOIN LATERAL (
-    SELECT array_agg(f.job_id) AS ids, array_agg(f.seen) AS seens, min(f.last) FILTER (WHERE f.looked >= o.look) AS until
-    FROM unnest(string_to_array(o.lanes, E'\\n')) AS l (lane)
+    SELECT array_agg(f.job_id) AS ids, array_agg(f.seen) AS seens, array_agg(l.is_bulk) AS are_bulk,
+        min(f.last) FILTER (WHERE f.looked >= o.look AND NOT l.is_bulk) AS until_urgent,
+        min(f.last) FILTER (WHERE f.looked >= o.look AND l.is_bulk) AS until_bulk
+    FROM (
+        SELECT lane, split_part(lane, '.', 2) <> 'transactional' AS is_bulk
+        FROM unnest(string_to_array(o.lanes, E'\\n')) AS t (lane)
+    ) l
     CROSS JOIN LATERAL (
         SELECT q.job_id, q.seen, count(*) OVER () AS looked, max(q.seen) OVER () AS last
         FROM (
@@ -61,13 +66,14 @@ CROSS JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT p.*, w.seen
     FROM (
-        SELECT u.job_id, u.seen
-        FROM unnest(m.ids, m.seens) AS u (job_id, seen)
-        WHERE coalesce(u.seen <= m.until, true)
-        ORDER BY u.seen
+        SELECT u.job_id, u.seen, u.is_bulk
+        FROM unnest(m.ids, m.seens, m.are_bulk) AS u (job_id, seen, is_bulk)
+        WHERE CASE WHEN u.is_bulk THEN m.until_urgent IS NULL AND coalesce(u.seen <= m.until_bulk, true)
+            ELSE coalesce(u.seen <= m.until_urgent, true) END
+        ORDER BY u.is_bulk, u.seen
     ) w
     JOIN sluice.pending p ON p.job_id = w.job_id
-    ORDER BY w.seen
+    ORDER BY w.is_bulk, w.seen
     LIMIT o.turns
     FOR UPDATE OF p SKIP LOCKED
 ) p ON true

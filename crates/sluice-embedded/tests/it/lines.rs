@@ -48,7 +48,12 @@ async fn a_line_is_one_over_all_its_lanes() {
     let all: Vec<String> = (0..12).map(|n| format!("j{n:02}")).collect();
     assert_eq!(release(&store, KEY, 99, &[]).await, all);
     let full = ["default.bulk.other", "default.transactional.gmail"];
-    assert_eq!(release(&store, KEY, 4, &full).await, ["j00", "j01", "j05", "j06"]);
+    assert_eq!(
+        release(&store, KEY, 4, &full).await,
+        ["j01", "j05", "j07", "j11"],
+        "transactional ones first"
+    );
+    assert_eq!(release(&store, KEY, 5, &full).await, ["j00", "j01", "j05", "j07", "j11"]);
     assert_eq!(store.waiting(None, 9, 10_000).await.unwrap()[0].jobs, 12);
 }
 

@@ -1,12 +1,12 @@
 //! Cases of parked jobs: lines under a limit, turns of tenants, and whole campaigns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sluice_engine::{
     Clock as _, Due, DueBatch, DueQuery, NextStep, Parked, PendingJob, ReleaseQuery, SystemClock, WaitingKey,
 };
-use sluice_types::{JobId, Timestamp, WaitReason};
+use sluice_types::{Class, JobId, Timestamp, WaitReason};
 
 use super::jobs::{claim, fresh_id, in_line, parked, record};
 use super::ledger::{LATER, SOON, Store, up_to};
@@ -277,6 +277,34 @@ pub async fn lanes_of_an_owner_are_merged_by_age(store: Store) {
     let wanted: Vec<JobId> = jobs.iter().take(960).map(|job| job.id.clone()).collect();
     let batch = store.ledger.release(&from_lines(&[("k", 960)])).await.unwrap();
     assert_eq!(ids(batch.as_deref()), wanted);
+}
+
+/// An owner's transactional jobs go before its bulk that was seen first, however much of it there is.
+pub async fn transactional_jobs_of_an_owner_go_first(store: Store) {
+    let urgent = |id: &JobId, name: &str, seen_s: i64| Parked {
+        class: Class::Transactional,
+        group: name.parse().unwrap(),
+        ..in_line(id, "k", seen_s)
+    };
+    let bulk: Vec<Parked> = (0..2_000).map(|n| in_line(&fresh_id("job"), "k", n)).collect();
+    for jobs in bulk.chunks(1_000) {
+        store.park(jobs).await;
+    }
+    // Of one lane there are more than are looked at first, so that bulk is not next to those that were.
+    let many: Vec<Parked> = (0..60).map(|n| urgent(&fresh_id("job"), "gmail", 10_000 + n)).collect();
+    let [a, b] = some_ids("job");
+    store.park(&many).await;
+    store.park(&[urgent(&a, "yahoo", 9_000), urgent(&b, "yahoo", 20_000)]).await;
+    let mut first: Vec<JobId> = many.iter().map(|job| job.id.clone()).collect();
+    first.insert(0, a);
+    first.push(b);
+    let some = store.release(&[("k", 50)]).await.unwrap();
+    let taken = ids(Some(&*some));
+    assert_eq!(taken, first.drain(..50).collect::<Vec<_>>());
+    some.published(&taken).await.unwrap();
+    let rest: BTreeSet<JobId> = ids(store.release(&[("k", 15)]).await.as_deref()).into_iter().collect();
+    first.extend(bulk.iter().take(3).map(|job| job.id.clone()));
+    assert_eq!(rest, first.into_iter().collect());
 }
 
 /// Another relay may have taken the first jobs, and their slots are spoken for: what is behind them goes.

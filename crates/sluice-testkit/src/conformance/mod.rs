@@ -102,6 +102,7 @@ macro_rules! lines_conformance {
                 full_lanes_are_left_alone,
                 a_full_lane_hides_no_other,
                 lanes_of_an_owner_are_merged_by_age,
+                transactional_jobs_of_an_owner_go_first,
                 what_a_relay_holds_hides_nothing_in_line,
                 what_expires_in_line_leaves_it,
                 what_a_record_puts_in_line_expires_there,
