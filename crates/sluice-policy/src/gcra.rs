@@ -18,7 +18,7 @@
 //! last  = tat - B_old * T_old                  opening of the last slot; before now if the bucket had some left
 //! since = min(last, now) if B_old = 1          the latest that spent slots were used; now if B_old > 1
 //! next  = max(last, since) + T
-//! full  = since + (tat + owed - since) * T / T_old, and next at least if last > now
+//! full  = since + (tat + owed - since) * T / T_old, and next at least if last > now, or B_old > 1 = B and full > now
 //! tat   = min(full, max(next, now) + (B - 1) * T)
 //! owed  = full - tat                           more than a bucket of B can lack: time pays for it once that is full
 //! ```
@@ -249,7 +249,10 @@ impl GcraState {
         let spent_ns = (self.tat_ns.saturating_add(self.owed_ns) - since_ns).max(0);
         let spent_ns = scaled(spent_ns, terms.spacing_ns, self.spacing_ns);
         let full_ns = since_ns.saturating_add(spent_ns);
-        let full_ns = if last_ns > now_ns { full_ns.max(next_ns) } else { full_ns };
+        // Of a bucket of one the last slot opened one spacing before the arrival time, which the next edit goes by. So what is
+        // partly spent when a deeper one becomes such counts as a whole slot, that opened now.
+        let is_lowered_to_one = old_burst > 1 && terms.burst == 1 && full_ns > now_ns;
+        let full_ns = if last_ns > now_ns || is_lowered_to_one { full_ns.max(next_ns) } else { full_ns };
         let behind_ns = i64::from(terms.burst - 1).saturating_mul(terms.spacing_ns);
         self.tat_ns = full_ns.min(next_ns.max(now_ns).saturating_add(behind_ns));
         self.owed_ns = full_ns - self.tat_ns;

@@ -281,6 +281,36 @@ proptest! {
     }
 }
 
+/// Each brake forgot what was spent of the slot that filled just then.
+#[test]
+fn brakes_on_a_bucket_spare_no_slot() {
+    let full = terms("1/s burst 5");
+    let mut state = GcraState::default();
+    let begin = 1_700_000_000_000_000_000_i64;
+    let mut used = 0;
+    for step in 0..400 {
+        let now = begin + step * 250_000_000;
+        for terms in [full.at_rate(100), full.at_rate(300), full] {
+            used += i64::from(
+                lease_gcra(&terms, &mut state, now, 0).runs.iter().map(|run| run.count).sum::<u32>(),
+            );
+        }
+        let leased = lease_gcra(&full, &mut state, now, 1);
+        used += leased
+            .runs
+            .iter()
+            .filter(|run| run.opens_in.is_zero())
+            .map(|run| i64::from(run.count))
+            .sum::<i64>();
+        if leased.runs.iter().any(|run| !run.opens_in.is_zero()) {
+            give_back_gcra(&full, &mut state, 1, leased.marks[0]);
+        }
+        let most = i64::from(full.burst) + (now - begin) / full.spacing_ns;
+        assert!(used <= most, "{used} of {most} after {step} steps");
+    }
+    assert!(used >= i64::from(full.burst), "{used}");
+}
+
 proptest! {
     /// However often and far the store's clock steps back: uses are counted in the time that passes for the receiver.
     #[test]
@@ -307,9 +337,6 @@ proptest! {
         for (pause, step, want, rate, lead) in steps {
             real += pause;
             behind += step;
-            // Known and not mended: each brake on a bucket, and each end of one, forgets what is spent of the slot that fills, a part of
-            // one. Between terms of one spacing nothing is forgotten.
-            let rate = if full.burst > 1 { 1000 } else { rate };
             let want = crate::Want { rates_permille: vec![rate], urgent: want / 3, ..crate::Want::of(limit.clone(), want) };
             // A lease may begin later than at once, where answers are slow; not of a bucket.
             let lead = if matches!(crate::Terms::of(&limit.spec), Some(crate::Terms::Spaced(_))) { lead } else { 0 };
