@@ -1,6 +1,6 @@
 //! Four replicas start on an empty database and an empty vhost at the same moment.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::{Options, Rig, mixed_jobs};
 
@@ -12,15 +12,5 @@ async fn the_schema_and_the_topology_are_made_once() {
     rig.publish(&mix.lines);
     rig.judge(&mix.jobs, false, Duration::from_secs(60)).await;
     // A broker that is slow to answer one question makes a replica unready for a moment; here it shall not last.
-    let ready = Instant::now() + Duration::from_secs(20);
-    for replica in &replicas {
-        loop {
-            let (status, body) = replica.get("/ready").unwrap();
-            if status == 200 {
-                break;
-            }
-            assert!(Instant::now() < ready, "{status}, {body}\n{}", replica.log());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
+    replicas.iter().for_each(|replica| replica.wait_ready(Duration::from_secs(20)));
 }

@@ -189,7 +189,8 @@ impl<W: Write> Shared<W> {
         let all_written = self.all_written.notified();
         let is_lone = self.writing.load(Ordering::Relaxed) == 0;
         // More will come in the time than there are: most likely one of the batches that answer each other in quick turns.
-        let is_worth_it = |time| inflow.rows_in(time) >= batch.len().max(FLOOD_ROWS);
+        let now = self.around.clock.tick();
+        let is_worth_it = |time| inflow.rows_in(time, now) >= batch.len().max(FLOOD_ROWS);
         match self.gather {
             _ if batch.len() >= BATCH_MAX_ROWS => {}
             Gather::Beside(time) if is_worth_it(time) => tokio::time::sleep(time).await,

@@ -31,8 +31,11 @@ impl Inflow {
         }
     }
 
-    /// How many will come in `time` if it goes on.
-    pub(super) fn rows_in(&self, time: Duration) -> usize {
+    /// How many will come in `time` if it goes on. After a pause nothing is known.
+    pub(super) fn rows_in(&self, time: Duration, now: Tick) -> usize {
+        if now.since(self.since) >= 2 * SPAN {
+            return 0;
+        }
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         usize::try_from(self.per_second.saturating_mul(micros) / 1_000_000).unwrap_or(usize::MAX)
     }
@@ -46,12 +49,12 @@ mod tests {
     fn the_last_whole_span_tells_what_comes() {
         let at = |ms: u64| Tick::ZERO + Duration::from_millis(ms);
         let mut inflow = Inflow::new(at(0));
-        let soon = |it: &Inflow| it.rows_in(Duration::from_millis(3));
+        let soon = |it: &Inflow, now| it.rows_in(Duration::from_millis(3), at(now));
         inflow.add(60, at(10));
-        assert_eq!(soon(&inflow), 0, "too short to tell");
+        assert_eq!(soon(&inflow, 10), 0, "too short to tell");
         inflow.add(60, at(20));
-        assert_eq!(soon(&inflow), 18);
+        assert_eq!([20, 59, 60].map(|now| soon(&inflow, now)), [18, 18, 0], "none goes on through a pause");
         inflow.add(1, at(1020));
-        assert_eq!(soon(&inflow), 0, "one in a second is no flood");
+        assert_eq!(soon(&inflow, 1020), 0, "one in a second is no flood");
     }
 }

@@ -97,8 +97,8 @@ impl Ramp {
     fn turn(&mut self, today: i64, hold_above: f64) {
         if self.sent > 0 {
             self.held = self.sent >= SENDS_THAT_TELL && share(self.troubled, self.sent) > hold_above;
-            // Few sends that were all refused hold nothing, and are no sending day either.
-            if !self.held && self.sent > self.troubled {
+            // Sends that were all refused hold nothing if they are few, and make no sending day either.
+            if !self.held && self.last_sent == self.day {
                 self.step = self.step.saturating_add(1);
             }
             self.troubled = 0;
