@@ -275,7 +275,7 @@ fn tenant_column(tenant: Option<&Tenant>) -> String {
     tenant.map_or_else(String::new, |tenant| tenant.as_str().to_owned())
 }
 
-/// 1 when the entry is new, 0 when it takes the place of an older one.
+/// 1 when the entry is new, 0 when it changes an older one, which keeps its date.
 fn suppress(connection: &Connection, now: Timestamp, entry: &SuppressionEntry) -> rusqlite::Result<usize> {
     let key = (entry.recipient.to_ascii_lowercase(), tenant_column(entry.tenant.as_ref()));
     let is_new = !connection
@@ -283,8 +283,8 @@ fn suppress(connection: &Connection, now: Timestamp, entry: &SuppressionEntry) -
         .exists(params![key.0, key.1])?;
     connection
         .prepare_cached(
-            "insert or replace into suppression (recipient, tenant, reason, source, created_at)
-             values (?1, ?2, ?3, ?4, ?5)",
+            "insert into suppression (recipient, tenant, reason, source, created_at) values (?1, ?2, ?3, ?4, ?5)
+             on conflict (recipient, tenant) do update set reason = excluded.reason, source = excluded.source",
         )?
         .execute(params![key.0, key.1, entry.reason, entry.source, now.as_micros()])?;
     Ok(usize::from(is_new))

@@ -108,7 +108,7 @@ fn list(connection: &Connection, query: &UnknownQuery) -> rusqlite::Result<Vec<U
          order by j.updated_at, j.id limit ?6",
     )?;
     let (after, after_id) = match &query.after {
-        Some((at, id)) => (Timestamp::parse(at).ok().map(Timestamp::as_micros), Some(id)),
+        Some((at, id)) => (Timestamp::parse(at).map(Timestamp::as_micros), Some(id)),
         None => (None, None),
     };
     let (tenant, class) = (query.tenant.as_ref().map(Tenant::as_str), query.class.map(Class::as_str));

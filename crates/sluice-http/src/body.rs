@@ -77,6 +77,11 @@ pub(crate) async fn receive_order<T: DeserializeOwned>(
     };
     let json: serde_json::Value = serde_json::from_slice(&received.bytes)
         .map_err(|error| refused(StatusCode::BAD_REQUEST, "not_json", error))?;
+    // Serde reads a struct from a list of its values, too.
+    if !json.is_object() {
+        let message = "the body is not a JSON object".to_owned();
+        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", message));
+    }
     T::deserialize(json).map_err(|error| refused(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", error))
 }
 

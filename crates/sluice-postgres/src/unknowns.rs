@@ -153,7 +153,7 @@ impl Postgres {
         let class = query.class.map(Class::as_str);
         let esp = query.esp.as_deref().map(clean);
         let (after, after_id) = match &query.after {
-            Some((at, id)) => (Timestamp::parse(at).ok().map(instant), Some(clean(id))),
+            Some((at, id)) => (Timestamp::parse(at).map(instant), Some(clean(id))),
             None => (None, None),
         };
         let max = i64::from(query.max);

@@ -70,12 +70,12 @@ impl Timestamp {
         self.0
     }
 
-    /// Reads RFC 3339 text such as `2026-11-24T12:00:00Z`; an offset is required.
-    ///
-    /// # Errors
-    /// When the text is not RFC 3339 or lies outside the supported years.
-    pub fn parse(text: &str) -> Result<Self, jiff::Error> {
-        text.parse::<jiff::Timestamp>().map(|at| Self(at.as_microsecond()))
+    /// Reads RFC 3339 text such as `2026-11-24T12:00:00Z`; an offset is required. `None` when the text is not RFC 3339 or lies
+    /// outside the supported years.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let at: jiff::Timestamp = text.parse().ok().filter(|_| is_rfc3339(text))?;
+        Some(Self(at.as_microsecond()))
     }
 
     /// Time until `self` from `now`; zero when it has passed.
@@ -83,6 +83,27 @@ impl Timestamp {
     pub fn after(self, now: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(now.0)).unwrap_or(0))
     }
+}
+
+/// Whether a time has the form of RFC 3339 section 5.6, which leaves a space in place of the `T` to us. The library takes more, such as a zone in brackets that it does not heed.
+fn is_rfc3339(text: &str) -> bool {
+    let fits = |text: &str, form: &str| {
+        let is_alike = |(c, form): (u8, u8)| {
+            if form == b'0' { c.is_ascii_digit() } else { c.eq_ignore_ascii_case(&form) }
+        };
+        text.len() == form.len() && text.bytes().zip(form.bytes()).all(is_alike)
+    };
+    let Some((date_time, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else { return false };
+    let fraction = rest.strip_prefix('.').map(|rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let offset = match fraction {
+        None => Some(rest),
+        Some(0) => None,
+        Some(digits) => rest.get(1 + digits..),
+    };
+    let is_offset = |text: &str| ["Z", "+00:00", "-00:00"].iter().any(|form| fits(text, form));
+    let is_date_time =
+        ["0000-00-00T00:00:00", "0000-00-00 00:00:00"].iter().any(|form| fits(date_time, form));
+    is_date_time && offset.is_some_and(is_offset)
 }
 
 impl Add<Duration> for Timestamp {

@@ -49,6 +49,13 @@ fn an_empty_text_is_the_default() {
 }
 
 #[test]
+fn an_empty_list_is_none_wherever_it_stands() {
+    let names = ["ESP", "POOL", "DOMAIN_GROUP"].map(|key| (format!("SLUICE__{key}"), "[]".to_owned()));
+    assert!(same(&Config::load("", &names, &files).unwrap(), &Config::default()));
+    assert!(same(&load("esp = []\npool = []\ndomain_group = []").unwrap(), &Config::default()));
+}
+
+#[test]
 fn what_was_written_is_what_holds() {
     let config = load(
         "worker.reserved_share = 0\nbrake = { enabled = false, recover = '1d' }\n\

@@ -37,7 +37,10 @@ impl<'a> Section<'_, 'a> {
 
     /// Whether the key is there and is anything but an empty list.
     pub(crate) fn has_entries(&self, key: &str) -> bool {
-        self.table.get(key).is_some_and(|value| value.as_array().is_none_or(|items| !items.is_empty()))
+        let Some(value) = self.table.get(key) else { return false };
+        let is_variable = self.is_variable(&join(&self.path, key));
+        let value = if is_variable { literal(value.clone()) } else { value.clone() };
+        value.as_array().is_none_or(|items| !items.is_empty())
     }
 
     /// How many faults there are so far, over all sections.

@@ -95,6 +95,7 @@ async fn a_body_that_is_no_order_is_refused() {
         ("{}x", 400, "not_json"),
         ("{}", 422, "bad_body"),
         ("[]", 422, "bad_body"),
+        (r#"["1/s"]"#, 422, "bad_body"),
         (r#"{"limit": 5}"#, 422, "bad_body"),
         (r#"{"limit": "1/s", "until": "noon"}"#, 422, "bad_body"),
         (&long, 413, "too_large"),

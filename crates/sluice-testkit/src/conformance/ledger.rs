@@ -545,8 +545,15 @@ pub async fn dead_letters_are_kept_shown_and_dropped(store: Store) {
 pub async fn suppressions_are_listed_and_removed(store: Store) {
     let (all, acme) = (suppression(None, "ada@gmail.com"), suppression(Some("acme"), "bob@gmail.com"));
     assert_eq!(store.console.suppress(&[all.clone(), acme.clone()]).await.unwrap(), 2);
+    let since = |entries: Vec<SuppressionEntry>| {
+        let mut since: Vec<_> = entries.into_iter().map(|it| (it.recipient, it.created_at)).collect();
+        since.sort();
+        since
+    };
+    let before = since(store.console.suppressions(10).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(5)).await;
     assert_eq!(store.console.suppress(&[all]).await.unwrap(), 0);
-    assert_eq!(store.console.suppressions(10).await.unwrap().len(), 2);
+    assert_eq!(since(store.console.suppressions(10).await.unwrap()), before, "it keeps its date");
     let bob = ["bob@gmail.com".to_owned()];
     assert_eq!(store.console.unsuppress(None, &bob).await.unwrap(), 0);
     assert_eq!(store.console.unsuppress(acme.tenant.as_ref(), &bob).await.unwrap(), 1);

@@ -195,7 +195,10 @@ fn check_unsubscribe_url(url: &str) -> Result<(), Refusal> {
     if url.len() > URL_MAX_BYTES {
         return Err(invalid(field, &format!("is longer than {URL_MAX_BYTES} bytes")));
     }
-    let host = url.strip_prefix("https://").unwrap_or_default();
+    let host = url
+        .strip_prefix("https://")
+        .and_then(|rest| rest.split(['/', '?', '#', ':']).next())
+        .unwrap_or_default();
     let well_formed =
         !host.is_empty() && url.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"\\^`{|},".contains(&b));
     if well_formed {
@@ -237,8 +240,9 @@ fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Refusal> {
 
 fn timestamp(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Refusal> {
     text.map(|text| {
-        Timestamp::parse(text)
-            .map_err(|_| invalid(field, "is not an RFC 3339 time with offset, such as 2026-11-24T12:00:00Z"))
+        Timestamp::parse(text).ok_or_else(|| {
+            invalid(field, "is not an RFC 3339 time with offset, such as 2026-11-24T12:00:00Z")
+        })
     })
     .transpose()
 }

@@ -1,9 +1,12 @@
 //! The job as it is written: the JSON document of the contract, before any check.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The JSON body of a job, at most 256 KiB.
 ///
@@ -38,13 +41,15 @@ pub struct JobDocument {
     #[schemars(length(min = 1, max = 64))]
     pub campaign: Option<String>,
     /// Sender.
+    #[serde(default, deserialize_with = "object")]
     #[schemars(required)]
     pub from: Option<MailboxDocument>,
     /// The one recipient.
+    #[serde(default, deserialize_with = "object")]
     #[schemars(required)]
     pub to: Option<MailboxDocument>,
     /// Where replies go.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MailboxDocument>,
     /// Subject; a template when `vars` is present.
     #[schemars(required)]
@@ -89,6 +94,29 @@ pub struct MailboxDocument {
     /// The display name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+}
+
+/// A mailbox written as an object, or none: the derived way takes a list of its values, too.
+fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MailboxDocument>, D::Error> {
+    struct Object;
+
+    impl<'de> Visitor<'de> for Object {
+        type Value = Option<MailboxDocument>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            MailboxDocument::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+
+    deserializer.deserialize_any(Object)
 }
 
 /// Top-level fields of the document, for naming an unknown one.

@@ -17,6 +17,10 @@ impl Job {
             let detail = format!("the body has {} bytes, at most {BODY_MAX_BYTES} are allowed", body.len());
             return Err(Refusal::new(RefusalReason::TooLarge, "", detail));
         }
+        // Serde reads a struct from a list of its values, too.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(diagnose(body));
+        }
         let document: JobDocument = serde_json::from_slice(body).map_err(|_| diagnose(body))?;
         Self::from_document(document, fingerprint(body))
     }

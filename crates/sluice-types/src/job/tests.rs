@@ -68,6 +68,9 @@ fn a_bad_field_is_named() {
         ("/to/email", json!(["a@b.cc"]), WrongType, "to.email"),
         ("/to/email", json!("ada"), InvalidValue, "to.email"),
         ("/to/email", json!("ada\r\nBcc: x@y.zz@gmail.com"), InvalidValue, "to.email"),
+        ("/to", json!(["a@b.cc", null]), WrongType, "to"),
+        ("/from", json!([]), WrongType, "from"),
+        ("/reply_to", json!(["a@b.cc"]), WrongType, "reply_to"),
         ("/to/cc", json!("x"), UnknownField, "to.cc"),
         ("/to/name", json!("Ada\r\nBcc: x@y.zz"), InvalidValue, "to.name"),
         ("/from/name", json!("A\u{0}"), InvalidValue, "from.name"),
@@ -83,10 +86,19 @@ fn a_bad_field_is_named() {
         ("/headers/x-thing", json!("2"), InvalidValue, "headers.x-thing"),
         ("/unsubscribe_url", json!("http://acme.example/u"), InvalidValue, "unsubscribe_url"),
         ("/unsubscribe_url", json!("https://acme.example/>,<mailto:x@y.zz"), InvalidValue, "unsubscribe_url"),
+        ("/unsubscribe_url", json!("https:///u"), InvalidValue, "unsubscribe_url"),
+        ("/unsubscribe_url", json!("https://?u=1"), InvalidValue, "unsubscribe_url"),
+        ("/unsubscribe_url", json!("https://:443/"), InvalidValue, "unsubscribe_url"),
         ("/metadata/job_id", json!("x"), InvalidValue, "metadata.job_id"),
         ("/metadata/sluice_job_id", json!("x"), InvalidValue, "metadata.sluice_job_id"),
         ("/send_at", json!("tomorrow"), InvalidValue, "send_at"),
         ("/expires_at", json!("2026-11-25 12:00"), InvalidValue, "expires_at"),
+        ("/send_at", json!("2026-11-24T12:00:00-05:00[America/New_York]"), InvalidValue, "send_at"),
+        ("/send_at", json!("2026-11-24T12:00Z"), InvalidValue, "send_at"),
+        ("/send_at", json!("2026-11-24T12:00:00.Z"), InvalidValue, "send_at"),
+        ("/send_at", json!("2026-11-24T12:00:00+01"), InvalidValue, "send_at"),
+        ("/send_at", json!("2026-11-24T12:00:00"), InvalidValue, "send_at"),
+        ("/send_at", json!("2026-11-24T12:00:0\u{e9}Z"), InvalidValue, "send_at"),
         ("/expire_at", json!("2026-11-25T12:00:00Z"), UnknownField, "expire_at"),
     ] {
         let refusal = parse(&set(path, value.clone())).expect_err(&format!("{path} {value}"));
@@ -112,12 +124,17 @@ fn a_job_without_any_body_is_refused() {
 fn bytes_that_are_no_job_are_refused() {
     let deep = format!("{{\"v\":1,\"vars\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
     let two = format!("{}{}", good(), good());
+    // The values of all fields, in the order in which the document has them.
+    let in_order = json!([1, "x", null, null, null, null, {"email": "a@b.cc"}, {"email": "ada@gmail.com"}, null, "Hi", null, "text",
+        null, null, null, null, null, null])
+    .to_string();
     for (body, reason) in [
         (&b"hello"[..], RefusalReason::NotJson),
         (b"", RefusalReason::NotJson),
         (b"\xff\xfe{}", RefusalReason::NotUtf8),
         (b"[1,2]", RefusalReason::WrongType),
         (b"null", RefusalReason::WrongType),
+        (in_order.as_bytes(), RefusalReason::WrongType),
         (deep.as_bytes(), RefusalReason::NotJson),
         (two.as_bytes(), RefusalReason::NotJson),
         (b"{\"v\":1,\"v\":1}", RefusalReason::WrongType),
