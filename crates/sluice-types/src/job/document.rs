@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The JSON body of a job, at most 256 KiB.
 ///
@@ -41,15 +41,13 @@ pub struct JobDocument {
     #[schemars(length(min = 1, max = 64))]
     pub campaign: Option<String>,
     /// Sender.
-    #[serde(default, deserialize_with = "object")]
     #[schemars(required)]
     pub from: Option<MailboxDocument>,
     /// The one recipient.
-    #[serde(default, deserialize_with = "object")]
     #[schemars(required)]
     pub to: Option<MailboxDocument>,
     /// Where replies go.
-    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<MailboxDocument>,
     /// Subject; a template when `vars` is present.
     #[schemars(required)]
@@ -86,7 +84,7 @@ pub struct JobDocument {
 
 /// A mailbox as it is written.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct MailboxDocument {
     /// The address.
     #[schemars(required, email)]
@@ -96,27 +94,32 @@ pub struct MailboxDocument {
     pub name: Option<String>,
 }
 
-/// A mailbox written as an object, or none: the derived way takes a list of its values, too.
-fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MailboxDocument>, D::Error> {
-    struct Object;
+/// From an object alone: the derived way takes a list of the values, too.
+impl<'de> Deserialize<'de> for MailboxDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
 
-    impl<'de> Visitor<'de> for Object {
-        type Value = Option<MailboxDocument>;
+        impl<'de> Visitor<'de> for Object {
+            type Value = MailboxDocument;
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                // The derived one, that `remote` has put here.
+                MailboxDocument::deserialize(MapAccessDeserializer::new(map))
+            }
         }
 
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            MailboxDocument::deserialize(MapAccessDeserializer::new(map)).map(Some)
-        }
+        deserializer.deserialize_map(Object)
     }
+}
 
-    deserializer.deserialize_any(Object)
+impl Serialize for MailboxDocument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
 }
 
 /// Top-level fields of the document, for naming an unknown one.
