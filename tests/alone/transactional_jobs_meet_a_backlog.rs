@@ -48,7 +48,8 @@ async fn they_wait_no_longer_than_for_a_slot_of_the_reserved_share() {
     until("all have arrived", Duration::from_secs(30), async || arrived().len() == 100).await;
     let mut waits: Vec<Duration> = arrived().iter().map(|(i, at)| *at - published[*i]).collect();
     waits.sort_unstable();
-    let busiest = busiest_window(rig.sendgrid.accepted_at(|_| true), Duration::from_millis(950));
+    // By the replicas' own times: this machine may be too busy for the stand-in's to tell.
+    let busiest = busiest_window(rig.written_at("grid", &["icloud.com"]).await, Duration::from_secs(1));
     eprintln!("p50 {:?}, p98 {:?}, worst {:?}; busiest window {busiest}", waits[50], waits[98], waits[99]);
     assert!(busiest <= 50, "{busiest}");
     // Without their share they would come after 100,000 others: in half an hour. The bar is two intervals at p99, which

@@ -8,7 +8,7 @@ use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::Name;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
@@ -20,7 +20,6 @@ use crate::error::ResolverError;
 #[derive(Debug)]
 pub(crate) struct Client {
     resolver: TokioResolver,
-    timeout: Duration,
 }
 
 impl Client {
@@ -36,21 +35,29 @@ impl Client {
         };
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         set_options(builder.options_mut(), timeout);
-        Ok(Self { resolver: builder.build().map_err(ResolverError::Client)?, timeout })
+        Ok(Self { resolver: builder.build().map_err(ResolverError::Client)? })
     }
 
-    /// Asks for the exchanges of `domain`, a tidy name, within the timeout.
-    pub(crate) async fn ask(&self, domain: &str) -> Finding {
+    /// Asks for the exchanges of `domain`, a tidy name, within `timeout`.
+    pub(crate) async fn ask(&self, domain: &str, timeout: Duration) -> Finding {
         // A name from labels is absolute: the system's search list is not used.
         let Ok(name) = Name::from_labels(domain.split('.').map(str::as_bytes)) else {
             return Finding::Unclear;
         };
         // The client's own log events hold domains, at levels that are written.
         let lookup = self.resolver.mx_lookup(name.clone()).with_subscriber(Dispatch::none());
-        match tokio::time::timeout(self.timeout, lookup).await {
+        match tokio::time::timeout(timeout, lookup).await {
             Ok(end) => finding(&name, end),
             Err(_) => Finding::NotAnswered,
         }
+    }
+
+    /// Whether a name server answers at all within `timeout`: each knows who serves the root, whatever domain is dead.
+    pub(crate) async fn is_there(&self, timeout: Duration) -> bool {
+        let root = Name::root();
+        let lookup = self.resolver.lookup(root.clone(), RecordType::NS).with_subscriber(Dispatch::none());
+        let end = tokio::time::timeout(timeout, lookup).await;
+        end.is_ok_and(|end| finding(&root, end) != Finding::NotAnswered)
     }
 }
 

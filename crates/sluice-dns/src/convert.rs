@@ -26,6 +26,8 @@ pub(crate) enum Finding {
     Unclear,
     /// No name server has answered in time.
     NotAnswered,
+    /// Nobody was asked: other lookups had all places.
+    NotAsked,
 }
 
 /// What the end of a lookup for the exchanges of `domain` means.

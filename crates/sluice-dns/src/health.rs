@@ -47,7 +47,7 @@ impl Health {
         if self.trial_at.take().is_some() { Change::Back } else { Change::None }
     }
 
-    /// A lookup was not answered in time.
+    /// A lookup was not answered in time, and nothing else either.
     pub(crate) fn not_answered(&mut self, now: Tick) -> Change {
         self.unanswered = self.unanswered.saturating_add(1);
         if self.unanswered < UNANSWERED_MAX || self.trial_at.is_some() {

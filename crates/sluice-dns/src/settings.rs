@@ -29,8 +29,8 @@ pub struct MxSettings {
     ///
     /// A usual entry takes some 300 bytes; the longest (20 hosts of 255 bytes) takes 6 KB.
     pub table_max: usize,
-    /// How many lookups may be under way at the same time; 0 asks nothing, so that every domain is unknown. Each takes
-    /// up to three sockets per name server, two servers at a time.
+    /// How many lookups may ask at the same time, and 15 times as many wait for that; 0 asks nothing, so that every domain is
+    /// unknown. Each takes up to three sockets per name server, two servers at a time.
     pub lookups_max: usize,
     /// The longest time for which found hosts are remembered, where their own TTL is not shorter; at least 60 s.
     pub found_for: Duration,

@@ -276,8 +276,8 @@ impl Connections {
 
     /// Takes in what the fleet allows; the answer to a report that was made at `asked_at`.
     pub(crate) fn adopt(self: &Arc<Self>, view: &View, replica: &str, asked_at: Tick) {
-        let workers = view.replicas.iter().filter(|it| it.presence.works).count();
-        self.workers.store(u32::try_from(workers).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+        self.workers
+            .store(u32::try_from(view.workers().count()).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
         let now = self.clock.tick();
         let mut book = self.book();
         let next = book.next;

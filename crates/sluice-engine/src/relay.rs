@@ -5,6 +5,7 @@
 //! that is reserved for transactional jobs is for those in the line: a bulk job would only be parked again. Those that expire
 //! there go at once, to be closed. And what waits for one ESP goes as soon as another of its pool has room for it.
 
+mod budget;
 mod elsewhere;
 mod openings;
 
@@ -24,6 +25,7 @@ use crate::ports::{
     DueBatch, DueQuery, LedgerError, PendingJob, Publication, PublishError, ReleaseQuery, WaitingKey,
 };
 use crate::worker::Worker;
+use budget::{cut_counts, cut_wishes};
 use elsewhere::{ELSEWHERE, Held, Looks};
 use openings::{URGENT, openings};
 
@@ -210,6 +212,7 @@ async fn releases(worker: &Worker, plan: &Plan, lines: &[WaitingKey]) -> Release
             None => {}
         }
     }
+    cut_counts(&mut releases.any);
     if limits.is_empty() {
         return releases;
     }
@@ -243,6 +246,7 @@ async fn releases(worker: &Worker, plan: &Plan, lines: &[WaitingKey]) -> Release
         Looks { plan, pools: &pools, view: &view, held: &held, openings: &known, ahead_ns, count_max: batch };
     let ways = all.ways();
     wishes.extend(elsewhere::wishes(&ways, batch, ahead_ns));
+    cut_wishes(&mut wishes);
     let report = Report { replica: worker.link.replica.clone(), releases: wishes, ..Report::default() };
     match worker.link.fleet.exchange(&report).await {
         Ok(view) => {

@@ -114,6 +114,18 @@ pub struct View {
     pub campaigns: Vec<CampaignOrder>,
 }
 
+impl View {
+    /// The replicas that are here.
+    pub fn here(&self) -> impl Iterator<Item = &ReplicaView> {
+        self.replicas.iter().filter(|it| it.is_here())
+    }
+
+    /// Those of them that work lanes.
+    pub fn workers(&self) -> impl Iterator<Item = &ReplicaView> {
+        self.here().filter(|it| it.presence.works)
+    }
+}
+
 /// An operator's order. Repeating one changes nothing more.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {

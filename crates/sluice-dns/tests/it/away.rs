@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use sluice_engine::MxAnswer;
 
 use crate::name_server::Reply;
@@ -10,11 +11,12 @@ use crate::rig::{Rig, SHORT, failure, hosts, one_host};
 
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Asks for so many new domains, one after the other, of which none is answered.
+/// Asks for so many new domains, one after the other, of which none is answered, nor whether anybody is there.
 async fn time_out(rig: &Rig, lookups: usize) {
     let before = rig.server.queries();
     for number in before..before + lookups {
         assert_eq!(rig.ask(&format!("silent{number}.example")).await, MxAnswer::NotKnown);
+        rig.is_settled().await;
     }
     assert_eq!(rig.server.queries() - before, lookups);
 }
@@ -85,4 +87,29 @@ async fn a_single_silent_domain_does_not_make_the_name_servers_count_as_away() {
     }
     rig.server.set("known.example", Reply::Message(one_host("known.example", 300)));
     assert_eq!(rig.ask("known.example").await, hosts(&["mx.example.net"]));
+}
+
+#[tokio::test]
+async fn domains_whose_own_name_servers_are_dead_do_not_make_ours_count_as_away() {
+    let rig = Rig::new(SHORT).await;
+    rig.server.set("", failure(0));
+    time_out(&rig, 6).await;
+    let dead: Vec<String> = (0..20).map(|number| format!("dead{number}.example")).collect();
+    let answers = join_all(dead.iter().map(|domain| rig.ask(domain))).await;
+    assert!(answers.iter().all(|answer| *answer == MxAnswer::NotKnown), "{answers:?}");
+    rig.is_settled().await;
+    rig.server.set("new.example", Reply::Message(one_host("new.example", 300)));
+    assert_eq!(rig.ask("new.example").await, hosts(&["mx.example.net"]));
+}
+
+#[tokio::test]
+async fn name_servers_that_are_back_are_found_so_by_a_domain_that_is_dead() {
+    let rig = Rig::new(SHORT).await;
+    time_out(&rig, 5).await;
+    assert!(is_away(&rig));
+    rig.clock.turn(PERIOD);
+    rig.server.set("", failure(0));
+    time_out(&rig, 1).await;
+    rig.server.set("back.example", Reply::Message(one_host("back.example", 300)));
+    assert_eq!(rig.ask("back.example").await, hosts(&["mx.example.net"]));
 }

@@ -21,6 +21,7 @@ async fn logs_name_no_domain_and_no_server() {
     rig.server.set_for_others(Reply::OtherQuestion(one_host("other.example", 300)));
     for number in 0..5 {
         rig.ask(&format!("secret{number}.example")).await;
+        rig.is_settled().await;
     }
 
     let logged = std::fs::read_to_string(log.path()).unwrap();

@@ -112,10 +112,13 @@ impl NameServer {
 
 impl Script {
     fn reply(&self, asked: &Question) -> Reply {
-        self.received.fetch_add(1, Ordering::SeqCst);
-        self.asked.send_modify(|all| {
-            all.insert((asked.id, asked.domain.clone()));
-        });
+        // Whether anybody is there is asked of the root, and is no query for a domain.
+        if !asked.domain.is_empty() {
+            self.received.fetch_add(1, Ordering::SeqCst);
+            self.asked.send_modify(|all| {
+                all.insert((asked.id, asked.domain.clone()));
+            });
+        }
         let reply = self.replies.lock().unwrap().get(&asked.domain).cloned();
         reply.unwrap_or_else(|| self.otherwise.lock().unwrap().clone())
     }

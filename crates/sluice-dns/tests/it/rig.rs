@@ -40,6 +40,11 @@ impl Rig {
     pub(crate) async fn ask(&self, domain: &str) -> MxAnswer {
         self.resolver.exchanges(domain).await
     }
+
+    /// Waits until no lookup is under way that nobody waits for any more.
+    pub(crate) async fn is_settled(&self) {
+        tokio::time::timeout(Duration::from_secs(20), self.resolver.settled()).await.unwrap();
+    }
 }
 
 pub(crate) fn hosts(expected: &[&str]) -> MxAnswer {

@@ -40,23 +40,38 @@ async fn who_stops_waiting_does_not_end_the_lookup_for_others() {
 }
 
 #[tokio::test]
-async fn lookups_have_a_bound_beyond_which_domains_are_unknown_at_once() {
+async fn so_many_ask_at_a_time_and_the_next_wait_for_their_places() {
     let rig = Rig::with(AMPLE, |settings| settings.lookups_max = 3).await;
     let gate = Gate::shut();
-    let domains: Vec<String> = (0..4).map(|number| format!("domain{number}.example")).collect();
+    let domains: Vec<String> = (0..48).map(|number| format!("domain{number}.example")).collect();
     for domain in &domains {
         rig.server.set(domain, Reply::Held(gate.clone(), one_host(domain, 300)));
     }
-    let first = join_all(domains.iter().take(3).map(|domain| rig.ask(domain)));
-    let (answers, ()) = tokio::join!(first, async {
+    let all = join_all(domains.iter().map(|domain| rig.ask(domain)));
+    let (answers, ()) = tokio::join!(all, async {
         rig.server.has_been_asked(3).await;
-        assert_eq!(rig.ask(&domains[3]).now_or_never(), Some(MxAnswer::NotKnown));
+        assert_eq!(
+            rig.ask("more.example").now_or_never(),
+            Some(MxAnswer::NotKnown),
+            "their number is bounded"
+        );
         assert_eq!(rig.ask(&domains[0]).now_or_never(), None, "who joins a lookup takes no place");
+        assert_eq!(rig.server.queries(), 3);
         gate.open();
     });
-    assert!(answers.iter().all(|answer| *answer == hosts(&["mx.example.net"])));
-    assert_eq!(rig.server.queries(), 3);
-    assert_eq!(rig.ask(&domains[3]).await, hosts(&["mx.example.net"]), "the places are free again");
+    assert!(answers.iter().all(|answer| *answer == hosts(&["mx.example.net"])), "{answers:?}");
+    assert_eq!(rig.server.queries(), 48);
+}
+
+#[tokio::test]
+async fn who_gets_no_place_in_time_is_unknown_for_now_only() {
+    let rig = Rig::with(SHORT, |settings| settings.lookups_max = 1).await;
+    rig.server.set("next.example", Reply::Message(one_host("next.example", 300)));
+    let (silent, next) = tokio::join!(rig.ask("silent.example"), rig.ask("next.example"));
+    assert_eq!((silent, next), (MxAnswer::NotKnown, MxAnswer::NotKnown));
+    assert_eq!(rig.server.queries(), 1);
+    rig.is_settled().await;
+    assert_eq!(rig.ask("next.example").await, hosts(&["mx.example.net"]));
 }
 
 #[tokio::test]

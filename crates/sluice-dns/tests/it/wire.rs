@@ -23,7 +23,9 @@ pub(crate) fn question(packet: &[u8]) -> Question {
         at += length + 1;
     }
     let section = packet[12..at + 5].to_vec();
-    assert_eq!(section[section.len() - 4..], [0, 15, 0, 1], "asks for MX IN");
+    let (mx, ns) = ([0, 15, 0, 1], [0, 2, 0, 1]);
+    let asks = if labels.is_empty() { ns } else { mx };
+    assert_eq!(section[section.len() - 4..], asks, "asks for the MX of a domain, or for the NS of the root");
     Question { id, domain: labels.join("."), section }
 }
 

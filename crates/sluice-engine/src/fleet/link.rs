@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use sluice_policy::{CampaignOrder, Order, Presence, RampTerms, ReplicaView, Report, View, permille};
+use sluice_policy::{CampaignOrder, Order, Presence, RampTerms, Report, View, permille};
 use sluice_telemetry::Dependency;
 use sluice_types::{LimitKind, LimitScope, LimitSpec, Tick, Timestamp};
 use tokio::sync::watch;
@@ -24,8 +24,6 @@ const TICK: Duration = Duration::from_millis(500);
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
 /// Pause after an exchange that failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
-/// A replica that has not reported for so long has no part in the slots.
-const SEEN_LATELY_NS: i64 = 3_000_000_000;
 /// Keys told in a presence at most.
 const KEYS_TOLD: usize = 200;
 
@@ -89,8 +87,7 @@ impl Link {
 
     /// Replicas that work lanes, this one included.
     pub(crate) fn workers(&self) -> u32 {
-        let working = self.view().replicas.iter().filter(|it| it.presence.works).count();
-        u32::try_from(working).unwrap_or(u32::MAX).max(1)
+        u32::try_from(self.view().workers().count()).unwrap_or(u32::MAX).max(1)
     }
 
     /// Whether jobs wait in line under the key.
@@ -195,17 +192,12 @@ fn adopt(worker: &Worker, view: View, asked_at: Tick) {
         );
         Some(live.with_orders(orders))
     });
-    let digests: BTreeSet<&str> = view
-        .replicas
-        .iter()
-        .filter(|it| it.presence.works)
-        .map(|it| it.presence.config_digest.as_str())
-        .collect();
+    let digests: BTreeSet<&str> = view.workers().map(|it| it.presence.config_digest.as_str()).collect();
     let differ = digests.len() > 1;
     if worker.health.configs_differ(differ) {
         tracing::error!(severity = "high", "replicas run with different limits, pools or groups");
     }
-    worker.metrics.fleet(view.replicas.len(), differ, view.brakes.len());
+    worker.metrics.fleet(view.here().count(), differ, view.brakes.len());
     if worker.link.view().campaigns != view.campaigns {
         *worker.link.campaigns.write().unwrap_or_else(PoisonError::into_inner) = campaigns(&view);
     }
@@ -225,8 +217,7 @@ fn campaigns(view: &View) -> HashMap<String, HashMap<String, Order>> {
 /// How many replicas have jobs waiting under each limit, where there are several.
 fn sharers(view: &View) -> HashMap<String, u32> {
     let mut sharers: HashMap<String, u32> = HashMap::new();
-    let lately = |it: &&ReplicaView| it.seen_ago_ns < SEEN_LATELY_NS;
-    for key in view.replicas.iter().filter(lately).flat_map(|it| it.presence.waiting.keys()) {
+    for key in view.here().flat_map(|it| it.presence.waiting.keys()) {
         *sharers.entry(key.clone()).or_default() += 1;
     }
     sharers.retain(|_, count| *count > 1);

@@ -109,7 +109,7 @@ fn view(now: &Now, esp: &EspId, standing: &[(&Limit, LimitLook)]) -> EspView {
     let brakes = fleet.brakes.iter().filter(|(scope, _)| is_its(scope)).filter_map(|(scope, brake)| {
         Some(ScopeBrake { scope: scope.clone(), brake: Brake::of(brake, true)? })
     });
-    let in_flight = fleet.replicas.iter().filter_map(|it| it.presence.in_flight.get(&name));
+    let in_flight = fleet.here().filter_map(|it| it.presence.in_flight.get(&name));
     let quotas = standing.iter().filter(|(limit, _)| esp_of(&limit.scope) == Some(esp));
     let terms = now.plan.ramps();
     let ramps = terms.iter().filter(|it| is_its(&it.scope)).filter_map(|it| {

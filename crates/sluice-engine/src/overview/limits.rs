@@ -229,7 +229,7 @@ impl<'a> Counts<'a> {
         let lines = lines.iter().map(|line| (line.key.as_str(), line)).collect();
         let mut waiting: HashMap<&str, u64> = HashMap::new();
         let mut slots: HashMap<&str, BTreeMap<String, u64>> = HashMap::new();
-        for replica in &view.replicas {
+        for replica in view.here() {
             for (key, count) in &replica.presence.waiting {
                 let total = waiting.entry(key).or_default();
                 *total = total.saturating_add(*count);

@@ -48,8 +48,7 @@ pub struct CampaignView {
 
 impl FleetView {
     pub(super) fn of(view: &View) -> Self {
-        let working = view.replicas.iter().filter(|it| it.presence.works);
-        let digests: BTreeSet<&str> = working.map(|it| it.presence.config_digest.as_str()).collect();
+        let digests: BTreeSet<&str> = view.workers().map(|it| it.presence.config_digest.as_str()).collect();
         Self {
             replicas: view.replicas.iter().map(Replica::of).collect(),
             configs_agree: digests.len() <= 1,

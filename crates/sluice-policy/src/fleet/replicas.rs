@@ -8,6 +8,8 @@ use super::SECOND_NS;
 
 /// A replica that was not seen for so long is forgotten.
 const FORGOTTEN_AFTER_NS: i64 = 60 * SECOND_NS;
+/// One that has not reported for so long has most likely ended: it reports twice a second.
+const HERE_NS: i64 = 3 * SECOND_NS;
 /// More replicas are not kept; the rest work all the same.
 const REPLICAS_MAX: usize = 1_000;
 
@@ -49,6 +51,14 @@ pub struct ReplicaView {
     pub seen_ago_ns: i64,
     /// What it says of itself.
     pub presence: Presence,
+}
+
+impl ReplicaView {
+    /// Whether it counts still: one that was killed is told of for a while, but has no part in anything.
+    #[must_use]
+    pub const fn is_here(&self) -> bool {
+        self.seen_ago_ns < HERE_NS
+    }
 }
 
 pub(super) fn seen(replicas: &mut BTreeMap<String, Replica>, now_ns: i64, name: &str, presence: &Presence) {

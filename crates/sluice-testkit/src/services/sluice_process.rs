@@ -231,11 +231,25 @@ impl SluiceProcess {
     fn log_tail(&self) -> String {
         log_file::tail(&self.dir.join("log"))
     }
+
+    /// For whoever reads why a test has failed.
+    fn tell_how_it_stood(&self) {
+        eprintln!("-- sluice at {}, the end of its log:\n{}", self.http_addr, self.log_tail());
+        if self.status().is_none() {
+            for path in ["/ready", "/rate-limits/status"] {
+                match self.get(path) {
+                    Ok((status, body)) => eprintln!("-- GET {path}: {status} {body}"),
+                    Err(error) => eprintln!("-- GET {path}: {error}"),
+                }
+            }
+        }
+    }
 }
 
 impl Drop for SluiceProcess {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            self.tell_how_it_stood();
             return;
         }
         let mut written = self.log();

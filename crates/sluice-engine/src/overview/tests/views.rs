@@ -219,7 +219,7 @@ async fn the_fleet_shows_who_is_here_and_whether_they_agree() {
     let store = Store::new();
     let presence = |digest: &str| Presence { config_digest: digest.to_owned(), ..Presence::default() };
     store.report(&worker("a", Presence { in_flight: counts(&[("main", 2), ("spare", 3)]), ..presence("x") }));
-    store.now_ns.fetch_add(5 * SECOND_NS, Ordering::Relaxed);
+    store.now_ns.fetch_add(2 * SECOND_NS, Ordering::Relaxed);
     store.report(&worker("b", presence("x")));
     let mut http = worker("h", presence("y"));
     http.presence.as_mut().unwrap().works = false;
@@ -233,8 +233,8 @@ async fn the_fleet_shows_who_is_here_and_whether_they_agree() {
             name: "a".to_owned(),
             version: "1.2.3".to_owned(),
             config_digest: "x".to_owned(),
-            up_seconds: 5,
-            seen_ago_ms: 5_000,
+            up_seconds: 2,
+            seen_ago_ms: 2_000,
             works: true,
             in_flight: 5,
         }
@@ -276,4 +276,27 @@ async fn a_waiting_job_is_told_until_when() {
     overview.order_campaign("acme", "sale", Some(Order::Paused)).await.unwrap();
     assert_eq!(until(of_campaign()).await, None);
     assert_eq!(until(pending(Some("esp:main/connections"), None, Some(5))).await, None);
+}
+
+#[tokio::test]
+async fn a_replica_that_was_killed_is_shown_and_counts_no_more() {
+    let store = Store::new();
+    let key = "group:gmail/per:s";
+    let presence = |digest: &str, count| Presence {
+        config_digest: digest.to_owned(),
+        in_flight: counts(&[("main", count)]),
+        waiting: counts(&[(key, count)]),
+        slots: counts(&[(key, count)]),
+        ..Presence::default()
+    };
+    store.report(&worker("killed", presence("old", 4)));
+    store.now_ns.fetch_add(3 * SECOND_NS, Ordering::Relaxed);
+    store.report(&worker("new", presence("new", 2)));
+    let overview = overview(TWO_ESPS, &store);
+    let fleet = overview.system().await.unwrap();
+    assert_eq!(fleet.replicas.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["killed", "new"]);
+    assert!(fleet.configs_agree);
+    assert_eq!(overview.esps().await.unwrap()[0].in_flight, 2);
+    let it = limit(&overview, key).await;
+    assert_eq!((it.holders, it.waiting), (counts(&[("new", 2)]), 2));
 }

@@ -1,0 +1,88 @@
+//! How many jobs one round over the lines releases at most, whatever the number of lines: they are in memory, and locked in one
+//! transaction, until the broker has them.
+
+use sluice_policy::{Opening, ReleaseWish};
+
+/// Jobs of one round, each up to the size of a body.
+const JOBS_MAX: u32 = 10_000;
+
+/// Cuts the counts of free lines.
+pub(super) fn cut_counts(counts: &mut [(String, u32)]) {
+    let level = level(counts.iter().map(|(_, count)| *count).collect(), JOBS_MAX);
+    counts.iter_mut().for_each(|(_, count)| *count = (*count).min(level));
+}
+
+/// Cuts the counts of lines under limits, of which no more go than slots open.
+pub(super) fn cut_wishes(wishes: &mut [ReleaseWish]) {
+    let level = level(wishes.iter().map(could_go).collect(), JOBS_MAX);
+    wishes.iter_mut().for_each(|wish| wish.count = wish.count.min(level));
+}
+
+fn could_go(wish: &ReleaseWish) -> u32 {
+    let open = match wish.opening {
+        Opening::Counted { left } => left,
+        Opening::Spaced { next_in_ns, .. } if next_in_ns > wish.ahead_ns => 0,
+        Opening::Spaced { next_in_ns, spacing_ns } => {
+            let slots = (wish.ahead_ns - next_in_ns.max(0)) / spacing_ns.max(1) + 1;
+            u32::try_from(slots).unwrap_or(u32::MAX)
+        }
+    };
+    wish.count.min(open)
+}
+
+/// The highest level to which all of these can be cut so that together they are no more than `most`: those below it leave
+/// their part to the others. At least 1.
+fn level(mut counts: Vec<u32>, most: u32) -> u32 {
+    counts.sort_unstable();
+    let (mut left, mut others) = (u64::from(most), u64::try_from(counts.len()).unwrap_or(u64::MAX));
+    for count in counts {
+        let even = left / others.max(1);
+        if u64::from(count) > even {
+            return u32::try_from(even).unwrap_or(u32::MAX).max(1);
+        }
+        left -= u64::from(count);
+        others -= 1;
+    }
+    u32::MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS_NS: i64 = 1_000_000;
+
+    #[test]
+    fn the_largest_are_cut_to_what_the_others_leave() {
+        assert_eq!(level(vec![500, 1, 7, 500], 208), 100);
+        assert_eq!(level(vec![500, 500], 1000), u32::MAX);
+        assert_eq!(level(vec![9; 5], 3), 1);
+        assert_eq!(level(Vec::new(), 3), u32::MAX);
+        let mut counts: Vec<_> = (0..1000).map(|i| (format!("tenant:t{i}/per:s"), 500)).collect();
+        cut_counts(&mut counts);
+        assert_eq!(counts.iter().map(|(_, count)| count).sum::<u32>(), JOBS_MAX);
+    }
+
+    #[test]
+    fn lines_of_slow_limits_leave_their_part_to_fast_ones() {
+        let wish = |opening| ReleaseWish {
+            key: "tenant:acme/per:s".to_owned(),
+            count: 500,
+            ahead_ns: 5_000 * MS_NS,
+            opening,
+            beside: None,
+        };
+        let slow = Opening::Spaced { next_in_ns: 0, spacing_ns: 5_000 * MS_NS };
+        let fast = Opening::Spaced { next_in_ns: 100 * MS_NS, spacing_ns: 10 * MS_NS };
+        let mut wishes = vec![wish(slow); 1900];
+        wishes.extend(vec![wish(Opening::Spaced { next_in_ns: 6_000 * MS_NS, spacing_ns: 1 }); 50]);
+        wishes.extend(vec![wish(Opening::Counted { left: 3 }); 50]);
+        wishes.extend(vec![wish(fast); 10]);
+        cut_wishes(&mut wishes);
+        assert_eq!(wishes.last().map(|wish| wish.count), Some(500), "there is room for all that open");
+        wishes.extend(vec![wish(fast); 90]);
+        cut_wishes(&mut wishes);
+        assert!(wishes.iter().map(could_go).sum::<u32>() <= JOBS_MAX);
+        assert!(wishes.last().is_some_and(|wish| wish.count > 50));
+    }
+}
