@@ -16,7 +16,7 @@ Examples:
   sluice dead list                           newest first, without bodies
   sluice dead list --reason unknown_pool
   sluice dead show 17                        one of them with its body
-  sluice dead show 17 --body > job.json      the body alone: mend it, then `sluice enqueue job.json`
+  sluice dead show 17 --body > job.json      the body alone: mend it on its one line, then `sluice enqueue job.json`
   sluice dead replay --all --reason template
   sluice dead drop 17 18";
 
