@@ -66,5 +66,6 @@ async fn four_steady_replicas_use_their_limits_well() {
     let sent = rig.sendgrid.accepted_at(|_| true).iter().filter(|at| **at >= before).count();
     let missed = 50.0 / 1.02 * span - f64::from(u32::try_from(sent).unwrap());
     eprintln!("after the kill: {missed:.1} slots of {:.0} were not used", 50.0 * span);
-    assert!(missed <= 60.0, "{missed}");
+    // A block is some ten slots; a disk that stands still for a second costs all replicas fifty.
+    assert!(missed <= 150.0, "{missed}");
 }

@@ -74,6 +74,11 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Whether the job's end has come.
+    pub(crate) fn has_expired(&self, worker: &Worker) -> bool {
+        self.job.expires_at.is_some_and(|at| at <= worker.now())
+    }
+
     /// `until`, or when the job expires.
     pub(crate) fn until_expiry(&self, worker: &Worker, until: Tick) -> Tick {
         self.job.expires_at.map_or(until, |end| until.min(worker.clock.tick() + end.after(worker.now())))

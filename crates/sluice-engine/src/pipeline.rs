@@ -78,7 +78,7 @@ async fn walk(
             Some(Order::Paused) => return park(worker, paused(&case)).await,
             None => {}
         }
-        if has_expired(worker, &case) {
+        if case.has_expired(worker) {
             let closed = close(worker, &case, JobState::Expired, Category::Expired).await?;
             return settle(worker, &case, closed).await;
         }
@@ -97,8 +97,9 @@ async fn walk(
             Route::Shut { limit } => return park(worker, case.in_line(&limit)).await,
         };
         let reserved = reserve(worker, &case, esp).await;
-        // What was ordered while it waited is seen to above, before it is claimed or put in a line that may not open soon.
-        if worker.link.order(&case).is_some() {
+        // What was ordered while it waited is seen to above, before it is claimed or put in a line that may not open soon; so is
+        // its end, which no line knows that it is put in too late.
+        if worker.link.order(&case).is_some() || case.has_expired(worker) {
             continue;
         }
         let reservation = match reserved {
@@ -156,10 +157,6 @@ async fn settle(worker: &Worker, case: &Case<'_>, unclaimed: Unclaimed) -> Resul
 fn not_yet(worker: &Worker, case: &Case<'_>) -> Option<Timestamp> {
     let slack = if case.passport.first_seen.is_some() { CLOCK_SLACK } else { Duration::ZERO };
     case.job.send_at.filter(|at| *at > worker.now() + slack)
-}
-
-fn has_expired(worker: &Worker, case: &Case<'_>) -> bool {
-    case.job.expires_at.is_some_and(|at| at <= worker.now())
 }
 
 #[cfg(test)]
@@ -312,7 +309,29 @@ mod tests {
             let records = rig.around.records.lock().unwrap();
             let unsent = records.iter().filter(|it| matches!(it.next, NextStep::Unsent(_))).count();
             assert_eq!((records.len(), unsent), (1, 1 - sent), "the relay has it closed");
+            for record in records.iter() {
+                let NextStep::Unsent(parked) = &record.next else { continue };
+                assert_eq!(parked.due, Due::In(Duration::ZERO), "and at once");
+            }
         }
+    }
+
+    /// It was put in a line that no longer knew its end, and stayed there until a slot opened.
+    #[tokio::test(start_paused = true)]
+    async fn what_expires_while_it_is_held_for_a_slot_is_closed() {
+        let rig = Rig::new(
+            r#"
+            esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }]
+            "#,
+        );
+        let _tickets = rig.long_lines(&["a"]);
+        tokio::select! {
+            () = walk_one(&rig, Some(SECOND * 2)) => {}
+            () = rig.worker.slots.run() => unreachable!("it runs for ever"),
+        }
+        assert_eq!(*rig.around.closed.lock().unwrap(), [JobState::Expired]);
+        assert!(rig.around.parked.lock().unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use crate::ports::{
     DueBatch, DueQuery, LedgerError, PendingJob, Publication, PublishError, ReleaseQuery, WaitingKey,
 };
 use crate::worker::Worker;
-use budget::{cut_counts, cut_wishes};
+use budget::{cut_counts, cut_wishes, parts};
 use elsewhere::{ELSEWHERE, Held, Looks};
 use openings::{URGENT, openings};
 
@@ -101,11 +101,7 @@ pub(crate) async fn run_relay(worker: Arc<Worker>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = worker.health.wait_up(Dependency::Store) => {}
         }
-        let now = worker.clock.tick();
-        let with_lines = now.since(lines_at) >= LINES_EVERY;
-        if with_lines {
-            lines_at = now;
-        }
+        let with_lines = worker.clock.tick().since(lines_at) >= LINES_EVERY;
         let more = match round(&worker, &mut lanes, with_lines.then_some(&mut turn)).await {
             Ok(more) => more,
             Err(error) => {
@@ -113,6 +109,10 @@ pub(crate) async fn run_relay(worker: Arc<Worker>, stop: CancellationToken) {
                 false
             }
         };
+        // From the end on: lines that fail each time, after a while, do not keep what is due from its turn.
+        if with_lines {
+            lines_at = worker.clock.tick();
+        }
         if more {
             continue;
         }
@@ -139,28 +139,17 @@ async fn round(
         turn.looked_at(&lines, LINES_MAX);
         let Releases { any, urgent, elsewhere } = releases(worker, &plan, &lines).await;
         let mut query = ReleaseQuery {
-            counts: any,
-            full: lanes.full(&plan),
+            counts: Vec::new(),
+            full: Vec::new(),
             paused: ordered(worker, Order::Paused),
             cancelled: ordered(worker, Order::Cancelled),
             weights: plan.weights().to_vec(),
         };
-        if !query.counts.is_empty()
-            && let Some(batch) = worker.ledger.release(&query).await?
-        {
-            publish(worker, lanes, batch).await;
-        }
-        (query.counts, query.full) = (urgent, lanes.full_or_bulk(&plan));
-        if !query.counts.is_empty()
-            && let Some(batch) = worker.ledger.release(&query).await?
-        {
-            publish(worker, lanes, batch).await;
-        }
+        release(worker, lanes, &mut query, any, |lanes| lanes.full(&plan)).await?;
+        release(worker, lanes, &mut query, urgent, |lanes| lanes.full_or_bulk(&plan)).await?;
         for Elsewhere { counts, closed } in elsewhere {
-            (query.counts, query.full) = (counts, lanes.full(&plan).into_iter().chain(closed).collect());
-            if let Some(batch) = worker.ledger.release(&query).await? {
-                publish(worker, lanes, batch).await;
-            }
+            let full = |lanes: &Lanes| lanes.full(&plan).into_iter().chain(closed.iter().cloned()).collect();
+            release(worker, lanes, &mut query, counts, full).await?;
         }
     }
     let query = DueQuery {
@@ -173,6 +162,23 @@ async fn round(
         Some(batch) => Ok(publish(worker, lanes, batch).await),
         None => Ok(false),
     }
+}
+
+/// Publishes so many jobs of each line, part by part, but for those of lanes that are full by then.
+async fn release(
+    worker: &Worker,
+    lanes: &mut Lanes,
+    query: &mut ReleaseQuery,
+    counts: Vec<(String, u32)>,
+    full: impl Fn(&Lanes) -> Vec<Lane>,
+) -> Result<(), LedgerError> {
+    for part in parts(counts) {
+        (query.counts, query.full) = (part, full(lanes));
+        if let Some(batch) = worker.ledger.release(query).await? {
+            publish(worker, lanes, batch).await;
+        }
+    }
+    Ok(())
 }
 
 /// The campaigns for which an order stands, as (tenant, campaign).

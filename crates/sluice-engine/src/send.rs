@@ -53,6 +53,9 @@ pub(crate) async fn send(
             (Some(Order::Paused), _) => paused(case),
             // It goes on at once, to be closed.
             (Some(Order::Cancelled), _) => case.parked(Due::In(Duration::ZERO), WaitReason::CampaignPaused),
+            (None, _) if case.has_expired(worker) => {
+                case.parked(Due::In(Duration::ZERO), WaitReason::EspLimit)
+            }
             (None, Some(limit)) => case.in_line(&limit),
             (None, None) => case.parked(Due::In(Duration::from_secs(1)), WaitReason::EspLimit),
         };
@@ -105,6 +108,9 @@ pub(crate) async fn send(
     let Answer { outcome, quota } = answer;
     leave.told(&outcome, took);
     worker.metrics.attempt(&esp, outcome.kind(), took);
+    if let Some(category) = outcome.category() {
+        worker.metrics.trouble(&esp, category);
+    }
     tell_fleet(worker, case, &esp, &outcome, quota);
     Sent::Called(Call { esp, outcome, started_at, finished_at: worker.clock.now() })
 }

@@ -7,7 +7,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 use sluice_types::{
-    AttemptOutcome, EspId, EventKind, JobState, Lane, LimitScope, RefusalReason, WaitReason, WebhookRefusal,
+    AttemptOutcome, Category, EspId, EventKind, JobState, Lane, LimitScope, RefusalReason, WaitReason,
+    WebhookRefusal,
 };
 
 const LATENCY_SECONDS: [f64; 14] =
@@ -74,6 +75,7 @@ pub struct Metrics {
     duplicates: IntCounter,
     redeliveries: IntCounter,
     attempts: IntCounterVec,
+    troubles: IntCounterVec,
     send_seconds: HistogramVec,
     wait_seconds: HistogramVec,
     parked: IntCounterVec,
@@ -170,6 +172,11 @@ impl Metrics {
                 "sluice_attempts_total",
                 "Calls to ESPs by outcome.",
                 &["esp", "outcome"],
+            )?,
+            troubles: make.counters(
+                "sluice_troubles_total",
+                "Calls to ESPs that were not accepted, by category and its severity.",
+                &["esp", "category", "severity"],
             )?,
             send_seconds: make.histograms(
                 "sluice_send_seconds",
@@ -329,6 +336,9 @@ impl Metrics {
         for outcome in AttemptOutcome::ALL {
             self.attempts.with_label_values(&[esp.as_str(), outcome.as_str()]);
         }
+        for category in Category::ALL {
+            self.troubles_of(esp, *category);
+        }
         self.failovers.with_label_values(&[esp.as_str()]);
     }
 
@@ -336,6 +346,15 @@ impl Metrics {
     pub fn attempt(&self, esp: &EspId, outcome: AttemptOutcome, took: Duration) {
         self.attempts.with_label_values(&[esp.as_str(), outcome.as_str()]).inc();
         self.send_seconds.with_label_values(&[esp.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// A call was not accepted, for this reason. Alerts go by the severity of the category.
+    pub fn trouble(&self, esp: &EspId, category: Category) {
+        self.troubles_of(esp, category).inc();
+    }
+
+    fn troubles_of(&self, esp: &EspId, category: Category) -> IntCounter {
+        self.troubles.with_label_values(&[esp.as_str(), category.as_str(), category.severity().as_str()])
     }
 
     /// A job waited in memory.

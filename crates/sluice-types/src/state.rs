@@ -264,6 +264,19 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// The word for labels and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 impl Category {
     /// Alert severity of one occurrence.
     #[must_use]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sluice_policy::{BrakeView, Terms, permille};
-use sluice_types::{Class, Limit};
+use sluice_policy::{BrakeView, FleetBreaker, Terms, permille};
+use sluice_types::{Class, Limit, LimitScope};
 
 use super::limits::look;
 use super::{Now, OverviewError};
@@ -34,12 +34,27 @@ pub(super) async fn wait(
     };
     let looks = look(std::slice::from_ref(&limit), slot_source).await?;
     let brake = now.view.brakes.get(&limit.scope.to_string());
+    let breaker = match &limit.scope {
+        LimitScope::Esp(esp) | LimitScope::EspGroup(esp, _) => now.view.breakers.get(esp.as_str()),
+        LimitScope::Group(_) | LimitScope::Tenant(_) | LimitScope::Domain(_) => None,
+    };
+    let Some(opens_in) = breaker.map_or(Some(Duration::ZERO), lets_through_in) else { return Ok(None) };
     Ok(looks.into_iter().next().flatten().and_then(|look| {
         // Transactional jobs have the reserved share as well.
         let is_urgent = class == Class::Transactional.as_str();
         let reserved_permille = if is_urgent { 0 } else { now.plan.bounds().reserved_permille };
-        in_line(&limit, &look, brake, Place { ahead, reserved_permille })
+        let slot_in = in_line(&limit, &look, brake, Place { ahead, reserved_permille })?;
+        Some(slot_in.max(opens_in))
     }))
+}
+
+/// When a breaker lets calls through; `None` when an operator holds it open.
+fn lets_through_in(breaker: &FleetBreaker) -> Option<Duration> {
+    match breaker.order {
+        Some(true) => None,
+        Some(false) => Some(Duration::ZERO),
+        None => Some(Duration::from_nanos(u64::try_from(breaker.open_for_ns.unwrap_or(0)).unwrap_or(0))),
+    }
 }
 
 /// A place in a line.

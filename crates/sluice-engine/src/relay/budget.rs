@@ -1,10 +1,28 @@
-//! How many jobs one round over the lines releases at most, whatever the number of lines: they are in memory, and locked in one
-//! transaction, until the broker has them.
+//! How many jobs one round over the lines releases at most, whatever the number of lines, and in what parts: those of one are in
+//! memory, and locked in one transaction, until the broker has them.
 
 use sluice_policy::{Opening, ReleaseWish};
 
-/// Jobs of one round, each up to the size of a body.
+/// Free jobs of one round, and as many under limits.
 const JOBS_MAX: u32 = 10_000;
+/// Jobs that go at a time, unless one line alone has more.
+const PART_MAX: u32 = 1_000;
+
+/// The counts in parts.
+pub(super) fn parts(counts: Vec<(String, u32)>) -> Vec<Vec<(String, u32)>> {
+    let (mut parts, mut jobs) = (Vec::<Vec<_>>::new(), 0_u32);
+    for (key, count) in counts {
+        jobs = jobs.saturating_add(count);
+        match parts.last_mut() {
+            Some(part) if jobs <= PART_MAX => part.push((key, count)),
+            Some(_) | None => {
+                jobs = count;
+                parts.push(vec![(key, count)]);
+            }
+        }
+    }
+    parts
+}
 
 /// Cuts the counts of free lines.
 pub(super) fn cut_counts(counts: &mut [(String, u32)]) {
@@ -61,6 +79,18 @@ mod tests {
         let mut counts: Vec<_> = (0..1000).map(|i| (format!("tenant:t{i}/per:s"), 500)).collect();
         cut_counts(&mut counts);
         assert_eq!(counts.iter().map(|(_, count)| count).sum::<u32>(), JOBS_MAX);
+    }
+
+    #[test]
+    fn a_round_goes_in_parts_of_a_thousand_jobs() {
+        let counts: Vec<_> =
+            [500, 500, 1, 999, 1500, 2].iter().map(|count| (count.to_string(), *count)).collect();
+        let parted = parts(counts.clone());
+        let sizes: Vec<Vec<u32>> =
+            parted.iter().map(|part| part.iter().map(|(_, count)| *count).collect()).collect();
+        assert_eq!(sizes, [vec![500, 500], vec![1, 999], vec![1500], vec![2]]);
+        assert_eq!(parted.concat(), counts);
+        assert!(parts(Vec::new()).is_empty());
     }
 
     #[test]

@@ -113,6 +113,9 @@ const ROWS: &[Row] = &[
     (TEMPORARY, Words("rp-002"), DomainGroup, Throttled, NONE_NAMED),
     (TEMPORARY, Code(7, 500), DomainGroup, Throttled, minutes(30)),
     (TEMPORARY, Words("access denied, please try again later"), DomainGroup, Throttled, HOUR),
+    // A block of our addresses, which does not mean this one message.
+    (PERMANENT, Words("(s3140)"), DomainGroup, Throttled, HOUR),
+    (PERMANENT, Words("(s3150)"), DomainGroup, Throttled, HOUR),
     // Apple.
     (TEMPORARY, Words("[hcm1]"), DomainGroup, Throttled, minutes(15)),
     (TEMPORARY, Words("[bs02]"), DomainGroup, Throttled, minutes(15)),

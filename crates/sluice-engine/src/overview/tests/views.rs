@@ -279,6 +279,33 @@ async fn a_waiting_job_is_told_until_when() {
 }
 
 #[tokio::test]
+async fn nothing_goes_to_an_esp_before_its_breaker_lets_it_through() {
+    let store = Store::new();
+    store.looks_like("esp:main/per:s", 100, 0, 1);
+    let opened = Turn::Opened { for_ns: 90 * SECOND_NS, trips: 1 };
+    store.report(&Report {
+        turns: vec![BreakerTurn { esp: "main".to_owned(), turn: opened }],
+        ..Report::default()
+    });
+    let overview = overview(TWO_ESPS, &store);
+    let now = Timestamp::parse("2026-11-24T12:00:00Z").unwrap();
+    let until = async |key: &str| {
+        let (limit_key, ahead) = (Some(key.to_owned()), Some(0));
+        let pending = PendingView { reason: "esp_limit".to_owned(), limit_key, due_at: None, ahead };
+        overview.until(&pending, "bulk", now).await.unwrap().map(|it| it.at)
+    };
+    let order = |open| {
+        store.state.lock().unwrap().edit(store.now_ns(), Edit::Breaker { esp: "main".to_owned(), open })
+    };
+    assert_eq!(until("esp:main/per:s").await.unwrap(), "2026-11-24T12:01:30Z");
+    order(Some(true));
+    assert_eq!(until("esp:main/per:s").await, None, "a person decides");
+    assert!(until("group:gmail/per:s").await.is_some(), "which need not go through that one");
+    order(Some(false));
+    assert!(until("esp:main/per:s").await.unwrap().starts_with("2026-11-24T12:00:0"));
+}
+
+#[tokio::test]
 async fn a_replica_that_was_killed_is_shown_and_counts_no_more() {
     let store = Store::new();
     let key = "group:gmail/per:s";

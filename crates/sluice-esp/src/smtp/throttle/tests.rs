@@ -51,6 +51,12 @@ fn what_a_mailbox_provider_says_of_us_slows_its_domain_group() {
         ("451 4.7.651 The mail server [192.0.2.1] (S3114)", DomainGroup, Throttled, 1_800),
         ("451 4.7.500 Server busy. Please try again later (S77719)", DomainGroup, Throttled, 1_800),
         ("451 4.7.500-699 (ASB508) Access denied, please try again later", DomainGroup, Throttled, 3_600),
+        (
+            "550 5.7.1 Unfortunately, messages from [192.0.2.1] weren't sent (S3150)",
+            DomainGroup,
+            Throttled,
+            3_600,
+        ),
         ("421 [HCM1] Your mail from 192.0.2.1 was deferred.", DomainGroup, Throttled, 900),
         ("451 [BS02] Temporary server error.", DomainGroup, Throttled, 900),
         ("550 Ip frequency limited", DomainGroup, Throttled, 3_600),
@@ -145,7 +151,6 @@ fn a_sign_counts_only_with_its_class_and_never_within_an_address_or_a_number() {
         "450 4.2.1 busy",
         "452 4.2.2 full",
         "454 4.7.0 Temporary authentication failure",
-        "550 5.7.1 Unfortunately, messages from [192.0.2.1] weren't sent (S3150)",
     ] {
         let found = read(&reply(line));
         // The quoted local part ends at its space: half of it is left, and is no sign.
