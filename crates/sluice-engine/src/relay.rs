@@ -42,6 +42,8 @@ const LANE_SECONDS: u32 = 10;
 const LANE_LEAST: u64 = 500;
 /// And with so many in any case.
 const LANE_MOST: u64 = 10_000;
+/// Jobs in line still go into a lane so many times as long: what is due would keep it full, and go before them all.
+const LINES_BEYOND: u64 = 2;
 
 /// Whose turn it is to be looked at, where there are more lines than are in one round: those after this one.
 #[derive(Debug, Default)]
@@ -145,10 +147,12 @@ async fn round(
             cancelled: ordered(worker, Order::Cancelled),
             weights: plan.weights().to_vec(),
         };
-        release(worker, lanes, &mut query, any, |lanes| lanes.full(&plan)).await?;
+        release(worker, lanes, &mut query, any, |lanes| lanes.full_for_lines(&plan)).await?;
         release(worker, lanes, &mut query, urgent, |lanes| lanes.full_or_bulk(&plan)).await?;
         for Elsewhere { counts, closed } in elsewhere {
-            let full = |lanes: &Lanes| lanes.full(&plan).into_iter().chain(closed.iter().cloned()).collect();
+            let full = |lanes: &Lanes| {
+                lanes.full_for_lines(&plan).into_iter().chain(closed.iter().cloned()).collect()
+            };
             release(worker, lanes, &mut query, counts, full).await?;
         }
     }
@@ -299,18 +303,25 @@ impl Lanes {
         }
     }
 
+    /// Those that take no more of what is due.
     fn full(&self, plan: &Plan) -> Vec<Lane> {
-        self.depths
-            .iter()
-            .filter(|(lane, depth)| **depth >= enough(plan, lane))
-            .map(|(lane, _)| lane.clone())
-            .collect()
+        self.longer_than(|lane| enough(plan, lane))
+    }
+
+    /// Those that take no more of what stands in line either.
+    fn full_for_lines(&self, plan: &Plan) -> Vec<Lane> {
+        self.longer_than(|lane| LINES_BEYOND * enough(plan, lane))
+    }
+
+    fn longer_than(&self, length: impl Fn(&Lane) -> u64) -> Vec<Lane> {
+        let longer = self.depths.iter().filter(|(lane, depth)| **depth >= length(lane));
+        longer.map(|(lane, _)| lane.clone()).collect()
     }
 
     /// Those and all of bulk jobs.
     fn full_or_bulk(&self, plan: &Plan) -> Vec<Lane> {
         let bulk = plan.lanes().into_iter().filter(|lane| lane.class == Class::Bulk);
-        self.full(plan).into_iter().filter(|lane| lane.class != Class::Bulk).chain(bulk).collect()
+        self.full_for_lines(plan).into_iter().filter(|lane| lane.class != Class::Bulk).chain(bulk).collect()
     }
 }
 

@@ -146,3 +146,19 @@ async fn a_relay_asks_for_what_another_esp_takes() {
         assert_eq!(closed.is_empty(), left == 0);
     }
 }
+
+/// What was due kept the lane full, and those in line went when all of it had gone.
+#[tokio::test]
+async fn a_lane_that_is_full_of_what_is_due_takes_jobs_in_line() {
+    let rig = Rig::new(
+        "esp = [{ name = 'a', kind = 'sandbox', limits = ['100/s'] }]\n\
+        pool = [{ name = 'default', members = [{ esp = 'a' }] }]",
+    );
+    let (plan, lane) = (rig.worker.plan(), crate::worker::rig::lane(&rig.worker));
+    let of = |depth| {
+        let lanes = Lanes { depths: [(lane.clone(), depth)].into(), read_at: None };
+        (lanes.full(&plan).len(), lanes.full_for_lines(&plan).len())
+    };
+    let enough = enough(&plan, &lane);
+    assert_eq!([enough - 1, enough, 2 * enough - 1, 2 * enough].map(of), [(0, 0), (1, 0), (1, 0), (1, 1)]);
+}
