@@ -170,6 +170,10 @@ mod tests {
         esp = [{ name = "a", kind = "sandbox" }]
         pool = [{ name = "default", members = [{ esp = "a" }] }]
     "#;
+    const ONE_LIMITED_ESP: &str = r#"
+        esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }]
+        pool = [{ name = "default", members = [{ esp = "a" }] }]
+    "#;
 
     /// Bytes of the future that `call` makes.
     fn size<A, B, C, F>(_call: impl Fn(A, B, C) -> F) -> usize {
@@ -242,12 +246,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_order_reaches_jobs_that_wait_in_a_line() {
         for order in [Order::Paused, Order::Cancelled] {
-            let rig = Rig::new(
-                r#"
-                esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }]
-                pool = [{ name = "default", members = [{ esp = "a" }] }]
-                "#,
-            );
+            let rig = Rig::new(ONE_LIMITED_ESP);
             let _tickets = rig.long_lines(&["a"]);
             let ordered = async {
                 tokio::time::sleep(SECOND).await;
@@ -319,12 +318,7 @@ mod tests {
     /// It was put in a line that no longer knew its end, and stayed there until a slot opened.
     #[tokio::test(start_paused = true)]
     async fn what_expires_while_it_is_held_for_a_slot_is_closed() {
-        let rig = Rig::new(
-            r#"
-            esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }]
-            pool = [{ name = "default", members = [{ esp = "a" }] }]
-            "#,
-        );
+        let rig = Rig::new(ONE_LIMITED_ESP);
         let _tickets = rig.long_lines(&["a"]);
         tokio::select! {
             () = walk_one(&rig, Some(SECOND * 2)) => {}
