@@ -71,6 +71,10 @@ async fn those_of_a_paused_campaign_are_passed_over() {
     until("the others are sent", SHORTLY, async || sent(&rig, "fresh") == FEW).await;
     let in_line = "select count(*) from sluice.pending where limit_key like 'domain:%'";
     assert!(rig.count(in_line).await > 300, "they stay where they are");
+    until("metrics tell why they wait", Duration::from_secs(40), async || {
+        rig.metric(&replicas, "sluice_fleet_waiting{reason=\"domain_limit\"}") > 300.0
+    })
+    .await;
     rig.cli(&["campaign", "cancel", "acme", "spring", "--yes"]);
     until("a cancelled one leaves the line", SHORTLY, async || {
         rig.count("select count(*) from sluice.pending").await == 0

@@ -11,6 +11,8 @@ pub const VARIABLE_PREFIX: &str = "SLUICE__";
 
 /// Deepest key path, so that a hostile variable name cannot build an endless nest.
 const DEPTH_MAX: usize = 8;
+/// What is under this goes by names, which may be numbers: 163.com is a provider.
+const NAMED: &str = "groups";
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
@@ -50,12 +52,16 @@ pub(crate) fn apply(
 
 fn steps(variable: &str) -> Option<Vec<Step>> {
     let words = variable.strip_prefix(VARIABLE_PREFIX)?.split("__");
+    let mut is_name = false;
     let steps: Option<Vec<Step>> = words
         .take(DEPTH_MAX + 1)
-        .map(|word| match word.parse() {
-            _ if word.is_empty() => None,
-            Ok(index) => Some(Step::Index(index)),
-            Err(_) => Some(Step::Key(word.to_ascii_lowercase())),
+        .map(|word| {
+            let is_number = !std::mem::replace(&mut is_name, word.eq_ignore_ascii_case(NAMED));
+            match word.parse() {
+                _ if word.is_empty() => None,
+                Ok(index) if is_number => Some(Step::Index(index)),
+                _ => Some(Step::Key(word.to_ascii_lowercase())),
+            }
         })
         .collect();
     steps.filter(|steps| steps.len() <= DEPTH_MAX && matches!(steps.first(), Some(Step::Key(_))))
@@ -153,6 +159,11 @@ mod tests {
             "esp = [{ name = 'a' }]",
             &[("SLUICE__ESP__0__LIMITS__0", "1/s"), ("SLUICE__ESP__1__NAME", "b")],
             "esp = [{ name = 'a', limits = ['1/s'] }, { name = 'b' }]",
+        );
+        check(
+            "esp = [{ name = 'a' }]",
+            &[("SLUICE__ESP__0__WARMUP__GROUPS__163__CAPS__0", "50")],
+            "esp = [{ name = 'a', warmup.groups.163.caps = ['50'] }]",
         );
         check("", &[("SLUICE_CONFIG", "x"), ("PATH", "/bin")], "");
     }

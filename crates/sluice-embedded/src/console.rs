@@ -241,15 +241,21 @@ fn attempts(connection: &Connection, id: &JobId) -> rusqlite::Result<Vec<Attempt
     select.query_map([id.as_str()], view)?.collect()
 }
 
+/// Parked jobs by reason.
+pub(crate) fn parked(connection: &Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
+    counts(connection, "select reason, count(*) from pending group by reason")
+}
+
+fn counts(connection: &Connection, sql: &str) -> rusqlite::Result<BTreeMap<String, u64>> {
+    let mut select = connection.prepare_cached(sql)?;
+    select.query_map([], |row| Ok((row.get(0)?, convert::count(row, 1)?)))?.collect()
+}
+
 fn status(connection: &Connection) -> rusqlite::Result<StatusView> {
-    let counts = |sql: &str| -> rusqlite::Result<BTreeMap<String, u64>> {
-        let mut select = connection.prepare_cached(sql)?;
-        select.query_map([], |row| Ok((row.get(0)?, convert::count(row, 1)?)))?.collect()
-    };
     Ok(StatusView {
-        jobs: counts("select state, count(*) from job group by state")?,
-        pending: counts("select reason, count(*) from pending group by reason")?,
-        dead: counts("select reason, count(*) from dead_letter group by reason")?,
+        jobs: counts(connection, "select state, count(*) from job group by state")?,
+        pending: parked(connection)?,
+        dead: counts(connection, "select reason, count(*) from dead_letter group by reason")?,
         suppressions: connection
             .prepare_cached("select count(*) from suppression")?
             .query_row([], |row| convert::count(row, 0))?,

@@ -1,5 +1,7 @@
 //! The ledger's calls: each is one request to the writer.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use sluice_engine::{
     Claim, ClaimVerdict, DeadLetter, DueBatch, DueQuery, Ledger, LedgerError, ParkVerdict, Parked, Record,
@@ -8,7 +10,7 @@ use sluice_engine::{
 use sluice_types::Lane;
 
 use crate::batch::Batch;
-use crate::{Embedded, StoreError, claim, due, line, park, record, refuse, release};
+use crate::{Embedded, StoreError, claim, console, due, line, park, record, refuse, release};
 
 /// Stands for the worker's name where there is none; no worker has it.
 const NOBODY: &str = "";
@@ -84,6 +86,10 @@ impl Ledger for Embedded {
         let lease =
             move |connection: &_| line::expired(connection, (&inner.due, &inner.writer), now, max, &full);
         Ok(shared.relay.ask(lease).await?.map(boxed))
+    }
+
+    async fn parked_by_reason(&self) -> Result<BTreeMap<String, u64>, LedgerError> {
+        Ok(self.shared().questions.ask(console::parked).await?)
     }
 
     /// Takes the write lock for an instant, so that it answers for writes too.

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::batcher::Surroundings;
 use crate::breakers::Breakers;
 use crate::drain::{DrainReport, drain};
-use crate::fleet::{keep_in_touch, orders};
+use crate::fleet::{count_parked, keep_in_touch, orders};
 use crate::health::Health;
 use crate::lane::{LaneBook, LaneLoop, Shared, run_lane};
 use crate::plan::{Bounds, LivePlan, Plan};
@@ -124,6 +124,8 @@ impl Engine {
         service(Box::pin(async move { it.health.watch_store(it.ledger.as_ref()).await }));
         let it = Arc::clone(&worker);
         service(Box::pin(async move { keep_in_touch(&it, roles.worker).await }));
+        let it = Arc::clone(&worker);
+        service(Box::pin(async move { count_parked(&it).await }));
         if roles.relay {
             lane_tasks.spawn(run_relay(Arc::clone(&worker), stop.clone()));
             lane_tasks.spawn(run_poison(Arc::clone(&worker), stop.clone()));

@@ -8,9 +8,10 @@ use sluice_policy::{Report, SendVerdict, Sends};
 use sluice_telemetry::Metrics;
 use sluice_types::{EspId, GroupName, JobState};
 
+use crate::groups::group_of;
 use crate::health::chain;
 use crate::plan::LivePlan;
-use crate::ports::{Events, Fleet, FleetError, Moved};
+use crate::ports::{Events, Fleet, FleetError, Moved, MxSource};
 
 /// How often events that wait for their job are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
@@ -18,6 +19,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(2);
 const SWEEP_MAX: u32 = 1_000;
 /// How often the fleet is told of bounces.
 const TELL_EVERY: Duration = Duration::from_secs(2);
+/// For how long domains are looked up before the fleet is told.
+const PLACING_MAX: Duration = Duration::from_secs(2);
+/// Domains, by ESP, that wait to be looked up.
+const UNPLACED_MAX: usize = 10_000;
 
 /// Applies events that came before their job's result, for ever. Every replica may do this: they share the work.
 pub async fn sweep_events(events: &dyn Events, bounces: &Bounces) {
@@ -44,19 +49,21 @@ pub async fn sweep_events(events: &dyn Events, bounces: &Bounces) {
 #[derive(Debug)]
 pub struct Bounces {
     plan: Arc<LivePlan>,
+    mx: Option<Arc<dyn MxSource>>,
     metrics: Arc<Metrics>,
+    /// By ESP and domain, until it is known whose the domain is.
+    unplaced: Mutex<BTreeMap<(EspId, String), u64>>,
     untold: Mutex<BTreeMap<(EspId, GroupName), u64>>,
 }
 
 impl Bounces {
     /// None so far.
     #[must_use]
-    pub fn new(plan: Arc<LivePlan>, metrics: Arc<Metrics>) -> Self {
-        Self { plan, metrics, untold: Mutex::default() }
+    pub fn new(plan: Arc<LivePlan>, mx: Option<Arc<dyn MxSource>>, metrics: Arc<Metrics>) -> Self {
+        Self { plan, mx, metrics, unplaced: Mutex::default(), untold: Mutex::default() }
     }
 
-    /// Counts the jobs that events have moved, and those of them that came back. A domain counts for the group that the
-    /// configuration names for it: nobody is asked for its mail exchanges again.
+    /// Counts the jobs that events have moved, and those of them that came back.
     pub fn count(&self, moved: &[Moved]) {
         for Moved { job, esp, domain, before, after } in moved {
             self.metrics.job(*after);
@@ -66,8 +73,37 @@ impl Bounces {
             }
             let was_taken = matches!(before, JobState::Accepted | JobState::Delivered);
             if was_taken && matches!(after, JobState::Bounced | JobState::Complained) {
-                let key = (esp.clone(), self.plan.get().group_of(domain));
-                *self.untold.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
+                let mut unplaced = self.unplaced.lock().unwrap_or_else(PoisonError::into_inner);
+                let key = (esp.clone(), domain.clone());
+                if unplaced.len() < UNPLACED_MAX || unplaced.contains_key(&key) {
+                    *unplaced.entry(key).or_default() += 1;
+                } else {
+                    self.add(esp.clone(), self.plan.get().group_of(domain), 1);
+                }
+            }
+        }
+    }
+
+    fn add(&self, esp: EspId, group: GroupName, count: u64) {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        *untold.entry((esp, group)).or_default() += count;
+    }
+
+    /// Finds out whose the domains are: hosted ones count for their provider. Those for which there is no time count for the
+    /// group that names them.
+    async fn place(&self) {
+        let mut unplaced = std::mem::take(&mut *self.unplaced.lock().unwrap_or_else(PoisonError::into_inner));
+        let plan = self.plan.get();
+        let look_up = async {
+            while let Some(((esp, domain), count)) = unplaced.first_key_value() {
+                let group = group_of(&plan, self.mx.as_deref(), domain).await;
+                self.add(esp.clone(), group, *count);
+                unplaced.pop_first();
+            }
+        };
+        if tokio::time::timeout(PLACING_MAX, look_up).await.is_err() {
+            for ((esp, domain), count) in unplaced {
+                self.add(esp, plan.group_of(&domain), count);
             }
         }
     }
@@ -87,6 +123,7 @@ impl Bounces {
     /// # Errors
     /// When the store could not be asked: they are kept.
     pub async fn tell(&self, fleet: &dyn Fleet, replica: &str) -> Result<(), FleetError> {
+        self.place().await;
         let taken = std::mem::take(&mut *self.untold.lock().unwrap_or_else(PoisonError::into_inner));
         if taken.is_empty() {
             return Ok(());
@@ -125,6 +162,7 @@ mod tests {
 
     use super::*;
     use crate::plan::Plan;
+    use crate::ports::MxAnswer;
 
     /// Keeps what it is told, or is away.
     #[derive(Debug, Default)]
@@ -152,6 +190,49 @@ mod tests {
         }
     }
 
+    /// Knows of one provider's customers, and never answers for another domain.
+    #[derive(Debug)]
+    struct Exchanges;
+
+    #[async_trait]
+    impl MxSource for Exchanges {
+        async fn exchanges(&self, domain: &str) -> MxAnswer {
+            if domain.starts_with("slow") {
+                std::future::pending::<()>().await;
+            }
+            MxAnswer::Hosts(Arc::new(["aspmx.l.google.com".to_owned()]))
+        }
+    }
+
+    fn bounces(mx: Option<Arc<dyn MxSource>>) -> Bounces {
+        let toml = "[[esp]]\nname = \"main\"\nkind = \"sandbox\"\n\
+            [[domain_group]]\nname = \"gmail\"\ndomains = [\"gmail.com\"]\nmx = [\"google.com\"]\n";
+        let plan = Arc::new(Plan::of(&Config::load(toml, &[], &|_| Err(String::new())).unwrap()));
+        Bounces::new(Arc::new(LivePlan::new(plan)), mx, Arc::new(Metrics::new("test").unwrap()))
+    }
+
+    async fn told(bounces: &Bounces) -> Vec<(String, u64)> {
+        let fleet = Told::default();
+        bounces.tell(&fleet, "a").await.unwrap();
+        let told = fleet.sends.lock().unwrap().clone();
+        told.into_iter().map(|it| (it.group, it.count)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hosted_domain_counts_for_its_provider() {
+        let came_back = ["a.example", "gmail.com", "b.example"]
+            .map(|it| moved(it, JobState::Accepted, JobState::Bounced));
+        let slow = ["slow.example", "z.example"].map(|it| moved(it, JobState::Accepted, JobState::Bounced));
+        let bounces = bounces(Some(Arc::new(Exchanges)));
+        bounces.count(&came_back);
+        assert_eq!(told(&bounces).await, [("gmail".to_owned(), 3)]);
+        bounces.count(&came_back);
+        bounces.count(&slow);
+        // Nobody waits for long.
+        assert_eq!(told(&bounces).await, [("gmail".to_owned(), 3), ("other".to_owned(), 2)]);
+        assert_eq!(told(&bounces).await, []);
+    }
+
     fn moved(domain: &str, before: JobState, after: JobState) -> Moved {
         let (job, esp) = ("job".parse().unwrap(), "main".parse().unwrap());
         Moved { job, esp, domain: domain.to_owned(), before, after }
@@ -159,11 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_fleet_hears_once_of_what_was_taken_and_came_back() {
-        let toml = "[[esp]]\nname = \"main\"\nkind = \"sandbox\"\n\
-            [[domain_group]]\nname = \"gmail\"\ndomains = [\"gmail.com\"]\n";
-        let plan = Arc::new(Plan::of(&Config::load(toml, &[], &|_| Err(String::new())).unwrap()));
-        let metrics = Arc::new(Metrics::new("test").unwrap());
-        let bounces = Bounces::new(Arc::new(LivePlan::new(plan)), metrics);
+        let bounces = bounces(None);
         bounces.count(&[
             moved("gmail.com", JobState::Accepted, JobState::Bounced),
             moved("gmail.com", JobState::Delivered, JobState::Complained),

@@ -51,7 +51,7 @@ pub use failpoint::Failpoint;
 pub use health::Health;
 pub use intake::{Intake, IntakeAnswer};
 pub use overview::{
-    Brake, BreakerStatus, CampaignView, EspView, FleetView, LimitChange, LimitWord, Order, Overview,
+    Brake, BreakerStatus, CampaignView, EspView, FleetView, LimitChange, LimitWord, Order, Outlook, Overview,
     OverviewError, Quota, Ramp, RateLimit, RateLimitsView, Replica, ScopeBrake, Until, WarmUp,
 };
 pub use plan::{Bounds, EspPlan, LivePlan, Plan, Sides};

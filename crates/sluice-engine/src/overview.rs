@@ -7,8 +7,8 @@ mod error;
 mod esp;
 mod limit_key;
 mod limits;
+mod outlook;
 mod replica;
-mod until;
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ pub use change::LimitChange;
 pub use error::OverviewError;
 pub use esp::{BreakerStatus, EspView, Quota, ScopeBrake, WarmUp};
 pub use limits::{Brake, LimitWord, Ramp, RateLimit, RateLimitsView};
+pub use outlook::{Outlook, Until};
 pub use replica::{CampaignView, FleetView, Replica};
 pub use sluice_policy::Order;
-pub use until::Until;
 
 use crate::fleet::orders;
 use crate::plan::{LivePlan, Plan};
-use crate::ports::{Fleet, Ledger, PendingView, SlotSource};
+use crate::ports::{Fleet, JobView, Ledger, SlotSource};
 
 /// Asks the store how the fleet stands, and gives it orders.
 #[derive(Clone, Debug)]
@@ -67,8 +67,9 @@ impl Overview {
     /// When the store could not be asked (so for every method).
     pub async fn rate_limits(&self) -> Result<RateLimitsView, OverviewError> {
         let lines = self.ledger.waiting(None, limits::LINES_MAX, COUNT_MAX).await?;
+        let parked = self.ledger.parked_by_reason().await?;
         let now = self.now().await?;
-        limits::rate_limits(&now, lines, self.slot_source.as_ref()).await
+        limits::rate_limits(&now, lines, parked, self.slot_source.as_ref()).await
     }
 
     /// Every configured ESP, by name.
@@ -88,24 +89,15 @@ impl Overview {
         Ok(FleetView::of(&self.fleet.look().await?))
     }
 
-    /// When a parked job is likely to go on; `None` when that cannot be told: it is held until an operator or an event
-    /// says so. `class` is that of the job, and `now` the caller's wall clock, for the estimate.
+    /// What lies ahead of a job. `now` is the caller's wall clock, for the estimate.
     ///
     /// # Errors
     /// When the store could not be asked.
-    pub async fn until(
-        &self,
-        pending: &PendingView,
-        class: &str,
-        now: Timestamp,
-    ) -> Result<Option<Until>, OverviewError> {
-        if let Some(due_at) = &pending.due_at {
-            return Ok(Some(Until { at: due_at.clone(), estimated: false }));
+    pub async fn outlook(&self, job: &JobView, now: Timestamp) -> Result<Outlook, OverviewError> {
+        if job.pending.is_none() && job.campaign.is_none() {
+            return Ok(Outlook::default());
         }
-        let (Some(key), Some(ahead)) = (&pending.limit_key, pending.ahead) else { return Ok(None) };
-        let standing = self.now().await?;
-        let wait = until::wait(&standing, key, ahead, class, self.slot_source.as_ref()).await?;
-        Ok(wait.map(|wait| Until { at: (now + wait).to_string(), estimated: true }))
+        outlook::outlook(&self.now().await?, job, now, self.slot_source.as_ref()).await
     }
 
     /// Sets a limit at run time, in place of the configured one or beside it; `spec` `None` goes back to that.

@@ -64,7 +64,7 @@ async fn walk(
     body: &Bytes,
     passport: &Passport,
 ) -> Result<(), NotStored> {
-    let group = group_of(worker, job.to.email.domain()).await;
+    let group = group_of(&worker.plan(), worker.mx.as_deref(), job.to.email.domain()).await;
     let case = Case::new(worker, lane, job, group, body, passport);
     let id = || Some(case.job.id.to_string());
     let mut reroutes = 0;

@@ -44,6 +44,8 @@ const LANE_LEAST: u64 = 500;
 const LANE_MOST: u64 = 10_000;
 /// Jobs in line still go into a lane so many times as long: what is due would keep it full, and go before them all.
 const LINES_BEYOND: u64 = 2;
+/// So many lanes that are no more are known.
+const MOVED_MAX: usize = 1_000;
 
 /// Whose turn it is to be looked at, where there are more lines than are in one round: those after this one.
 #[derive(Debug, Default)]
@@ -286,6 +288,8 @@ impl Releases {
 #[derive(Debug, Default)]
 struct Lanes {
     depths: HashMap<Lane, u64>,
+    /// Lanes that the plan has no more, and those that their jobs go into.
+    moved: HashMap<Lane, Lane>,
     read_at: Option<Tick>,
 }
 
@@ -296,7 +300,9 @@ impl Lanes {
             return;
         }
         self.read_at = Some(now);
-        match worker.inbox.depths(&worker.plan().lanes()).await {
+        let planned = worker.plan().lanes();
+        self.moved.retain(|lane, _| !planned.contains(lane));
+        match worker.inbox.depths(&planned).await {
             Ok(depths) => self.depths = depths.into_iter().map(|it| (it.lane, it.ready)).collect(),
             // The publication itself tells whether the broker is away.
             Err(error) => tracing::debug!(error = %chain(&error), "could not read how long the lanes are"),
@@ -314,13 +320,24 @@ impl Lanes {
     }
 
     fn longer_than(&self, length: impl Fn(&Lane) -> u64) -> Vec<Lane> {
-        let longer = self.depths.iter().filter(|(lane, depth)| **depth >= length(lane));
-        longer.map(|(lane, _)| lane.clone()).collect()
+        let is_longer = |lane: &Lane| self.depths.get(lane).is_some_and(|depth| *depth >= length(lane));
+        let moved = self.moved.iter().filter(|(_, into)| is_longer(into)).map(|(lane, _)| lane);
+        self.depths.keys().filter(|lane| is_longer(lane)).chain(moved).cloned().collect()
+    }
+
+    /// One more job goes from `pending` into a lane.
+    fn add(&mut self, planned: &[Lane], job: &PendingJob, into: &Lane) {
+        *self.depths.entry(into.clone()).or_default() += 1;
+        let parked = Lane { pool: job.pool.clone(), class: job.class, group: job.group.clone(), side: None };
+        if self.moved.len() < MOVED_MAX && !planned.contains(&parked) {
+            self.moved.insert(parked, into.clone());
+        }
     }
 
     /// Those and all of bulk jobs.
     fn full_or_bulk(&self, plan: &Plan) -> Vec<Lane> {
-        let bulk = plan.lanes().into_iter().filter(|lane| lane.class == Class::Bulk);
+        let all = plan.lanes().into_iter().chain(self.moved.keys().cloned());
+        let bulk = all.filter(|lane| lane.class == Class::Bulk);
         self.full_for_lines(plan).into_iter().filter(|lane| lane.class != Class::Bulk).chain(bulk).collect()
     }
 }
@@ -340,10 +357,11 @@ fn whole(count: f64) -> u64 {
 /// Publishes one batch; answers whether all of it went, so that it is worth asking for more at once.
 async fn publish(worker: &Worker, lanes: &mut Lanes, batch: Box<dyn DueBatch>) -> bool {
     let plan = worker.plan();
+    let planned = plan.lanes();
     let mut publications = Vec::with_capacity(batch.jobs().len());
     for job in batch.jobs() {
         let publication = publication(&plan, lanes, job);
-        *lanes.depths.entry(publication.lane.clone()).or_default() += 1;
+        lanes.add(&planned, job, &publication.lane);
         publications.push(publication);
     }
     let ids: Vec<JobId> = publications.iter().map(|it| it.id.clone()).collect();

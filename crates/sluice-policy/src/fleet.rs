@@ -41,6 +41,8 @@ const SECOND_NS: i64 = 1_000_000_000;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FleetState {
+    /// The store's clock at the last exchange.
+    at_ns: i64,
     replicas: BTreeMap<String, replicas::Replica>,
     breakers: BTreeMap<String, breakers::Row>,
     brakes: BTreeMap<String, brakes::Brake>,
@@ -157,6 +159,7 @@ pub enum Edit {
 impl FleetState {
     /// Takes a report in at `now_ns` and answers what holds now.
     pub fn exchange(&mut self, now_ns: i64, report: &Report) -> View {
+        self.heed_clock(now_ns);
         self.forget(now_ns);
         if let Some(presence) = &report.presence {
             replicas::seen(&mut self.replicas, now_ns, &report.replica, presence);
@@ -210,6 +213,18 @@ impl FleetState {
                 campaigns::order(&mut self.campaigns, tenant, campaign, order);
             }
         }
+    }
+
+    /// What stands until an instant stands no longer because the store's clock was set back; breakers and paces see to
+    /// that by themselves. It is read behind the document's lock, so that it goes back for no other reason.
+    fn heed_clock(&mut self, now_ns: i64) {
+        let back_ns = self.at_ns.saturating_sub(now_ns);
+        if back_ns > 0 {
+            replicas::set_back(&mut self.replicas, back_ns);
+            brakes::set_back(&mut self.brakes, back_ns);
+            connections::set_back(&mut self.connections, back_ns);
+        }
+        self.at_ns = now_ns;
     }
 
     /// Drops what no longer matters.

@@ -1,5 +1,7 @@
 //! The port `Ledger`, call by call.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use sluice_engine::{
     Claim, ClaimVerdict, DeadLetter, DueBatch, DueQuery, Ledger, LedgerError, ParkVerdict, Parked, Record,
@@ -48,6 +50,10 @@ impl Ledger for Postgres {
     async fn expired(&self, max: u32, full: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
         let batch = self.take_expired(max, full).await?;
         Ok(batch.map(|batch| Box::new(batch) as Box<dyn DueBatch>))
+    }
+
+    async fn parked_by_reason(&self) -> Result<BTreeMap<String, u64>, LedgerError> {
+        Ok(self.count_parked().await?)
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

@@ -1,5 +1,6 @@
 //! Every metric of a process. One method per thing that happens; names and labels stand here and nowhere else.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::{
@@ -101,6 +102,7 @@ pub struct Metrics {
     fleet_replicas: IntGauge,
     fleet_config_mismatch: IntGauge,
     fleet_brakes: IntGauge,
+    fleet_waiting: IntGaugeVec,
 }
 
 struct Maker<'a>(&'a Registry);
@@ -265,7 +267,7 @@ impl Metrics {
             )?,
             dependency_up: make.gauges("sluice_dependency_up", "1 while it answers.", &["dependency"])?,
             fleet_replicas: make
-                .gauge("sluice_fleet_replicas", "Processes that reported within the last minute.")?,
+                .gauge("sluice_fleet_replicas", "Processes that reported within the last seconds.")?,
             fleet_config_mismatch: make.gauge(
                 "sluice_fleet_config_mismatch",
                 "1 while replicas run with different limits, pools or groups.",
@@ -273,6 +275,11 @@ impl Metrics {
             fleet_brakes: make.gauge(
                 "sluice_fleet_brakes",
                 "Scopes that are slowed down after replies that asked for it.",
+            )?,
+            fleet_waiting: make.gauges(
+                "sluice_fleet_waiting",
+                "Jobs that are parked, by the reason why: told by one replica for all, every 30 s.",
+                &["reason"],
             )?,
             registry,
         };
@@ -469,6 +476,16 @@ impl Metrics {
         self.fleet_replicas.set(i64::try_from(replicas).unwrap_or(i64::MAX));
         self.fleet_config_mismatch.set(i64::from(configs_differ));
         self.fleet_brakes.set(i64::try_from(brakes).unwrap_or(i64::MAX));
+    }
+
+    /// Jobs that are parked in the whole fleet, by the reason why; `None` where another replica tells.
+    pub fn fleet_waiting(&self, counts: Option<&BTreeMap<String, u64>>) {
+        let Some(counts) = counts else { return self.fleet_waiting.reset() };
+        for reason in WaitReason::ALL {
+            let count = counts.get(reason.as_str()).copied().unwrap_or(0);
+            let gauge = self.fleet_waiting.with_label_values(&[reason.as_str()]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Whether a dependency answers.

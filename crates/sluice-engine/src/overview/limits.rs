@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 use sluice_policy::{BrakeView, RampView, View};
-use sluice_types::{Limit, LimitKind, LimitScope, WaitReason};
+use sluice_types::{Limit, LimitKind, LimitScope};
 
 use super::change::is_of_brake;
 use super::{Now, OverviewError};
@@ -23,7 +23,7 @@ pub struct RateLimitsView {
     pub limits: Vec<RateLimit>,
     /// Limits that each single domain of the group `other` has; listed by domain only while something waits there.
     pub per_domain: Vec<String>,
-    /// Jobs parked in line under a limit or a paused campaign, by the reason why; each line counted up to 10,000.
+    /// Jobs that are parked, by the reason why; an estimate where they take more than 64 MiB.
     pub waiting_by_reason: BTreeMap<String, u64>,
     /// Keys that were left out of the list, beyond 2,000 of those that the configuration does not name.
     pub left_out: u64,
@@ -164,6 +164,7 @@ struct Counts<'a> {
 pub(super) async fn rate_limits(
     now: &Now,
     lines: Vec<WaitingKey>,
+    waiting_by_reason: BTreeMap<String, u64>,
     slot_source: &dyn SlotSource,
 ) -> Result<RateLimitsView, OverviewError> {
     let counts = Counts::of(&now.view, &lines);
@@ -185,7 +186,7 @@ pub(super) async fn rate_limits(
     Ok(RateLimitsView {
         limits: of_limits.chain(of_others).collect(),
         per_domain: per_domain.iter().map(|limit| limit.spec.to_string()).collect(),
-        waiting_by_reason: by_reason(&lines),
+        waiting_by_reason,
         left_out,
     })
 }
@@ -203,25 +204,6 @@ pub(super) async fn look(
     }
     .into_iter();
     Ok(limits.iter().map(|limit| if is_timed(&limit) { looks.next() } else { None }).collect())
-}
-
-fn by_reason(lines: &[WaitingKey]) -> BTreeMap<String, u64> {
-    let mut totals = BTreeMap::new();
-    for line in lines {
-        let total: &mut u64 = totals.entry(reason(&line.key).as_str().to_owned()).or_default();
-        *total = total.saturating_add(line.jobs);
-    }
-    totals
-}
-
-/// Why jobs wait in the line of a key.
-fn reason(key: &str) -> WaitReason {
-    match Limit::scope_of_key(key) {
-        Some(_) if key.ends_with("/warm-up") => WaitReason::WarmUp,
-        Some(scope) => scope.wait_reason(),
-        // No other lines are kept.
-        None => WaitReason::CampaignPaused,
-    }
 }
 
 impl<'a> Counts<'a> {

@@ -56,6 +56,7 @@ struct Store {
     now_ns: AtomicI64,
     looks: Mutex<HashMap<String, LimitLook>>,
     lines: Mutex<Vec<WaitingKey>>,
+    parked: Mutex<BTreeMap<String, u64>>,
     away: AtomicBool,
 }
 
@@ -66,6 +67,7 @@ impl Store {
             now_ns: AtomicI64::new(NOON_NS),
             looks: Mutex::default(),
             lines: Mutex::default(),
+            parked: Mutex::default(),
             away: AtomicBool::new(false),
         })
     }
@@ -186,6 +188,11 @@ impl Ledger for Store {
 
     async fn expired(&self, _: u32, _: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
         panic!("an overview publishes nothing")
+    }
+
+    async fn parked_by_reason(&self) -> Result<BTreeMap<String, u64>, LedgerError> {
+        self.answers(LedgerError::Unavailable)?;
+        Ok(self.parked.lock().unwrap().clone())
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

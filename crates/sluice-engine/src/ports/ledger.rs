@@ -1,5 +1,6 @@
 //! What happened to every job, durable before and after each send.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -85,6 +86,12 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When the store could not be asked.
     async fn expired(&self, max: u32, full: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError>;
+
+    /// How many jobs are parked, by the reason; of a large store an estimate.
+    ///
+    /// # Errors
+    /// When the store could not be asked.
+    async fn parked_by_reason(&self) -> Result<BTreeMap<String, u64>, LedgerError>;
 
     /// Whether the store answers.
     ///

@@ -1,7 +1,7 @@
 //! How many jobs one round over the lines releases at most, whatever the number of lines, and in what parts: those of one are in
 //! memory, and locked in one transaction, until the broker has them.
 
-use sluice_policy::{Opening, ReleaseWish};
+use sluice_policy::ReleaseWish;
 
 /// Free jobs of one round, and as many under limits.
 const JOBS_MAX: u32 = 10_000;
@@ -32,20 +32,9 @@ pub(super) fn cut_counts(counts: &mut [(String, u32)]) {
 
 /// Cuts the counts of lines under limits, of which no more go than slots open.
 pub(super) fn cut_wishes(wishes: &mut [ReleaseWish]) {
+    let could_go = |wish: &ReleaseWish| wish.count.min(wish.opening.within(wish.ahead_ns));
     let level = level(wishes.iter().map(could_go).collect(), JOBS_MAX);
     wishes.iter_mut().for_each(|wish| wish.count = wish.count.min(level));
-}
-
-fn could_go(wish: &ReleaseWish) -> u32 {
-    let open = match wish.opening {
-        Opening::Counted { left } => left,
-        Opening::Spaced { next_in_ns, .. } if next_in_ns > wish.ahead_ns => 0,
-        Opening::Spaced { next_in_ns, spacing_ns } => {
-            let slots = (wish.ahead_ns - next_in_ns.max(0)) / spacing_ns.max(1) + 1;
-            u32::try_from(slots).unwrap_or(u32::MAX)
-        }
-    };
-    wish.count.min(open)
 }
 
 /// The highest level to which all of these can be cut so that together they are no more than `most`: those below it leave
@@ -66,6 +55,8 @@ fn level(mut counts: Vec<u32>, most: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use sluice_policy::Opening;
+
     use super::*;
 
     const MS_NS: i64 = 1_000_000;
@@ -112,7 +103,9 @@ mod tests {
         assert_eq!(wishes.last().map(|wish| wish.count), Some(500), "there is room for all that open");
         wishes.extend(vec![wish(fast); 90]);
         cut_wishes(&mut wishes);
-        assert!(wishes.iter().map(could_go).sum::<u32>() <= JOBS_MAX);
+        assert!(
+            wishes.iter().map(|it| it.count.min(it.opening.within(it.ahead_ns))).sum::<u32>() <= JOBS_MAX
+        );
         assert!(wishes.last().is_some_and(|wish| wish.count > 50));
     }
 }

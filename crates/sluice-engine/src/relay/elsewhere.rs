@@ -115,7 +115,7 @@ impl Looks<'_> {
             Some((format!("{}{ELSEWHERE}", limit.key()), opening))
         };
         let paces: Vec<_> = limits.into_iter().flatten().filter_map(pace).collect();
-        let has_room = paces.iter().all(|(_, opening)| self.within(*opening) > 0);
+        let has_room = paces.iter().all(|(_, opening)| opening.within(self.ahead_ns) > 0);
         (has_room && !lines.is_empty()).then_some(Way { lanes, lines, paces })
     }
 
@@ -123,7 +123,7 @@ impl Looks<'_> {
     fn narrowest(&self, esp: &EspId, group: &GroupName, of_esp: bool) -> Option<Limit> {
         let limits = self.plan.shared_limits(esp, group);
         let limits = limits.iter().filter(|limit| matches!(limit.scope, LimitScope::Esp(_)) == of_esp);
-        let slots = |limit: &Limit| self.openings.get(&limit.key()).map_or(0, |it| self.within(*it));
+        let slots = |limit: &Limit| self.openings.get(&limit.key()).map_or(0, |it| it.within(self.ahead_ns));
         limits.min_by_key(|limit| slots(limit)).cloned()
     }
 
@@ -154,8 +154,9 @@ impl Looks<'_> {
     fn has_room(&self, esp: &EspId, group: &GroupName) -> bool {
         let breaker = self.view.breakers.get(esp.as_str());
         let is_closed = breaker.is_none_or(|it| it.order != Some(true) && it.open_for_ns.is_none());
-        let opens =
-            |limit: &Limit| self.openings.get(&limit.key()).is_some_and(|opening| self.within(*opening) > 0);
+        let opens = |limit: &Limit| {
+            self.openings.get(&limit.key()).is_some_and(|opening| opening.within(self.ahead_ns) > 0)
+        };
         is_closed && self.plan.shared_limits(esp, group).iter().all(opens)
     }
 
@@ -173,17 +174,6 @@ impl Looks<'_> {
             count => count,
         };
         self.held.iter().filter(is_own).map(count).fold(0, u32::saturating_add)
-    }
-
-    /// Slots that open while a job is held.
-    fn within(&self, opening: Opening) -> i64 {
-        match opening {
-            Opening::Counted { left } => i64::from(left),
-            Opening::Spaced { next_in_ns, .. } if next_in_ns > self.ahead_ns => 0,
-            Opening::Spaced { next_in_ns, spacing_ns } => {
-                (self.ahead_ns - next_in_ns) / spacing_ns.max(1) + 1
-            }
-        }
     }
 }
 

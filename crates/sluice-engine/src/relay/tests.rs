@@ -5,7 +5,7 @@ use sluice_types::Limit;
 
 use super::openings::Openings;
 use super::*;
-use crate::ports::LimitLook;
+use crate::ports::{LimitLook, Passport};
 use crate::worker::rig::Rig;
 
 const MS_NS: i64 = 1_000_000;
@@ -156,9 +156,59 @@ async fn a_lane_that_is_full_of_what_is_due_takes_jobs_in_line() {
     );
     let (plan, lane) = (rig.worker.plan(), crate::worker::rig::lane(&rig.worker));
     let of = |depth| {
-        let lanes = Lanes { depths: [(lane.clone(), depth)].into(), read_at: None };
+        let lanes = Lanes { depths: [(lane.clone(), depth)].into(), ..Lanes::default() };
         (lanes.full(&plan).len(), lanes.full_for_lines(&plan).len())
     };
     let enough = enough(&plan, &lane);
     assert_eq!([enough - 1, enough, 2 * enough - 1, 2 * enough].map(of), [(0, 0), (1, 0), (1, 0), (1, 1)]);
+}
+
+/// They overfilled `other`, since "full" was told of lanes as they were when its jobs were parked.
+#[tokio::test]
+async fn jobs_of_a_group_that_is_no_more_stay_while_the_lane_they_go_into_is_full() {
+    let rig = Rig::new("esp = [{ name = 'a', kind = 'sandbox' }]");
+    let plan = rig.worker.plan();
+    let into = Lane { class: Class::Bulk, ..crate::worker::rig::lane(&rig.worker) };
+    let parked = Lane { group: "gone".parse().unwrap(), ..into.clone() };
+    let job = PendingJob {
+        id: "j1".parse().unwrap(),
+        pool: parked.pool.clone(),
+        class: parked.class,
+        domain: "a.example".to_owned(),
+        group: parked.group.clone(),
+        body: "{}".into(),
+        passport: Passport::default(),
+    };
+    let mut lanes = Lanes::default();
+    let publication = publication(&plan, &lanes, &job);
+    assert_eq!(publication.lane, into);
+    lanes.add(&plan.lanes(), &job, &publication.lane);
+    assert_eq!(lanes.full(&plan), []);
+    lanes.depths.insert(into.clone(), LANE_MOST);
+    let mut full = lanes.full(&plan);
+    full.sort_unstable();
+    assert_eq!(full, [parked.clone(), into]);
+    assert!(lanes.full_or_bulk(&plan).contains(&parked));
+    lanes.refresh(&rig.worker).await;
+    assert_eq!(lanes.moved.len(), 1, "it is gone still");
+}
+
+/// A round over the lines that took longer than the pause between two was followed by the next one.
+#[tokio::test(start_paused = true)]
+async fn lines_that_cannot_be_read_keep_no_due_job_from_its_turn() {
+    let rig = Rig::new("esp = [{ name = 'a', kind = 'sandbox' }]");
+    rig.see(sluice_policy::View::default()).await;
+    *rig.around.lines_fail_after.lock().unwrap() = Some(LINES_EVERY * 2);
+    let (worker, stop) = (Arc::new(rig.worker), CancellationToken::new());
+    let relay = run_relay(Arc::clone(&worker), stop.clone());
+    let store_answers = async {
+        for _ in 0..300 {
+            worker.health.up(Dependency::Store);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(relay, store_answers);
+    let asked = rig.around.due_asked.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(asked >= 10, "{asked} times in half a minute");
 }

@@ -1,8 +1,8 @@
 //! A worker whose surroundings keep what they are told, for tests of the steps of a job. It is under no exchange with a fleet
 //! and has no slots; its clock is tokio's, which such tests pause.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -57,6 +57,11 @@ pub(crate) struct Around {
     pub(crate) left: Mutex<HashMap<String, u64>>,
     /// Lines of parked jobs.
     pub(crate) lines: Mutex<Vec<WaitingKey>>,
+    /// They cannot be read, which takes so long.
+    pub(crate) lines_fail_after: Mutex<Option<Duration>>,
+    /// How often due jobs were asked for.
+    pub(crate) due_asked: AtomicU64,
+    pub(crate) parked_by_reason: Mutex<BTreeMap<String, u64>>,
     /// What was asked for of these.
     pub(crate) released: Mutex<Vec<ReleaseQuery>>,
 }
@@ -282,10 +287,16 @@ impl Ledger for Around {
     }
 
     async fn due(&self, _: &DueQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
+        self.due_asked.fetch_add(1, Ordering::Relaxed);
         Ok(None)
     }
 
     async fn waiting(&self, _: Option<&str>, _: u32, _: u32) -> Result<Vec<WaitingKey>, LedgerError> {
+        let fails_after = *self.lines_fail_after.lock().unwrap();
+        if let Some(after) = fails_after {
+            tokio::time::sleep(after).await;
+            return Err(LedgerError::Unavailable("a lock".into()));
+        }
         Ok(self.lines.lock().unwrap().clone())
     }
 
@@ -296,6 +307,10 @@ impl Ledger for Around {
 
     async fn expired(&self, _: u32, _: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
         Ok(None)
+    }
+
+    async fn parked_by_reason(&self) -> Result<BTreeMap<String, u64>, LedgerError> {
+        Ok(self.parked_by_reason.lock().unwrap().clone())
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

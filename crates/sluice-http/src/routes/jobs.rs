@@ -94,15 +94,10 @@ pub(super) async fn show(
     let id = id.ok().and_then(|Path(text)| JobId::new(&text).ok()).ok_or_else(unknown)?;
     let app = &context.app;
     let job = app.console.job(&id).await.inspect_err(log_store_error)?.ok_or_else(unknown)?;
-    let until = match &job.pending {
-        // The rest of the answer is worth having without the estimate.
-        Some(pending) => {
-            let until = app.overview.until(pending, &job.class, app.clock.now()).await;
-            until.inspect_err(log_overview_error).unwrap_or_default()
-        }
-        None => None,
-    };
-    Ok(Json(JobView::of(job, until)))
+    // The rest of the answer is worth having without the estimate.
+    let outlook = app.overview.outlook(&job, app.clock.now()).await;
+    let outlook = outlook.inspect_err(log_overview_error).unwrap_or_default();
+    Ok(Json(JobView::of(job, outlook)))
 }
 
 const fn status_of_one(answer: &IntakeAnswer) -> StatusCode {

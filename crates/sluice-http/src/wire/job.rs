@@ -6,6 +6,7 @@ use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::system::Order;
 use super::words::{
     AttemptOutcomeWord, CategoryWord, EventKindWord, JobStateWord, RefusalWord, WaitReasonWord,
 };
@@ -101,6 +102,8 @@ pub(crate) struct JobView {
     tenant: String,
     /// Its campaign.
     campaign: Option<String>,
+    /// Whether an operator has paused or cancelled its campaign.
+    campaign_order: Option<Order>,
     /// Its class: `transactional` or `bulk`.
     #[schema(example = "bulk")]
     class: String,
@@ -150,8 +153,9 @@ pub(crate) struct PendingView {
 }
 
 impl JobView {
-    /// A view of the engine; `until` is about its parked copy.
-    pub(crate) fn of(job: sluice_engine::JobView, until: Option<sluice_engine::Until>) -> Self {
+    /// A view of the engine, with what lies ahead of it.
+    pub(crate) fn of(job: sluice_engine::JobView, outlook: sluice_engine::Outlook) -> Self {
+        let sluice_engine::Outlook { until, campaign_order } = outlook;
         let sluice_engine::JobView {
             id,
             tenant,
@@ -173,6 +177,7 @@ impl JobView {
             id,
             tenant,
             campaign,
+            campaign_order: campaign_order.mirror(),
             class,
             state,
             attempts,

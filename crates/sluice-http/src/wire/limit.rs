@@ -12,7 +12,7 @@ mirror! {
         /// Limits that each single domain of the group `other` has; listed by domain only while something waits there.
         #[schema(example = json!(["5/s"]))]
         per_domain: Vec<String>,
-        /// Jobs parked in line under a limit or a paused campaign, by the reason why; each line counted up to 10,000.
+        /// Jobs that are parked, by the reason why; an estimate where they take more than 64 MiB.
         #[schema(example = json!({"group_limit": 42}))]
         waiting_by_reason: BTreeMap<String, u64>,
         /// Keys that were left out of the list, beyond 2,000 of those that the configuration does not name.

@@ -97,7 +97,7 @@ pub(crate) async fn start_with(setup: Setup) -> Rig {
         intake: Intake::new(Arc::clone(&live), Arc::clone(&outbox) as _, Arc::clone(&console) as _),
         console: Arc::clone(&console) as _,
         events: Arc::clone(&events) as _,
-        bounces: Arc::new(Bounces::new(Arc::clone(&live), Arc::clone(&metrics))),
+        bounces: Arc::new(Bounces::new(Arc::clone(&live), None, Arc::clone(&metrics))),
         webhooks: Arc::new([Arc::new(FakeWebhook::new()) as _]),
         overview,
         health: Arc::clone(&health),

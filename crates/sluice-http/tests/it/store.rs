@@ -1,5 +1,6 @@
 //! A fake of the store that the overview asks: the fleet's document in memory, limits that nobody uses, one line.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -123,6 +124,13 @@ impl Ledger for FakeStore {
 
     async fn expired(&self, _: u32, _: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
         unreachable!("the HTTP side publishes nothing that was parked")
+    }
+
+    async fn parked_by_reason(&self) -> Result<BTreeMap<String, u64>, LedgerError> {
+        if !self.mood.act().await {
+            return Err(LedgerError::Unavailable(away()));
+        }
+        Ok(BTreeMap::from([("esp_limit".to_owned(), 120), ("retry".to_owned(), 7)]))
     }
 
     async fn ping(&self) -> Result<(), LedgerError> {

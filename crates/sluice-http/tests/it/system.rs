@@ -216,7 +216,8 @@ async fn rate_limits_are_told_with_what_waits() {
     "brake":null,
     "ramp":null}],
     "per_domain":[],
-    "waiting_by_reason":{"esp_limit":120},
+    "waiting_by_reason":{"esp_limit":120,
+    "retry":7},
     "left_out":0}
     "#);
 }

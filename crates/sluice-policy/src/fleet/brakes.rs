@@ -114,6 +114,13 @@ pub(super) fn forget(brakes: &mut BTreeMap<String, Brake>, now_ns: i64) {
     brakes.retain(|_, brake| brake.off_at() > now_ns);
 }
 
+pub(super) fn set_back(brakes: &mut BTreeMap<String, Brake>, by_ns: i64) {
+    for brake in brakes.values_mut() {
+        brake.cut_ns = brake.cut_ns.saturating_sub(by_ns);
+        brake.hold_until_ns = brake.hold_until_ns.saturating_sub(by_ns);
+    }
+}
+
 pub(super) fn view(brakes: &BTreeMap<String, Brake>, now_ns: i64) -> BTreeMap<String, BrakeView> {
     let of = |(scope, brake): (&String, &Brake)| {
         let view = BrakeView {

@@ -135,6 +135,11 @@ pub(super) fn forget(all: &mut Holds, now_ns: i64) {
     all.retain(|_, holds| !holds.is_empty());
 }
 
+pub(super) fn set_back(all: &mut Holds, by_ns: i64) {
+    let holds = all.values_mut().flat_map(BTreeMap::values_mut);
+    holds.for_each(|hold| hold.expires_ns = hold.expires_ns.saturating_sub(by_ns));
+}
+
 pub(super) fn view(all: &Holds, now_ns: i64) -> BTreeMap<String, ConnectionsView> {
     let of_key = |(key, holds): (&String, &BTreeMap<String, Hold>)| {
         let of_replica = |(name, hold): (&String, &Hold)| {

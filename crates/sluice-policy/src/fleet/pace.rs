@@ -46,6 +46,21 @@ pub enum Opening {
     },
 }
 
+impl Opening {
+    /// How many slots open within so long.
+    #[must_use]
+    pub fn within(self, ahead_ns: i64) -> u32 {
+        match self {
+            Self::Counted { left } => left,
+            Self::Spaced { next_in_ns, .. } if next_in_ns > ahead_ns => 0,
+            Self::Spaced { next_in_ns, spacing_ns } => {
+                let slots = (ahead_ns - next_in_ns.max(0)) / spacing_ns.max(1) + 1;
+                u32::try_from(slots).unwrap_or(u32::MAX)
+            }
+        }
+    }
+}
+
 /// What was released under one key and is not used yet, as far as can be told.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -116,14 +131,12 @@ impl Pace {
                 let spoken_for_ns =
                     self.until_ns.max(beside.until_ns.min(now_ns.saturating_add(2 * ahead_ns)));
                 let base = spoken_for_ns.max(now_ns.saturating_add(next_in_ns.max(0)));
-                let end = now_ns.saturating_add(ahead_ns);
-                if base > end {
-                    return 0;
+                let open = Opening::Spaced { next_in_ns: base.saturating_sub(now_ns), spacing_ns };
+                let count = open.within(ahead_ns).min(wish.count);
+                if count > 0 {
+                    self.until_ns = base.saturating_add(i64::from(count).saturating_mul(spacing_ns));
                 }
-                let opening = (end - base) / spacing_ns + 1;
-                let count = opening.min(i64::from(wish.count));
-                self.until_ns = base.saturating_add(count.saturating_mul(spacing_ns));
-                u32::try_from(count).unwrap_or(0)
+                count
             }
             Opening::Counted { left } => {
                 if now_ns >= self.until_ns {

@@ -75,6 +75,13 @@ pub(super) fn forget(replicas: &mut BTreeMap<String, Replica>, now_ns: i64) {
     replicas.retain(|_, replica| now_ns - replica.seen_ns < FORGOTTEN_AFTER_NS);
 }
 
+pub(super) fn set_back(replicas: &mut BTreeMap<String, Replica>, by_ns: i64) {
+    for replica in replicas.values_mut() {
+        replica.since_ns = replica.since_ns.saturating_sub(by_ns);
+        replica.seen_ns = replica.seen_ns.saturating_sub(by_ns);
+    }
+}
+
 pub(super) fn view(replicas: &BTreeMap<String, Replica>, now_ns: i64) -> Vec<ReplicaView> {
     let view = |(name, replica): (&String, &Replica)| ReplicaView {
         name: name.clone(),

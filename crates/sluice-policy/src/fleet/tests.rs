@@ -296,6 +296,25 @@ fn the_time_in_the_reply_is_kept_to() {
 }
 
 #[test]
+fn what_stands_for_a_time_stands_no_longer_when_the_clock_steps_back() {
+    let mut state = FleetState::default();
+    let presence = Some(Presence::default());
+    state.exchange(START, &Report { presence, ..throttle(true, 30 * SECOND_NS) });
+    state.exchange(START, &connections::connections("a", 0, 50));
+    let stepped = START - 3_600 * SECOND_NS;
+    state.exchange(stepped, &from("b"));
+    let look = |after_s| state.look(stepped + after_s * SECOND_NS);
+    assert_eq!(look(0).brakes["esp:main/group:gmail"].hold_ns, 30 * SECOND_NS);
+    assert_eq!(look(0).connections["esp:main/connections"].held["a"].ttl_ns, 60 * SECOND_NS);
+    assert_eq!(look(2).here().count(), 1);
+    assert_eq!(look(4).here().count(), 0, "a was killed");
+    state.exchange(stepped + 61 * SECOND_NS, &throttle(true, 0));
+    let again = state.look(stepped + 61 * SECOND_NS);
+    assert!(again.brakes["esp:main/group:gmail"].factor < 0.5, "another occasion: {again:?}");
+    assert_eq!(again.connections.len(), 0, "its lease has ended");
+}
+
+#[test]
 fn a_hold_takes_back_nothing_of_what_a_cut_has_recovered() {
     let key = "esp:main/group:gmail";
     let mut state = FleetState::default();

@@ -132,6 +132,8 @@ pub async fn waiting_lists_each_line(store: Store) {
     let [a, b, c, d] = some_ids("job");
     store.park(&[in_line(&a, "esp:z/per:s", 7), in_line(&b, "domain:a.example/per:h", 9)]).await;
     store.park(&[in_line(&c, "esp:z/per:s", 5), in_line(&d, "esp:z/per:s", 6)]).await;
+    let reasons = store.ledger.parked_by_reason().await.unwrap();
+    assert_eq!(reasons.into_iter().collect::<Vec<_>>(), [("group_limit".to_owned(), 4)]);
     let lines = [line("domain:a.example/per:h", 1, 9), line("esp:z/per:s", 3, 5)];
     assert_eq!(store.ledger.waiting(None, 10, 10_000).await.unwrap(), lines);
     assert_eq!(store.ledger.waiting(None, 1, 10_000).await.unwrap(), lines[..1]);

@@ -42,7 +42,8 @@ pub(crate) async fn run(
     let engine_roles = Roles { worker: roles.worker, relay: roles.relay };
     let parts = outside.parts(&config, engine_roles, &breakers, &health)?;
     let engine = Arc::new(OnceLock::new());
-    let bounces = Arc::new(Bounces::new(Arc::clone(&outside.plan), Arc::clone(&outside.metrics)));
+    let (plan, metrics) = (Arc::clone(&outside.plan), Arc::clone(&outside.metrics));
+    let bounces = Arc::new(Bounces::new(plan, parts.mx.clone(), metrics));
     let http = if roles.http {
         Http::start(&config, &outside, &health, &bounces, own_breakers, &engine).await?
     } else {

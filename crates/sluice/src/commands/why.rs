@@ -3,7 +3,7 @@
 use anyhow::Context;
 use serde::Serialize;
 use sluice_config::Config;
-use sluice_engine::{JobView, Order, PendingView, Until};
+use sluice_engine::{JobView, Order, Outlook, PendingView, Until};
 use sluice_types::{JobId, WaitReason};
 
 use super::{ask, campaign};
@@ -39,10 +39,8 @@ pub(crate) struct WhyArgs {
 struct Answer {
     #[serde(flatten)]
     job: JobView,
-    /// When it goes on, as far as that can be told.
-    until: Option<Until>,
-    /// Whether an operator has paused or cancelled its campaign.
-    campaign_order: Option<Order>,
+    #[serde(flatten)]
+    outlook: Outlook,
 }
 
 /// Prints the job; `false` when the store does not know it.
@@ -63,24 +61,9 @@ pub(crate) async fn run(config: &Config, args: &WhyArgs) -> anyhow::Result<bool>
 
 async fn question(outside: &Outside, id: &JobId) -> anyhow::Result<Option<Answer>> {
     let Some(job) = outside.console.job(id).await.context("cannot ask the store")? else { return Ok(None) };
-    let overview = ask::overview(outside);
-    let until = match &job.pending {
-        Some(pending) => overview.until(pending, &job.class, outside.clock.now()).await,
-        None => Ok(None),
-    };
-    let campaigns = match &job.campaign {
-        Some(_) => overview.system().await.map(|fleet| fleet.campaigns),
-        None => Ok(Vec::new()),
-    };
-    let campaigns = campaigns.map_err(|it| ask::failed("campaigns", it))?;
-    let its = campaigns
-        .into_iter()
-        .find(|it| it.tenant == job.tenant && job.campaign.as_ref() == Some(&it.campaign));
-    Ok(Some(Answer {
-        until: until.map_err(|it| ask::failed("limits", it))?,
-        campaign_order: its.map(|it| it.order),
-        job,
-    }))
+    let outlook = ask::overview(outside).outlook(&job, outside.clock.now()).await;
+    let outlook = outlook.map_err(|it| ask::failed("limits and campaigns", it))?;
+    Ok(Some(Answer { job, outlook }))
 }
 
 fn print(answer: &Answer) -> anyhow::Result<()> {
@@ -88,13 +71,14 @@ fn print(answer: &Answer) -> anyhow::Result<()> {
     let mut facts = Table::of_facts();
     facts.fact("job", Some(&job.id));
     facts.fact("state", Some(&job.state));
-    facts.fact("waits", job.pending.as_ref().map(|pending| waits(pending, answer.until.as_ref())));
+    facts.fact("waits", job.pending.as_ref().map(|pending| waits(pending, &answer.outlook)));
     facts.fact("category", job.category.as_ref());
     facts.fact("detail", job.detail.as_ref());
     facts.fact("esp", job.esp.as_ref());
     facts.fact("message id", job.provider_message_id.as_ref());
     facts.fact("tenant", Some(&job.tenant));
-    facts.fact("campaign", job.campaign.as_ref().map(|name| of_campaign(name, answer.campaign_order)));
+    facts
+        .fact("campaign", job.campaign.as_ref().map(|name| of_campaign(name, answer.outlook.campaign_order)));
     facts.fact("class", Some(&job.class));
     facts.fact("attempts", Some(job.attempts));
     facts.fact("changed", job.updated_at.as_ref());
@@ -154,7 +138,7 @@ fn of_campaign(name: &str, order: Option<Order>) -> String {
 }
 
 /// Why and until when, in a sentence.
-fn waits(pending: &PendingView, until: Option<&Until>) -> String {
+fn waits(pending: &PendingView, outlook: &Outlook) -> String {
     let reason = WaitReason::from_word(&pending.reason);
     let mut text = reason.map_or_else(|| pending.reason.clone(), |reason| sentence(reason).to_owned());
     if let Some(key) = &pending.limit_key {
@@ -167,13 +151,18 @@ fn waits(pending: &PendingView, until: Option<&Until>) -> String {
         Some(ahead) => text.push_str(&format!(", {ahead} go before it")),
         None => {}
     }
-    match (until, &pending.due_at) {
+    let goes_by_itself = pending.due_at.is_some() || pending.ahead.is_some();
+    if goes_by_itself && outlook.campaign_order == Some(Order::Paused) {
+        if reason != Some(WaitReason::CampaignPaused) {
+            text.push_str("; its campaign is paused");
+        }
+        text.push_str(", until `sluice campaign resume`");
+        return text;
+    }
+    match (&outlook.until, &pending.due_at) {
         (Some(Until { at, estimated: true }), _) => text.push_str(&format!(", likely until {at}")),
         (Some(Until { at, estimated: false }), _) | (None, Some(at)) => {
             text.push_str(&format!(", until {at}"))
-        }
-        (None, None) if reason == Some(WaitReason::CampaignPaused) => {
-            text.push_str(", until `sluice campaign resume`");
         }
         (None, None) if pending.ahead.is_some() => text.push_str(", until its turn comes"),
         (None, None) => text.push_str(", until an operator or an event says so"),
@@ -210,13 +199,17 @@ mod tests {
         until: Option<Until>,
         text: &str,
     ) {
-        let pending = PendingView {
+        let outlook = Outlook { until, campaign_order: None };
+        assert_eq!(waits(&pending(reason, key, due_at, ahead), &outlook), text);
+    }
+
+    fn pending(reason: &str, key: &str, due_at: Option<&str>, ahead: Option<u64>) -> PendingView {
+        PendingView {
             reason: reason.to_owned(),
             limit_key: Some(key.to_owned()).filter(|key| !key.is_empty()),
             due_at: due_at.map(str::to_owned),
             ahead,
-        };
-        assert_eq!(waits(&pending, until.as_ref()), text);
+        }
     }
 
     #[test]
@@ -252,15 +245,25 @@ mod tests {
 
     #[test]
     fn a_job_of_a_paused_campaign_says_how_it_goes_on() {
-        check(
-            "campaign_paused",
-            "campaign:acme/spring",
-            None,
-            Some(2),
-            None,
-            "campaign_paused: an operator has paused its campaign (campaign:acme/spring), 2 go before it, \
-             until `sluice campaign resume`",
-        );
+        let paused = Outlook { until: None, campaign_order: Some(Order::Paused) };
+        let at = Some("2026-11-24T12:00:00Z");
+        for (pending, text) in [
+            (
+                pending("campaign_paused", "campaign:acme/spring", None, Some(2)),
+                "campaign_paused: an operator has paused its campaign (campaign:acme/spring), 2 go before it, \
+                 until `sluice campaign resume`",
+            ),
+            (
+                pending("scheduled", "", at, None),
+                "scheduled: its send_at lies ahead; its campaign is paused, until `sluice campaign resume`",
+            ),
+            (
+                pending("unknown", "", None, None),
+                "unknown: nobody knows whether the last attempt was sent, until an operator or an event says so",
+            ),
+        ] {
+            assert_eq!(waits(&pending, &paused), text);
+        }
         assert_eq!(of_campaign("spring", Some(Order::Cancelled)), "spring (cancelled)");
     }
 

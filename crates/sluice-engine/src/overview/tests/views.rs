@@ -3,6 +3,7 @@
 use sluice_policy::{BreakerTurn, ConnectionWish, RampTerms, SendVerdict, Sends, Throttle, Turn};
 
 use super::*;
+use crate::ports::{JobView, PendingView};
 
 async fn limit(overview: &Overview, key: &str) -> RateLimit {
     let view = overview.rate_limits().await.unwrap();
@@ -34,6 +35,8 @@ async fn every_limit_that_holds_is_listed_with_its_kind() {
     store.has_line("campaign:acme/sale", 3);
     store.has_line("domain:quick.example/per:s", 2);
     store.has_line("esp:gone/per:s", 1);
+    let parked = counts(&[("campaign_paused", 3), ("domain_limit", 2), ("retry", 1)]);
+    *store.parked.lock().unwrap() = parked.clone();
     let view = overview(TWO_ESPS, &store).rate_limits().await.unwrap();
     let listed: Vec<_> =
         view.limits.iter().map(|it| (it.key.as_str(), it.spec.as_deref(), it.kind)).collect();
@@ -56,10 +59,7 @@ async fn every_limit_that_holds_is_listed_with_its_kind() {
         ]
     );
     assert_eq!(view.per_domain, ["5/s"]);
-    assert_eq!(
-        view.waiting_by_reason,
-        counts(&[("campaign_paused", 3), ("domain_limit", 2), ("esp_limit", 1)])
-    );
+    assert_eq!(view.waiting_by_reason, parked);
     assert_eq!(view.left_out, 0);
 }
 
@@ -147,7 +147,6 @@ async fn keys_without_end_are_cut_and_the_cut_is_told() {
     let view = overview(TWO_ESPS, &store).rate_limits().await.unwrap();
     assert_eq!(view.left_out, 1);
     assert_eq!(view.limits.iter().filter(|it| it.key.starts_with("domain:")).count(), 2_000);
-    assert_eq!(view.waiting_by_reason, counts(&[("domain_limit", 2_000)]));
 }
 
 #[tokio::test]
@@ -243,6 +242,26 @@ async fn the_fleet_shows_who_is_here_and_whether_they_agree() {
     assert!(!overview.system().await.unwrap().configs_agree);
 }
 
+fn waiting(campaign: &str, pending: PendingView) -> JobView {
+    JobView {
+        id: "j1".to_owned(),
+        tenant: "acme".to_owned(),
+        campaign: Some(campaign.to_owned()),
+        class: "bulk".to_owned(),
+        state: "pending".to_owned(),
+        attempts: 0,
+        esp: None,
+        provider_message_id: None,
+        category: None,
+        detail: None,
+        updated_at: None,
+        attempt_list: Vec::new(),
+        pending: Some(pending),
+        events: Vec::new(),
+        resolutions: Vec::new(),
+    }
+}
+
 #[tokio::test]
 async fn a_waiting_job_is_told_until_when() {
     let store = Store::new();
@@ -256,7 +275,8 @@ async fn a_waiting_job_is_told_until_when() {
         ahead,
     };
     let until = async |pending: PendingView| {
-        overview.until(&pending, "bulk", now).await.unwrap().map(|it| (it.at, it.estimated))
+        let outlook = overview.outlook(&waiting("shop", pending), now).await.unwrap();
+        outlook.until.map(|it| (it.at, it.estimated))
     };
     let due = pending(None, Some("2026-11-24T13:00:00Z"), None);
     assert_eq!(until(due).await, Some(("2026-11-24T13:00:00Z".to_owned(), false)));
@@ -275,6 +295,13 @@ async fn a_waiting_job_is_told_until_when() {
     assert_eq!(until(of_campaign()).await.unwrap().0, "2026-11-24T12:00:00Z");
     overview.order_campaign("acme", "sale", Some(Order::Paused)).await.unwrap();
     assert_eq!(until(of_campaign()).await, None);
+    // Wherever its jobs wait.
+    for pending in
+        [pending(Some("esp:main/per:s"), None, Some(9)), pending(None, Some("2026-11-24T13:00:00Z"), None)]
+    {
+        let outlook = overview.outlook(&waiting("sale", pending), now).await.unwrap();
+        assert_eq!(outlook, Outlook { until: None, campaign_order: Some(Order::Paused) });
+    }
     assert_eq!(until(pending(Some("esp:main/connections"), None, Some(5))).await, None);
 }
 
@@ -292,7 +319,8 @@ async fn nothing_goes_to_an_esp_before_its_breaker_lets_it_through() {
     let until = async |key: &str| {
         let (limit_key, ahead) = (Some(key.to_owned()), Some(0));
         let pending = PendingView { reason: "esp_limit".to_owned(), limit_key, due_at: None, ahead };
-        overview.until(&pending, "bulk", now).await.unwrap().map(|it| it.at)
+        let outlook = overview.outlook(&waiting("shop", pending), now).await.unwrap();
+        outlook.until.map(|it| it.at)
     };
     let order = |open| {
         store.state.lock().unwrap().edit(store.now_ns(), Edit::Breaker { esp: "main".to_owned(), open })

@@ -1,14 +1,14 @@
-//! When a job that waits in line is likely to go on: its place in the line divided by the rate.
+//! What lies ahead of a job. When one that waits in line is likely to go on: its place in the line divided by the rate.
 
 use std::time::Duration;
 
 use serde::Serialize;
-use sluice_policy::{BrakeView, FleetBreaker, Terms, permille};
-use sluice_types::{Class, Limit, LimitScope};
+use sluice_policy::{BrakeView, CampaignOrder, FleetBreaker, Order, Terms, permille};
+use sluice_types::{Class, Limit, LimitScope, Timestamp};
 
 use super::limits::look;
 use super::{Now, OverviewError};
-use crate::ports::{LimitLook, SlotSource};
+use crate::ports::{JobView, LimitLook, PendingView, SlotSource};
 use crate::relay::is_paused;
 
 /// When a parked job goes on.
@@ -20,8 +20,39 @@ pub struct Until {
     pub estimated: bool,
 }
 
+/// What lies ahead of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Outlook {
+    /// When it goes on; `None` when it does not wait, or nobody can tell: an operator or an event decides.
+    pub until: Option<Until>,
+    /// Whether an operator has paused or cancelled its campaign.
+    pub campaign_order: Option<Order>,
+}
+
+pub(super) async fn outlook(
+    standing: &Now,
+    job: &JobView,
+    now: Timestamp,
+    slot_source: &dyn SlotSource,
+) -> Result<Outlook, OverviewError> {
+    let campaigns = &standing.view.campaigns;
+    let is_its = |it: &&CampaignOrder| it.tenant == job.tenant && job.campaign.as_ref() == Some(&it.campaign);
+    let campaign_order = campaigns.iter().find(is_its).map(|it| it.order);
+    let until = match (&job.pending, campaign_order) {
+        // Whatever it waits for, it goes nowhere.
+        (None, _) | (Some(_), Some(Order::Paused)) => None,
+        (Some(PendingView { due_at: Some(at), .. }), _) => Some(Until { at: at.clone(), estimated: false }),
+        (Some(PendingView { limit_key: Some(key), ahead: Some(ahead), .. }), _) => {
+            let wait = wait(standing, key, *ahead, &job.class, slot_source).await?;
+            wait.map(|wait| Until { at: (now + wait).to_string(), estimated: true })
+        }
+        (Some(_), _) => None,
+    };
+    Ok(Outlook { until, campaign_order })
+}
+
 /// How long the job of a class with so many before it in the line of `key` has to wait; `None` when that cannot be told.
-pub(super) async fn wait(
+async fn wait(
     now: &Now,
     key: &str,
     ahead: u64,
