@@ -1,7 +1,7 @@
 //! Around the port [`Events`]: the sweep that applies what had to wait, what is counted, and what the fleet is told.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sluice_policy::{Report, SendVerdict, Sends};
@@ -73,7 +73,7 @@ impl Bounces {
             }
             let was_taken = matches!(before, JobState::Accepted | JobState::Delivered);
             if was_taken && matches!(after, JobState::Bounced | JobState::Complained) {
-                let mut unplaced = self.unplaced.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut unplaced = self.unplaced();
                 let key = (esp.clone(), domain.clone());
                 if unplaced.len() < UNPLACED_MAX || unplaced.contains_key(&key) {
                     *unplaced.entry(key).or_default() += 1;
@@ -92,20 +92,27 @@ impl Bounces {
     /// Finds out whose the domains are: hosted ones count for their provider. Those for which there is no time count for the
     /// group that names them.
     async fn place(&self) {
-        let mut unplaced = std::mem::take(&mut *self.unplaced.lock().unwrap_or_else(PoisonError::into_inner));
         let plan = self.plan.get();
         let look_up = async {
-            while let Some(((esp, domain), count)) = unplaced.first_key_value() {
-                let group = group_of(&plan, self.mx.as_deref(), domain).await;
-                self.add(esp.clone(), group, *count);
-                unplaced.pop_first();
+            while let Some((esp, domain)) = self.first_unplaced() {
+                let group = group_of(&plan, self.mx.as_deref(), &domain).await;
+                let count = self.unplaced().remove(&(esp.clone(), domain)).unwrap_or(0);
+                self.add(esp, group, count);
             }
         };
         if tokio::time::timeout(PLACING_MAX, look_up).await.is_err() {
-            for ((esp, domain), count) in unplaced {
+            for ((esp, domain), count) in std::mem::take(&mut *self.unplaced()) {
                 self.add(esp, plan.group_of(&domain), count);
             }
         }
+    }
+
+    fn first_unplaced(&self) -> Option<(EspId, String)> {
+        self.unplaced().keys().next().cloned()
+    }
+
+    fn unplaced(&self) -> MutexGuard<'_, BTreeMap<(EspId, String), u64>> {
+        self.unplaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the fleet, for ever; while the store is away they are kept.

@@ -41,8 +41,6 @@ const SECOND_NS: i64 = 1_000_000_000;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FleetState {
-    /// The store's clock at the last exchange.
-    at_ns: i64,
     replicas: BTreeMap<String, replicas::Replica>,
     breakers: BTreeMap<String, breakers::Row>,
     brakes: BTreeMap<String, brakes::Brake>,
@@ -215,16 +213,15 @@ impl FleetState {
         }
     }
 
-    /// What stands until an instant stands no longer because the store's clock was set back; breakers and paces see to
-    /// that by themselves. It is read behind the document's lock, so that it goes back for no other reason.
+    /// Nobody was seen after now: the store's clock was set back then, by so much at least, and what stands until an instant
+    /// is to stand no longer for that. Breakers and paces see to it by themselves.
     fn heed_clock(&mut self, now_ns: i64) {
-        let back_ns = self.at_ns.saturating_sub(now_ns);
+        let back_ns = replicas::seen_last(&self.replicas).saturating_sub(now_ns);
         if back_ns > 0 {
             replicas::set_back(&mut self.replicas, back_ns);
             brakes::set_back(&mut self.brakes, back_ns);
             connections::set_back(&mut self.connections, back_ns);
         }
-        self.at_ns = now_ns;
     }
 
     /// Drops what no longer matters.

@@ -1,6 +1,7 @@
 //! The processes that are measured.
 
 use std::io::{BufRead, BufReader};
+use std::num::NonZeroUsize;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -24,7 +25,11 @@ pub(super) struct Workers(pub(super) Vec<SluiceProcess>);
 
 impl Workers {
     pub(super) fn start(toml: &str, count: usize) -> Self {
-        Self((0..count).map(|_| SluiceProcess::start(toml)).collect())
+        // As the README tells operators: replicas that share a machine have its cores divided among them.
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = (cores / count.max(1)).max(1).to_string();
+        let start = |_| SluiceProcess::command(toml).env("TOKIO_WORKER_THREADS", threads.clone()).start();
+        Self((0..count).map(start).collect())
     }
 
     /// Enters batch sizes and memory.

@@ -221,6 +221,7 @@ async fn one_job_is_shown() {
     {"id":"known",
     "tenant":"acme",
     "campaign":null,
+    "campaign_order":null,
     "class":"bulk",
     "state":"accepted",
     "attempts":1,

@@ -75,6 +75,10 @@ pub(super) fn forget(replicas: &mut BTreeMap<String, Replica>, now_ns: i64) {
     replicas.retain(|_, replica| now_ns - replica.seen_ns < FORGOTTEN_AFTER_NS);
 }
 
+pub(super) fn seen_last(replicas: &BTreeMap<String, Replica>) -> i64 {
+    replicas.values().map(|replica| replica.seen_ns).max().unwrap_or(i64::MIN)
+}
+
 pub(super) fn set_back(replicas: &mut BTreeMap<String, Replica>, by_ns: i64) {
     for replica in replicas.values_mut() {
         replica.since_ns = replica.since_ns.saturating_sub(by_ns);
