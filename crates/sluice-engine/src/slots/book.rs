@@ -27,6 +27,9 @@ pub(super) const LEAD: Duration = Duration::from_millis(300);
 /// How soon to look again whether a turn has come near.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
+/// With more open lines these are not looked at for each job that is ready, but now and then.
+const CROWD_MIN: usize = 64;
+
 /// Slots used and lapsed since the last count.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
@@ -94,6 +97,8 @@ pub(super) struct Served {
     pub(super) next: Option<Tick>,
     /// Slots are needed before the next tick.
     pub(super) starves: bool,
+    /// So many lines are open that looking at all of them takes its time.
+    pub(super) is_crowded: bool,
 }
 
 /// Answer to somebody who could send at once.
@@ -323,7 +328,7 @@ impl Book {
             let soonest = opens.into_iter().chain(ask.filter(|at| *at > now)).min();
             next = next.into_iter().chain(soonest).min();
         }
-        Served { next, starves }
+        Served { next, starves, is_crowded: open.len() > CROWD_MIN }
     }
 }
 

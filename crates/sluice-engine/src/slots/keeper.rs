@@ -49,7 +49,11 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
         match source.lease(&asked).await {
             Ok(leases) => {
                 slots.stock(&wants, &leases, now);
-                tokio::time::sleep(LEAST_PAUSE).await;
+                let granted = leases.iter().filter(|leased| !leased.runs.is_empty()).count();
+                // Others wait already to be asked for, and get something: nothing is gained by a pause.
+                if granted * 2 < WANTS_MAX {
+                    tokio::time::sleep(LEAST_PAUSE).await;
+                }
             }
             Err(error) => {
                 health.down(Dependency::Store, &error);

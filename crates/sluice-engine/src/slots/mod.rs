@@ -17,8 +17,11 @@ use sluice_types::{Class, EspId, GroupName, Limit, LimitScope, Tenant, Tick};
 use tokio::sync::{Notify, oneshot};
 
 use crate::ports::{Clock, Leased, Unused, Want};
-use book::{Book, Brake, LineId, Totals};
+use book::{Book, Brake, LineId, Served, Totals};
 pub(crate) use keeper::keep_slots;
+
+/// Least time between two looks at the lines where there are many: all are looked at.
+const CROWD_PAUSE: Duration = Duration::from_millis(1);
 
 /// What decides which limits apply to a job. Jobs with the same key wait in one line, first come first served.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,14 +152,14 @@ impl Slots {
         }
     }
 
-    /// Gives every turn that is due; answers when the next one may be.
-    fn serve(&self) -> Option<Tick> {
+    /// Gives every turn that is due.
+    fn serve(&self) -> Served {
         let now = self.clock.tick();
         let served = self.book().serve(now);
         if served.starves {
             self.wanted.notify_one();
         }
-        served.next
+        served
     }
 
     /// Takes in leases that were asked for at `asked_at`.
@@ -188,7 +191,10 @@ impl Slots {
     /// Waits for turns and gives them, for ever.
     pub(crate) async fn run(&self) {
         loop {
-            let next = self.serve();
+            let Served { next, is_crowded, .. } = self.serve();
+            if is_crowded {
+                tokio::time::sleep(CROWD_PAUSE).await;
+            }
             let changed = self.changed.notified();
             match next {
                 None => changed.await,
