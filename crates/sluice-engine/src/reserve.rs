@@ -41,16 +41,22 @@ pub(crate) struct Drawn {
 #[derive(Debug)]
 pub(crate) struct DrawnLine {
     own: Own,
+    /// There was no limit to draw a place for.
+    is_free: bool,
     plan: Arc<Plan>,
 }
 
 impl DrawnLine {
     /// Whether the job still belongs there. The line follows every limit of those that it is under, but knows nothing of a
-    /// tenant or a domain that had none when the ticket was drawn.
-    pub(crate) fn holds(&self, worker: &Worker, case: &Case<'_>) -> bool {
+    /// tenant or a domain that had none when the ticket was drawn; and where there was none at all there is no line.
+    pub(crate) fn holds(&self, worker: &Worker, case: &Case<'_>, esp: &EspId) -> bool {
         let plan = worker.plan();
-        Arc::ptr_eq(&plan, &self.plan)
-            || !plan.has_more_limits(self.own, &case.group, &case.job.tenant, case.job.to.email.domain())
+        if Arc::ptr_eq(&plan, &self.plan) {
+            return true;
+        }
+        let is_limited = self.is_free && !plan.shared_limits(esp, &case.group).is_empty();
+        let domain = case.job.to.email.domain();
+        !is_limited && !plan.has_more_limits(self.own, &case.group, &case.job.tenant, domain)
     }
 }
 
@@ -93,11 +99,15 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
     let began = worker.clock.tick();
     // What has expired is parked, and the relay has it closed.
     let until = case.until_expiry(worker, case.arrived + hold_max);
-    let mut drawn =
-        Drawn { ticket: worker.slots.draw(&key, &limits), line: DrawnLine { own: Own::of(&key), plan } };
+    let line = DrawnLine { own: Own::of(&key), is_free: limits.is_empty(), plan };
+    let mut drawn = Drawn { ticket: worker.slots.draw(&key, &limits), line };
     drop(key);
+    // Limits that were changed since the plan was read have been looked for among the lines before this one was there.
+    if !Arc::ptr_eq(&worker.plan(), &drawn.line.plan) {
+        worker.relimit();
+    }
     while !drawn.ticket.near(until.min(worker.clock.tick() + LOOK_AGAIN)).await {
-        if !drawn.line.holds(worker, case) || worker.link.order(case).is_some() {
+        if !drawn.line.holds(worker, case, &esp) || worker.link.order(case).is_some() {
             return Err(Unreserved::RouteAgain);
         }
         // What turns out to open later than that need not be waited for until then.
@@ -123,7 +133,7 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
         Some(place) => place,
         None => Box::pin(wait_for_place(worker, case, &esp, &handle.places, &drawn)).await?,
     };
-    if !drawn.line.holds(worker, case) {
+    if !drawn.line.holds(worker, case, &esp) {
         return Err(Unreserved::RouteAgain);
     }
     match worker.breakers.ask(&esp) {
@@ -213,7 +223,7 @@ async fn wait_for_turn<T>(
             Ok(Err(_)) => return Err(Ended::TooLong),
             Err(_elapsed) => {}
         }
-        if !drawn.line.holds(worker, case) || worker.link.order(case).is_some() {
+        if !drawn.line.holds(worker, case, esp) || worker.link.order(case).is_some() {
             return Err(Ended::Unreserved(Unreserved::RouteAgain));
         }
         let now = worker.clock.tick();
@@ -311,6 +321,29 @@ mod tests {
         match reserved {
             Err(Unreserved::InLine(limit)) => assert_eq!(limit.key(), "esp:a/connections"),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Jobs of an ESP that had no limit went on without one, as many as waited for a place.
+    #[tokio::test(start_paused = true)]
+    async fn the_first_limit_of_an_esp_holds_who_waits_for_a_place_there() {
+        let toml = r#"
+            esp = [{ name = "a", kind = "sandbox", max_in_flight = 1 }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }]
+        "#;
+        for (edit, is_held) in [("esp:a/per:s", true), ("tenant:other/per:s", false)] {
+            let rig = Rig::new(toml);
+            let (lane, body, passport) = (rig::lane(&rig.worker), Bytes::new(), Passport::default());
+            let case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
+            let taken = rig.worker.esps[&rig::esp("a")].places.try_take(Class::Transactional).unwrap();
+            let set = async {
+                tokio::time::sleep(LOOK_AGAIN / 2).await;
+                let edits = [(edit.to_owned(), "10/s".parse().unwrap())].into();
+                rig.worker.change_plan(|live| Some(live.with_orders(Orders { edits, ..Orders::default() })));
+                drop(taken);
+            };
+            let reserved = tokio::join!(reserve(&rig.worker, &case, rig::esp("a")), set).0;
+            assert_eq!(matches!(reserved, Err(Unreserved::RouteAgain)), is_held, "{edit}: {reserved:?}");
         }
     }
 }

@@ -90,7 +90,7 @@ pub(crate) async fn send(
         return Sent::Unsent { esp, parked: Box::new(parked) };
     }
     let longest = worker.plan().esp_timeout(&esp) + TIMEOUT_SLACK;
-    if !connection.outlasts(longest) || !line.holds(worker, case) {
+    if !connection.outlasts(longest) || !line.holds(worker, case, &esp) {
         ticket.unused(grant);
         return no_turn(esp);
     }

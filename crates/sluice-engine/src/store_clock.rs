@@ -20,8 +20,9 @@ pub(crate) struct StoreClock {
 }
 
 impl StoreClock {
-    /// The store's clock showed `store_ns` at some instant between these two of ours.
-    pub(crate) fn learn(&mut self, store_ns: i64, asked_at: Tick, received_at: Tick) {
+    /// The store's clock showed `store_ns` at some instant between these two of ours. Answers whether one of the clocks was
+    /// set, or has stood still, since the last time.
+    pub(crate) fn learn(&mut self, store_ns: i64, asked_at: Tick, received_at: Tick) -> bool {
         let (least, most) =
             (store_ns.saturating_sub(nanos(received_at)), store_ns.saturating_sub(nanos(asked_at)));
         let drift = self.learned.map_or(0, |at| {
@@ -30,9 +31,9 @@ impl StoreClock {
         });
         let known = (self.least.saturating_sub(drift), self.most.saturating_add(drift));
         let both = (known.0.max(least), known.1.min(most));
-        (self.least, self.most) =
-            if self.learned.is_some() && both.0 <= both.1 { both } else { (least, most) };
-        self.learned = Some(received_at);
+        let fits = both.0 <= both.1;
+        (self.least, self.most) = if self.learned.is_some() && fits { both } else { (least, most) };
+        self.learned.replace(received_at).is_some() && !fits
     }
 
     /// The store's clock minus ours: the middle of what is known, in nanoseconds.

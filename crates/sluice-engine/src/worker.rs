@@ -175,8 +175,14 @@ impl Worker {
         self.connections.set_reserved(reserved);
         self.esps.values().for_each(|handle| handle.places.set_reserved(reserved));
         self.breakers.set_terms(*plan.breaker_terms());
-        self.slots.relimit(|line| plan.limits_of_line(line));
+        self.relimit();
         self.breakers.closed.notify_waiters();
+    }
+
+    /// Puts everybody who waits under the limits of the plan that holds now.
+    pub(crate) fn relimit(&self) {
+        let plan = self.plan();
+        self.slots.relimit(|line| plan.limits_of_line(line));
     }
 
     /// From now on there are these side lanes.

@@ -30,7 +30,9 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
             slots.count();
             last = now;
         }
-        let returned = slots.book().take_returned();
+        // While the store is away they are kept for it; but not those of a call that failed, which may have gone through.
+        let is_up = health.is_up(Dependency::Store);
+        let returned = if is_up { slots.book().take_returned() } else { Vec::new() };
         if !returned.is_empty()
             && let Err(error) = source.give_back(&returned).await
         {

@@ -93,6 +93,7 @@ impl SlotSource for Store {
 
 struct Replica {
     slots: Arc<Slots>,
+    health: Arc<Health>,
     tasks: StdMutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
@@ -106,11 +107,12 @@ fn replica_with_clock(store: &Arc<Store>, ahead: Duration) -> Replica {
     let metrics = Arc::new(Metrics::new("test").unwrap());
     let slots = Arc::new(Slots::new(Arc::new(PausedClock(store.start, ahead)), Arc::clone(&metrics), 200));
     let health = Arc::new(Health::new(metrics));
-    let (one, source) = (Arc::clone(&slots), Arc::clone(store));
-    let keeper = tokio::spawn(async move { keeper::keep_slots(&one, source.as_ref(), &health).await });
+    health.up(sluice_telemetry::Dependency::Store);
+    let (one, source, of_keeper) = (Arc::clone(&slots), Arc::clone(store), Arc::clone(&health));
+    let keeper = tokio::spawn(async move { keeper::keep_slots(&one, source.as_ref(), &of_keeper).await });
     let two = Arc::clone(&slots);
     let pump = tokio::spawn(async move { two.run().await });
-    Replica { slots, tasks: StdMutex::new(vec![keeper, pump]) }
+    Replica { slots, health, tasks: StdMutex::new(vec![keeper, pump]) }
 }
 
 impl Replica {
@@ -351,6 +353,46 @@ async fn who_could_send_at_once_is_leased_for_first() {
         let scope = LimitScope::Domain(format!("d{number}.example").into());
         assert!(wants.iter().any(|(_, want)| want.limits[0].scope == scope), "{scope:?}");
     }
+}
+
+/// Those of 64 tenants took every lease as long as there were any.
+#[tokio::test(start_paused = true)]
+async fn bulk_is_leased_for_beside_any_number_of_transactional_lines() {
+    let store = Store::new(Duration::ZERO);
+    let metrics = Arc::new(Metrics::new("test").unwrap());
+    let slots = Arc::new(Slots::new(Arc::new(PausedClock(store.start, Duration::ZERO)), metrics, 200));
+    let of_tenant = |number: usize, class| {
+        let tenant: Tenant = format!("t{number}").parse().unwrap();
+        let own = limit(LimitScope::Tenant(tenant.clone()), "50/s");
+        slots.draw(&LineKey { class, tenant: Some(tenant), ..line("other") }, &Arc::from([own]))
+    };
+    let count = book::WANTS_MAX + 20;
+    let _tickets: Vec<Ticket> = (0..count)
+        .map(|number| of_tenant(number, Class::Transactional))
+        .chain((count..count + 9).map(|number| of_tenant(number, Class::Bulk)))
+        .collect();
+    let wants = slots.book().wants(slots.clock.tick());
+    assert_eq!(wants.len(), book::WANTS_MAX);
+    assert_eq!(wants.iter().filter(|(_, want)| want.urgent == 0).count(), 9);
+}
+
+/// It went on with the slots that it had when it stood still, beside those who had theirs since.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_has_stood_still_uses_nothing_of_before() {
+    let store = Store::new(Duration::from_millis(4));
+    let it = replica(&store);
+    let limits: Arc<[Limit]> = Arc::from([esp_limit("50/s")]);
+    let tickets: Vec<Ticket> = (0..20).map(|_| it.slots.draw(&line("gmail"), &limits)).collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let left = || it.slots.totals(9).1.iter().map(|(_, count)| count).sum::<u64>();
+    assert!(left() > 5, "{}", left());
+    let now = it.slots.clock.tick();
+    let store_ns = store.now_ns();
+    it.slots.book().learn_clock(store_ns, now, now);
+    assert!(left() > 5, "{}", left());
+    it.slots.book().learn_clock(store_ns + 10_000_000_000, now, now);
+    assert_eq!(left(), 0);
+    drop(tickets);
 }
 
 #[tokio::test(start_paused = true)]

@@ -240,7 +240,13 @@ impl Book {
         if wants.len() > WANTS_MAX {
             let is_ready = |id: &StockId| demand.get(id).is_some_and(|demand| demand.is_ready);
             let answered = |id: &StockId| self.stocks.get(id).and_then(Stock::answered);
-            wants.sort_by_cached_key(|(id, want)| (want.urgent == 0, !is_ready(id), answered(id), *id));
+            let is_urgent = |want: &Want| want.urgent > 0;
+            wants.sort_by_cached_key(|(id, want)| (!is_urgent(want), !is_ready(id), answered(id), *id));
+            // However many transactional ones wait, bulk has its turn.
+            let urgent = wants.iter().take_while(|(_, want)| is_urgent(want)).count();
+            let others = wants.split_off(urgent);
+            wants.truncate(WANTS_MAX - others.len().min(WANTS_MAX / 4));
+            wants.extend(others);
             wants.truncate(WANTS_MAX);
         }
         // Where several limits have to be met there is less to choose from: they go first.
@@ -290,9 +296,12 @@ impl Book {
         lacking.max(for_urgent.min(urgent)).min(WANT_MAX)
     }
 
-    /// The store answered at this instant of its clock, somewhere between these two of ours.
+    /// The store answered at this instant of its clock, somewhere between these two of ours. Where this machine has stood
+    /// still, or a clock was set, nobody knows any more when the slots in stock open: others may have used their time.
     pub(in crate::slots) fn learn_clock(&mut self, store_ns: i64, asked_at: Tick, received_at: Tick) {
-        self.store_clock.learn(store_ns, asked_at, received_at);
+        if self.store_clock.learn(store_ns, asked_at, received_at) {
+            self.stocks.values_mut().for_each(Stock::discard);
+        }
     }
 
     /// Takes in a lease that was received at this instant.

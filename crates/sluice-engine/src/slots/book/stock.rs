@@ -276,6 +276,14 @@ impl Stock {
         !self.lapsed.is_empty()
     }
 
+    /// Nothing that was leased or told before counts any more; counted slots were surely not used.
+    pub(super) fn discard(&mut self) {
+        self.give_up();
+        self.counts.lapsed += self.runs.iter().map(|run| u64::from(run.left())).sum::<u64>();
+        self.runs.clear();
+        (self.next_open, self.next_urgent_open) = (None, None);
+    }
+
     /// All that is left.
     pub(super) fn take_runs(&mut self) -> impl Iterator<Item = LocalRun> {
         std::mem::take(&mut self.runs).into_iter().filter(|run| run.left() > 0)

@@ -127,3 +127,18 @@ async fn what_was_leased_of_a_count_before_an_edit_goes_back() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(store.look(&edited).await.unwrap()[0].used, 0);
 }
+
+/// They were given back to nobody, and stayed charged.
+#[tokio::test(start_paused = true)]
+async fn what_lapses_while_the_store_is_away_goes_back_when_it_answers() {
+    let store = Store::new(Duration::from_millis(4));
+    let limits: Arc<[Limit]> = Arc::from([esp_limit("100/h")]);
+    let it = replica(&store);
+    lease_three(&it, &store, &limits).await;
+    it.health.down(sluice_telemetry::Dependency::Store, &SlotError("away".into()));
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    assert_eq!(store.look(&limits).await.unwrap()[0].used, 3);
+    it.health.up(sluice_telemetry::Dependency::Store);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(store.look(&limits).await.unwrap()[0].used, 0);
+}
