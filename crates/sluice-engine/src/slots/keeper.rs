@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use sluice_telemetry::Dependency;
+use sluice_types::Tick;
 
 use super::Slots;
 use super::book::WANTS_MAX;
-use crate::health::Health;
+use crate::health::{Health, chain};
 use crate::ports::{SlotSource, Want};
 
 /// Time between two leases while there is demand.
@@ -16,9 +17,15 @@ const LEAST_PAUSE: Duration = Duration::from_millis(4);
 /// Pause after a lease that failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);
 
+/// How often counts that are used up are looked at: a replica that ends gives back what it has.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Of so many limits at a time.
+const LOOKS_MAX: usize = 200;
+
 /// Keeps `slots` in stock, for ever. While the store is away nothing is leased: limits fail closed.
 pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &Health) {
     let mut last = slots.clock.tick();
+    let mut looked = last;
     loop {
         tokio::select! {
             () = slots.wanted.notified() => {}
@@ -39,6 +46,10 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
             health.down(Dependency::Store, &error);
         }
         let now = slots.clock.tick();
+        if is_up && now.since(looked) >= LOOK_EVERY {
+            looked = now;
+            look_for_returned(slots, source, now).await;
+        }
         let wants = slots.book().wants(now);
         if wants.is_empty() {
             continue;
@@ -62,5 +73,22 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
                 tokio::time::sleep(PAUSE_AFTER_ERROR).await;
             }
         }
+    }
+}
+
+/// Asks again for counts that the store has told of as used up until their window ends, if others have given some back.
+async fn look_for_returned(slots: &Slots, source: &dyn SlotSource, now: Tick) {
+    let shut = slots.book().shut_counts(now + LOOK_EVERY, LOOKS_MAX);
+    if shut.is_empty() {
+        return;
+    }
+    match source.look(&shut).await {
+        Ok(looks) => {
+            for (limit, look) in shut.iter().zip(&looks) {
+                slots.book().reopen(limit, look);
+            }
+            slots.wanted.notify_one();
+        }
+        Err(error) => tracing::debug!(error = %chain(&error), "could not look at limits that are used up"),
     }
 }

@@ -11,7 +11,7 @@ use sluice_types::{Class, Limit, LimitScope, Tick};
 use super::stock::Stock;
 use super::{Book, Brake, Counts, LEAD, StockId, held_until};
 use crate::plan::is_rate;
-use crate::ports::{Leased, Unused, Want};
+use crate::ports::{Leased, LimitLook, Unused, Want};
 use crate::slots::run::{LocalRun, Marks};
 
 /// Slots asked for at most in one want.
@@ -322,6 +322,24 @@ impl Book {
             if let Some(key) = self.keys.get_mut(limit) {
                 key.held_from = (next.is_some() && leased.held_by == i).then_some(id);
             }
+        }
+    }
+
+    /// Counted limits that the store has told of as used up until after `by`.
+    pub(in crate::slots) fn shut_counts(&self, by: Tick, max: usize) -> Vec<Limit> {
+        let shut = self
+            .stocks
+            .values()
+            .filter(|stock| stock.is_counted() && stock.is_shut_until_after(by, Class::Bulk));
+        shut.filter_map(|stock| stock.limits.first().cloned()).take(max).collect()
+    }
+
+    /// What the store has told of a counted limit does not count any more if this shows slots for jobs of any class.
+    pub(in crate::slots) fn reopen(&mut self, limit: &Limit, look: &LimitLook) {
+        let Some(Terms::Counted(terms)) = Terms::of(&limit.spec) else { return };
+        if terms.lent(look.left, look.resets_in, self.reserved_permille) > 0 {
+            let of_limit = self.stocks.values_mut().filter(|stock| stock.limits.first() == Some(limit));
+            of_limit.for_each(Stock::reopen);
         }
     }
 

@@ -76,7 +76,7 @@ impl Stock {
         self.limits.first().is_some_and(|limit| Terms::are_spaced(&limit.spec))
     }
 
-    fn is_counted(&self) -> bool {
+    pub(super) fn is_counted(&self) -> bool {
         matches!(self.kind(), Some(LimitKind::Counted { .. } | LimitKind::Calendar { .. } | LimitKind::Ramp))
     }
 
@@ -259,7 +259,7 @@ impl Stock {
     /// Counted slots that lapsed, or were given up, since the last call. They go back, so the store has some again, whatever it said last.
     pub(super) fn take_lapsed(&mut self) -> Vec<(Marks, u32)> {
         if !self.lapsed.is_empty() {
-            (self.next_open, self.next_urgent_open) = (None, None);
+            self.reopen();
         }
         std::mem::take(&mut self.lapsed)
     }
@@ -281,6 +281,11 @@ impl Stock {
         self.give_up();
         self.counts.lapsed += self.runs.iter().map(|run| u64::from(run.left())).sum::<u64>();
         self.runs.clear();
+        self.reopen();
+    }
+
+    /// The store may let more slots open than it said last.
+    pub(super) const fn reopen(&mut self) {
         (self.next_open, self.next_urgent_open) = (None, None);
     }
 

@@ -142,3 +142,24 @@ async fn what_lapses_while_the_store_is_away_goes_back_when_it_answers() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(store.look(&limits).await.unwrap()[0].used, 0);
 }
+
+/// It was not asked for again before the end of the day.
+#[tokio::test(start_paused = true)]
+async fn what_a_replica_gives_back_as_it_ends_is_there_for_those_who_were_told_that_there_is_none() {
+    let store = Store::new(Duration::from_millis(4));
+    let journal = Journal::default();
+    let (a, b) = (replica(&store), replica(&store));
+    let limits: Arc<[Limit]> =
+        Arc::from([limit(LimitScope::Tenant("acme".parse().unwrap()), "10/day calendar")]);
+    let tickets: Vec<_> = (0..12).map(|_| a.slots.draw(&line("other"), &limits)).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    backlog(&b, "other", &limits, 12, &journal);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(times(&journal, None).len(), 0, "all of it is leased");
+    drop(tickets);
+    a.kill();
+    store.give_back(&a.slots.take_unused()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    let sent = times(&journal, None).len();
+    assert!((8..=10).contains(&sent), "{sent}");
+}
