@@ -57,6 +57,7 @@ pub(crate) struct Leave {
     esp: EspId,
     probe: bool,
     settled: bool,
+    is_overdue: bool,
 }
 
 /// A breaker, for people.
@@ -141,7 +142,7 @@ impl Breakers {
         if let Some(state) = changed {
             self.changed(esp, state);
         }
-        Ok(Leave { breakers: Arc::clone(self), esp: esp.clone(), probe, settled: false })
+        Ok(Leave { breakers: Arc::clone(self), esp: esp.clone(), probe, settled: false, is_overdue: false })
     }
 
     /// Whether `esp` has answered a call of this process since its breaker was last open.
@@ -263,20 +264,23 @@ impl Kept {
         }
         let duration = |ns: i64| Duration::from_nanos(u64::try_from(ns).unwrap_or(0));
         let Some(open_for) = known.open_for_ns else {
+            breaker.learn_closed(now, duration(known.turned_ago_ns), known.trips);
             breaker.adopt_closed(now - duration(known.turned_ago_ns));
             return 0;
         };
+        let before = breaker.granted();
         breaker.adopt_open(now, now + duration(open_for), known.trips);
         let left = breaker.granted();
+        let dropped = before.saturating_sub(left);
         if known.granted > 0 {
             self.granted_at = now;
             breaker.grant_probes(left + known.granted);
-            0
+            dropped
         } else if left > 0 && now.since(self.granted_at) >= GRANT_KEPT {
             breaker.grant_probes(0);
-            left
+            dropped + left
         } else {
-            0
+            dropped
         }
     }
 }
@@ -292,6 +296,32 @@ impl Leave {
                 .is_some_and(|kept| matches!(kept.breaker.peek(now), Verdict::Refuse { .. } | Verdict::Probe))
     }
 
+    /// The call takes longer than one that is slow: told now, for one that hangs may take until its timeout.
+    pub(crate) fn overdue(&mut self, took: Duration) {
+        if self.probe {
+            return;
+        }
+        self.is_overdue = true;
+        let now = self.breakers.clock.tick();
+        let Some(mut kept) = self.breakers.of(&self.esp) else { return };
+        let opened = kept.breaker.record(now, took, Call::Slow, false, &mut fastrand::Rng::new());
+        let turn = match kept.breaker.peek(now) {
+            Verdict::Refuse { until } if opened => {
+                Some(Turn::Opened { for_ns: nanos(until.since(now)), trips: kept.breaker.trips() })
+            }
+            Verdict::Refuse { .. } | Verdict::Pass | Verdict::Probe => None,
+        };
+        kept.note(false, now);
+        let changed = kept.changed(now);
+        drop(kept);
+        if let Some(turn) = turn {
+            self.breakers.news.turned(&self.esp, turn);
+        }
+        if let Some(state) = changed {
+            self.breakers.changed(&self.esp, state);
+        }
+    }
+
     /// Tells the breaker how the call went.
     pub(crate) fn told(mut self, outcome: &Outcome, took: Duration) {
         self.settled = true;
@@ -301,7 +331,9 @@ impl Leave {
         let breaker = &mut kept.breaker;
         let mut rng = fastrand::Rng::new();
         let terms = breakers.terms();
-        let call = Call::of(outcome, took, &terms);
+        // That it is slow was told already.
+        let call = Call::of(outcome, took, &terms).filter(|call| !self.is_overdue || *call != Call::Slow);
+        let granted = breaker.granted();
         let opened = call.is_some_and(|call| breaker.record(now, took, call, self.probe, &mut rng));
         let turn = match call {
             _ if opened => match breaker.peek(now) {
@@ -312,6 +344,7 @@ impl Leave {
             },
             Some(call) if self.probe => Some(Turn::ProbeAnswered {
                 slow: call == Call::Slow,
+                took_ns: nanos(took),
                 needed: terms.probes.max(1),
                 slow_rate_permille: permille(terms.slow_rate),
                 reopen_for_ns: nanos(breaker.next_open_time(&mut rng)),
@@ -324,6 +357,10 @@ impl Leave {
         drop(kept);
         if let Some(turn) = turn {
             breakers.news.turned(&self.esp, turn);
+        }
+        // Those that were not made yet are not made any more.
+        for _ in 0..if opened { granted } else { 0 } {
+            breakers.news.turned(&self.esp, Turn::ProbeReturned);
         }
         if let Some(state) = changed {
             breakers.changed(&self.esp, state);

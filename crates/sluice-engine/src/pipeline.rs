@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn the_way_of_a_job_takes_little_memory() {
         let bytes = size::<&'static Worker, &'static Lane, Delivery, _>(run_job);
-        assert!(bytes <= 2048, "{bytes} bytes: box what few jobs come to");
+        assert!(bytes <= 2304, "{bytes} bytes: box what few jobs come to");
     }
 
     /// Takes a job of the default pool as far as it goes.

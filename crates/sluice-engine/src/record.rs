@@ -128,7 +128,10 @@ fn retry(
     let since = case.tried_since(attempt, now);
     let next = terms.next(attempt, since, now, hint, expires_at, &mut fastrand::Rng::new());
     let is_cut = |wait: Duration| hint.is_some_and(|hint| hint.min(HINT_MAX) > wait + CUT_LEAST);
-    let faulted = faulted.or_else(|| held.filter(|_| matches!(next, Next::After(wait) if is_cut(wait))));
+    // Too late for the wait, not yet for another ESP.
+    let is_late = matches!(next, Next::Expired | Next::GiveUp);
+    let faulted =
+        faulted.or_else(|| held.filter(|_| is_late || matches!(next, Next::After(wait) if is_cut(wait))));
     let tried = case.passport.faulted.iter().chain(faulted);
     let mut faulted_now: Vec<EspId> = tried.cloned().collect();
     faulted_now.dedup();
@@ -139,14 +142,15 @@ fn retry(
         && plan
             .pool(&case.job.pool)
             .is_some_and(|pool| pool.esps().any(|esp| !faulted_now.contains(esp) && is_up(esp)));
+    let in_time = expires_at.is_none_or(|end| now < end) && now <= since + terms.give_up_after;
     let after = match next {
+        _ if others_left && in_time => Duration::ZERO,
         Next::GiveUp => {
             return NextStep::Final { state: JobState::Expired, category: Some(Category::GaveUp) };
         }
         Next::Expired => {
             return NextStep::Final { state: JobState::Expired, category: Some(Category::Expired) };
         }
-        Next::After(_) if others_left => Duration::ZERO,
         Next::After(delay) => {
             // Every ESP that is up has had its chance; after the pause all are asked afresh.
             if faulted.is_some() {
@@ -234,6 +238,40 @@ mod tests {
             rig.open(&[]);
             rig.shut(&[("b", HOUR)]);
             assert_eq!(after(&rig, outcome()), (false, vec![]), "it is out of its day");
+        }
+    }
+
+    /// It was closed at once, although nobody had asked the other one.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_is_too_late_for_the_pause_goes_to_another_esp_of_its_pool() {
+        let fault = || Outcome::Faulted { category: Category::ServerError, detail: "500".to_owned() };
+        let held = || Outcome::Deferred {
+            scope: sluice_types::DeferralScope::Esp,
+            category: Category::Throttled,
+            detail: "429".to_owned(),
+            retry_after: Some(HOUR),
+        };
+        let alone = r#"esp = [{ name = "a", kind = "sandbox" }]"#;
+        for (toml, outcome, is_closed) in
+            [(TWO_ESPS, fault(), false), (TWO_ESPS, held(), false), (alone, fault(), true)]
+        {
+            let rig = Rig::new(toml);
+            let mut job = rig::job(Some(Duration::from_millis(900)));
+            job.class = sluice_types::Class::Bulk;
+            let (lane, body, passport) = (rig::lane(&rig.worker), bytes::Bytes::new(), Passport::default());
+            let case = Case::new(&rig.worker, &lane, job, lane.group.clone(), &body, &passport);
+            let at = Timestamp::from_micros(0);
+            let call = Call { esp: esp("a"), outcome, started_at: at, finished_at: at };
+            match next_step(&rig.worker, &case, &call) {
+                NextStep::Retry(parked) => {
+                    assert!(!is_closed);
+                    assert_eq!(
+                        (parked.due, parked.passport.faulted),
+                        (Due::In(Duration::ZERO), vec![esp("a")])
+                    );
+                }
+                other => assert!(is_closed, "{other:?}"),
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sluice_policy::Order;
 use sluice_types::{EspId, Limit, Outcome, Tick, Timestamp, WaitReason};
 
+use crate::breakers::Leave;
 use crate::case::Case;
 use crate::failpoint::{Failpoint, at};
 use crate::fleet::CallNews;
@@ -47,7 +48,8 @@ pub(crate) async fn send(
     reservation: Reservation,
     claimed_until: Tick,
 ) -> Sent {
-    let Reservation { esp, drawn: Drawn { mut ticket, line }, limit, leave, place, connection } = reservation;
+    let Reservation { esp, drawn: Drawn { mut ticket, line }, limit, mut leave, place, connection } =
+        reservation;
     let no_turn = |esp: EspId| {
         let parked = match (worker.link.order(case), limit.clone().or_else(|| slowest(worker, case, &esp))) {
             (Some(Order::Paused), _) => paused(case),
@@ -89,18 +91,18 @@ pub(crate) async fn send(
         let parked = case.parked(Due::In(Duration::ZERO), WaitReason::BreakerOpen);
         return Sent::Unsent { esp, parked: Box::new(parked) };
     }
-    let longest = worker.plan().esp_timeout(&esp) + TIMEOUT_SLACK;
+    let plan = worker.plan();
+    let longest = plan.esp_timeout(&esp) + TIMEOUT_SLACK;
+    let slow_after = plan.breaker_terms().slow_after.min(longest);
+    drop(plan);
     if !connection.outlasts(longest) || !line.holds(worker, case, &esp) {
         ticket.unused(grant);
         return no_turn(esp);
     }
     let id = || Some(case.job.id.to_string());
     at(Failpoint::BeforeSend, id);
-    let answer = match tokio::time::timeout(longest, handle.esp.send(&case.job, case.passport.attempt)).await
-    {
-        Ok(answer) => answer,
-        Err(_elapsed) => Outcome::Unknown { detail: "the call did not end in time".to_owned() }.into(),
-    };
+    let call = handle.esp.send(&case.job, case.passport.attempt);
+    let answer = in_time(call, &mut leave, slow_after, longest).await;
     at(Failpoint::Answered, id);
     let took = worker.clock.tick().since(began);
     handle.places.took(took);
@@ -113,6 +115,29 @@ pub(crate) async fn send(
     }
     tell_fleet(worker, case, &esp, &outcome, quota);
     Sent::Called(Call { esp, outcome, started_at, finished_at: worker.clock.now() })
+}
+
+/// Waits for a call until it has taken the `longest` time. The breaker is told as soon as it is slow: one that hangs takes all of it.
+async fn in_time(
+    mut call: impl Future<Output = Answer> + Unpin,
+    leave: &mut Leave,
+    slow_after: Duration,
+    longest: Duration,
+) -> Answer {
+    let mut end = std::pin::pin!(tokio::time::sleep(slow_after));
+    for pause in [longest - slow_after, Duration::ZERO] {
+        tokio::select! {
+            biased;
+            answer = &mut call => return answer,
+            () = &mut end => {}
+        }
+        if !pause.is_zero() {
+            leave.overdue(slow_after);
+            let later = end.deadline() + pause;
+            end.as_mut().reset(later);
+        }
+    }
+    Outcome::Unknown { detail: "the call did not end in time".to_owned() }.into()
 }
 
 /// The limit that most likely holds a job whose turn has not come, although none seemed to.

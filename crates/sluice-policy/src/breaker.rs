@@ -119,6 +119,7 @@ pub struct Breaker {
     window: Window,
     /// Failures since the last call that was none. Counts no further back than the window: so many calls must be in it too.
     failures_in_row: u32,
+    slow_in_row: u32,
     /// Times it has opened without a healthy window in between.
     trips: u32,
     /// Probes granted by the fleet and not made yet.
@@ -153,6 +154,7 @@ impl Breaker {
             phase: Phase::Closed { since: None },
             window: Window::new(terms.window),
             failures_in_row: 0,
+            slow_in_row: 0,
             trips: 0,
             granted: 0,
             forced: None,
@@ -294,6 +296,15 @@ impl Breaker {
         }
     }
 
+    /// The fleet knows that it closed so long ago, after so many trips in a row. One that was not here then joins the others.
+    pub fn learn_closed(&mut self, now: Tick, ago: Duration, trips: u32) {
+        let is_new = matches!(self.phase, Phase::Closed { since: None }) && self.forced.is_none();
+        if is_new && trips > 0 && ago < self.terms.window.max(WEIGHT_RAMP) {
+            self.phase = Phase::Closed { since: Some(now - ago) };
+            self.trips = trips;
+        }
+    }
+
     /// The fleet knows it as closed since then.
     pub fn adopt_closed(&mut self, since: Tick) {
         if !matches!(self.phase, Phase::Closed { .. }) {
@@ -333,10 +344,11 @@ impl Breaker {
     fn record_closed(&mut self, now: Tick, call: Call, since: Option<Tick>) -> bool {
         let counts = self.window.add(now, call);
         self.failures_in_row = if call == Call::Failure { self.failures_in_row.saturating_add(1) } else { 0 };
+        self.slow_in_row = if call == Call::Slow { self.slow_in_row.saturating_add(1) } else { 0 };
         let reaches = |part: u32, rate: f64| part > 0 && f64::from(part) >= rate * f64::from(counts.calls);
         let sick = counts.calls >= self.terms.min_calls
             && (reaches(counts.failures, self.terms.failure_rate)
-                || self.failures_in_row >= self.terms.min_calls
+                || self.failures_in_row.max(self.slow_in_row) >= self.terms.min_calls
                 || reaches(counts.slow, self.terms.slow_rate));
         let opens = sick || call == Call::AccountFault;
         if opens && since.is_none_or(|since| now.since(since) >= self.terms.window) {

@@ -74,7 +74,7 @@ impl Luck<'_> {
 /// the pool, and for failover ESPs only when they are needed.
 ///
 /// Members that all recover get no more than the largest of their availability weights; the rest goes to the spares, and what these
-/// leave in the same way to the first failover ESP that is up, so that traffic comes back from it by degrees as it does from another member.
+/// leave in the same way to the first failover ESP that is up, as this does to the next, so that traffic comes back from it by degrees as it does from another member.
 ///
 /// One that `is_long`, where a further job would stand long in line, is passed over for another of its tier and no more: a
 /// backlog alone takes no work to the failover ESPs, nor back to one that has faulted. It is asked where several are up.
@@ -110,16 +110,19 @@ pub fn choose(
     if spares_first {
         fresh.retain(|it| it.weight == 0);
     }
-    let fresh = short_ones(fresh, |it| is_long(it.esp));
+    let fresh = short_members(fresh, |it| is_long(it.esp), &mut luck);
     if (members_first || spares_first)
         && let Some(esp) = draw(&fresh, &mut luck)
     {
         return Choice::Esp { esp: esp.clone(), failover: false };
     }
-    let (avoided_failover, fresh_failover): (Vec<_>, Vec<_>) =
-        pool.failover.iter().filter(|esp| up(esp).is_some()).partition(|esp| avoid.contains(esp));
-    if let Some(esp) = short_ones(fresh_failover, |esp| is_long(esp)).first() {
-        return Choice::Esp { esp: (*esp).clone(), failover: true };
+    let (avoided_failover, fresh_failover): (Vec<_>, Vec<_>) = pool
+        .failover
+        .iter()
+        .filter_map(|esp| up(esp).map(|up| (esp, up)))
+        .partition(|(esp, _)| avoid.contains(esp));
+    if let Some(esp) = first(&short_ones(fresh_failover, |(esp, _)| is_long(esp)), &mut luck) {
+        return Choice::Esp { esp: esp.clone(), failover: true };
     }
     if let Some(esp) = draw(&fresh, &mut luck) {
         return Choice::Esp { esp: esp.clone(), failover: false };
@@ -127,8 +130,8 @@ pub fn choose(
     if let Some(esp) = draw(&short_ones(avoided, |it| is_long(it.esp)), &mut luck) {
         return Choice::Esp { esp: esp.clone(), failover: false };
     }
-    match short_ones(avoided_failover, |esp| is_long(esp)).first() {
-        Some(esp) => Choice::Esp { esp: (*esp).clone(), failover: true },
+    match first(&short_ones(avoided_failover, |(esp, _)| is_long(esp)), &mut luck) {
+        Some(esp) => Choice::Esp { esp: esp.clone(), failover: true },
         None => Choice::Wait { until: earliest },
     }
 }
@@ -142,7 +145,30 @@ fn short_ones<T>(all: Vec<T>, mut is_long: impl FnMut(&T) -> bool) -> Vec<T> {
     if short.is_empty() { long } else { short }
 }
 
+/// As [`short_ones`]; but members that recover take no more than their part, however long the others' lines are.
+fn short_members<'a>(
+    all: Vec<Candidate<'a>>,
+    is_long: impl FnMut(&Candidate<'a>) -> bool,
+    luck: &mut Luck<'_>,
+) -> Vec<Candidate<'a>> {
+    let most = |them: &[Candidate<'_>]| them.iter().map(|it| part(it.up)).fold(0.0, f64::max);
+    let of_all = most(&all);
+    let everybody: Vec<Candidate<'a>> = all.clone();
+    let short = short_ones(all, is_long);
+    let of_short = most(&short);
+    if of_short < of_all && luck.lot() >= of_short { everybody } else { short }
+}
+
+/// The first in their order, of which those that recover leave a part to the next.
+fn first<'a>(failover: &[(&'a EspId, f64)], luck: &mut Luck<'_>) -> Option<&'a EspId> {
+    let (last, others) = failover.split_last()?;
+    let takes = |up: f64, luck: &mut Luck<'_>| up >= 1.0 || luck.lot() < part(up);
+    let chosen = others.iter().find(|(_, up)| takes(*up, luck)).unwrap_or(last);
+    Some(chosen.0)
+}
+
 /// A member that is up.
+#[derive(Clone)]
 struct Candidate<'a> {
     esp: &'a EspId,
     weight: u32,

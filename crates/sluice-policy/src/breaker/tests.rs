@@ -427,3 +427,31 @@ proptest! {
         }
     }
 }
+
+/// It began at full weight, and with the shortest open time.
+#[test]
+fn one_that_joins_after_an_outage_takes_part_in_the_return_and_remembers_it() {
+    let mut rig = Rig::new();
+    rig.breaker.learn_closed(rig.now, SECOND * 15, 4);
+    let weight = rig.breaker.weight(rig.now);
+    assert!((0.5..0.6).contains(&weight), "{weight}");
+    assert!(rig.call(Call::AccountFault));
+    assert!(about(rig.wait_half_open(), SECOND * 80), "5 s, doubled four times");
+    // What is long past, or was ordered, leaves nothing.
+    for (ago, trips) in [(SECOND * 3600, 4), (SECOND, 0)] {
+        let mut rig = Rig::new();
+        rig.breaker.learn_closed(rig.now, ago, trips);
+        assert!((rig.breaker.weight(rig.now) - 1.0).abs() < f64::EPSILON);
+    }
+}
+
+/// Thousands of good answers lay in the window, so that no share told of it.
+#[test]
+fn as_many_slow_calls_in_a_row_as_tell_anything_open_it() {
+    let mut rig = Rig::new();
+    assert!(!rig.calls(5_000, Call::Success));
+    assert!(!rig.calls(TERMS.min_calls - 1, Call::Slow));
+    assert!(!rig.call(Call::Success));
+    assert!(!rig.calls(TERMS.min_calls - 1, Call::Slow));
+    assert!(rig.call(Call::Slow));
+}

@@ -37,6 +37,8 @@ pub enum Turn {
     ProbeAnswered {
         /// Late.
         slow: bool,
+        /// How long its call took.
+        took_ns: i64,
         /// How many must be answered to close it.
         needed: u32,
         /// The share of slow ones at which it opens again.
@@ -138,6 +140,8 @@ impl Row {
         let held = self.probes.iter().position(|(name, _)| name == replica);
         match turn {
             Turn::Opened { for_ns, trips } => {
+                // The probe that failed.
+                held.map(|held| self.probes.remove(held));
                 let until_ns = now_ns.saturating_add(for_ns.max(0));
                 match self.open_until_ns {
                     // Another replica found the same: the longer time holds, and it counts once.
@@ -152,8 +156,10 @@ impl Row {
                     None => self.open(now_ns, until_ns, trips.max(1)),
                 }
             }
-            Turn::ProbeAnswered { slow, needed, slow_rate_permille, reopen_for_ns } => {
-                let half_open = self.open_until_ns.is_some_and(|until| until <= now_ns);
+            Turn::ProbeAnswered { slow, took_ns, needed, slow_rate_permille, reopen_for_ns } => {
+                // One of an earlier round tells nothing of this one.
+                let of_this_round = now_ns.saturating_sub(took_ns) >= self.turned_ns;
+                let half_open = of_this_round && self.open_until_ns.is_some_and(|until| until <= now_ns);
                 let Some(held) = held else { return };
                 self.probes.remove(held);
                 if !half_open {
@@ -185,12 +191,12 @@ impl Row {
         }
     }
 
+    /// Probes that are under way still count as such until they end.
     fn open(&mut self, now_ns: i64, until_ns: i64, trips: u32) {
         self.open_until_ns = Some(until_ns);
         self.open_for_ns = (until_ns - now_ns).max(1);
         self.trips = trips.min(64);
         (self.answered, self.slow, self.turned_ns) = (0, 0, now_ns);
-        self.probes.clear();
     }
 
     fn close(&mut self, now_ns: i64) {

@@ -23,8 +23,13 @@ fn opened(for_ns: i64, trips: u32) -> Report {
 }
 
 fn answered(replica: &str, slow: bool) -> Report {
-    let answer =
-        Turn::ProbeAnswered { slow, needed: 3, slow_rate_permille: 800, reopen_for_ns: 7 * SECOND_NS };
+    let answer = Turn::ProbeAnswered {
+        slow,
+        took_ns: 0,
+        needed: 3,
+        slow_rate_permille: 800,
+        reopen_for_ns: 7 * SECOND_NS,
+    };
     Report { turns: vec![turn("main", answer)], ..from(replica) }
 }
 
@@ -116,9 +121,28 @@ fn slow_probes_and_failed_ones_open_it_again_for_all() {
     state.exchange(now, &wish("a"));
     state.exchange(now, &opened(20 * SECOND_NS, 3));
     let failed = state.look(now).breakers["main"].clone();
-    assert_eq!((failed.open_for_ns, failed.trips, failed.probing), (Some(20 * SECOND_NS), 3, 0));
+    assert_eq!((failed.open_for_ns, failed.trips, failed.probing), (Some(20 * SECOND_NS), 3, 2));
     state.exchange(now, &answered("a", false));
-    assert_eq!(state.look(now).breakers["main"], failed, "an answer of before says nothing");
+    let after = state.look(now).breakers["main"].clone();
+    assert_eq!(after, FleetBreaker { probing: 1, ..failed }, "an answer of before says nothing");
+    // The other one hangs: it is one of three, and its answer is none of theirs.
+    let now = now + 21 * SECOND_NS;
+    assert_eq!(state.exchange(now, &wish("b")).breakers["main"].granted, 2);
+    let late = Turn::ProbeAnswered {
+        slow: false,
+        took_ns: 22 * SECOND_NS,
+        needed: 3,
+        slow_rate_permille: 800,
+        reopen_for_ns: SECOND_NS,
+    };
+    state.exchange(now, &Report { turns: vec![turn("main", late)], ..from("a") });
+    for _ in 0..2 {
+        state.exchange(now, &answered("b", false));
+        assert!(state.look(now).breakers["main"].open_for_ns.is_some());
+    }
+    assert_eq!(state.exchange(now, &wish("b")).breakers["main"].granted, 1);
+    state.exchange(now, &answered("b", false));
+    assert_eq!(state.look(now).breakers["main"].open_for_ns, None);
 }
 
 #[test]

@@ -115,6 +115,35 @@ fn traffic_comes_back_from_a_spare_by_degrees_too() {
     only(&pool, |name| if name == "a" { part(0.1)(name) } else { down(5) }, &[], "a");
 }
 
+/// All came back to the first one with its first good answer.
+#[test]
+fn traffic_comes_back_to_a_failover_esp_by_degrees_too() {
+    let pool = pool(&[("a", 1)], &["f", "g"]);
+    let counts = spread(
+        &pool,
+        |name| match name {
+            "a" => down(9),
+            "f" => Availability::Up { weight: 0.1 },
+            _ => UP,
+        },
+        &[],
+    );
+    assert!((140..270).contains(&counts["f!"]), "{counts:?}");
+    assert_eq!(counts["f!"] + counts["g!"], 2000);
+}
+
+/// The other one has a line since it had all of the traffic, and all of it came back at once.
+#[test]
+fn a_long_line_at_its_peer_gives_a_recovering_member_no_more_than_its_part() {
+    let pool = pool(&[("a", 1), ("b", 1)], &[]);
+    let of = |esp: &EspId| Availability::Up { weight: if esp.as_str() == "a" { 0.1 } else { 1.0 } };
+    let mut rng = fastrand::Rng::with_seed(3);
+    let mut chosen = || choose(&pool, of, |esp| esp.as_str() == "b", &[], Luck::Random(&mut rng));
+    let to_a = Choice::Esp { esp: esp("a"), failover: false };
+    let count = (0..2000).filter(|_| chosen() == to_a).count();
+    assert!((200..500).contains(&count), "{count}");
+}
+
 #[test]
 fn a_tenant_comes_back_from_the_failover_once() {
     let pool = pool(&[("a", 1), ("b", 1)], &["f"]);
