@@ -33,7 +33,8 @@ pub struct Breaker {
     /// Share of failed calls that opens, above 0.0 up to 1.0, default 0.5. More: more jobs run into a failing ESP. Less: a
     /// bad minute takes the ESP out.
     pub failure_rate: f64,
-    /// Share of slow calls that opens, above 0.0 up to 1.0, default 0.8; 1.0 opens only when every call is slow.
+    /// Share of slow calls that opens, above 0.0 up to 1.0, default 0.8; 1.0 opens only when every call is slow, in the window
+    /// or of the last `min_calls`.
     /// More: jobs pile up behind a slow ESP. Less: a busy hour takes it out.
     pub slow_rate: f64,
     /// A call that takes longer than this is slow, 100ms to 1h, default 10s. More: a slow ESP keeps its share of the
@@ -41,8 +42,8 @@ pub struct Breaker {
     #[schemars(with = "DurationText")]
     #[serde(serialize_with = "duration::serialize")]
     pub slow_after: Duration,
-    /// Calls in the window before the shares mean anything, 1 to 100000, default 20; so many failures in a row open it too,
-    /// whatever the shares. More: an ESP with little traffic never opens. Less: two unlucky calls may open it.
+    /// Calls in the window before the shares mean anything, 1 to 100000, default 20; so many failures or slow calls in a row open
+    /// it too, whatever the shares. More: an ESP with little traffic never opens. Less: two unlucky calls may open it.
     pub min_calls: u32,
     /// How long it stays open the first time; doubles with every failed probing. 1s to `open_max`, default 5s. More: a short
     /// fault costs more. Less: a dead ESP is asked more often.

@@ -153,10 +153,12 @@ fn short_members<'a>(
 ) -> Vec<Candidate<'a>> {
     let most = |them: &[Candidate<'_>]| them.iter().map(|it| part(it.up)).fold(0.0, f64::max);
     let of_all = most(&all);
-    let everybody: Vec<Candidate<'a>> = all.clone();
-    let short = short_ones(all, is_long);
+    if all.iter().all(|it| part(it.up) >= of_all) {
+        return short_ones(all, is_long);
+    }
+    let short = short_ones(all.clone(), is_long);
     let of_short = most(&short);
-    if of_short < of_all && luck.lot() >= of_short { everybody } else { short }
+    if of_short < of_all && luck.lot() >= of_short { all } else { short }
 }
 
 /// The first in their order, of which those that recover leave a part to the next.
