@@ -185,6 +185,15 @@ impl Breakers {
         }
     }
 
+    fn tell(&self, esp: &EspId, turn: Option<Turn>, changed: Option<State>) {
+        if let Some(turn) = turn {
+            self.news.turned(esp, turn);
+        }
+        if let Some(state) = changed {
+            self.changed(esp, state);
+        }
+    }
+
     fn changed(&self, esp: &EspId, to: State) {
         let (number, word) = match to {
             State::Closed => (0, "closed"),
@@ -285,6 +294,16 @@ impl Kept {
     }
 }
 
+/// What the fleet is told of a breaker that has just opened.
+fn opening(breaker: &Breaker, now: Tick) -> Option<Turn> {
+    match breaker.peek(now) {
+        Verdict::Refuse { until } => {
+            Some(Turn::Opened { for_ns: nanos(until.since(now)), trips: breaker.trips() })
+        }
+        Verdict::Pass | Verdict::Probe => None,
+    }
+}
+
 impl Leave {
     /// Whether the breaker has opened since the leave was given; a probe is what finds that out, and goes on.
     pub(crate) fn is_withdrawn(&self) -> bool {
@@ -305,21 +324,11 @@ impl Leave {
         let now = self.breakers.clock.tick();
         let Some(mut kept) = self.breakers.of(&self.esp) else { return };
         let opened = kept.breaker.record(now, took, Call::Slow, false, &mut fastrand::Rng::new());
-        let turn = match kept.breaker.peek(now) {
-            Verdict::Refuse { until } if opened => {
-                Some(Turn::Opened { for_ns: nanos(until.since(now)), trips: kept.breaker.trips() })
-            }
-            Verdict::Refuse { .. } | Verdict::Pass | Verdict::Probe => None,
-        };
+        let turn = opened.then(|| opening(&kept.breaker, now)).flatten();
         kept.note(false, now);
         let changed = kept.changed(now);
         drop(kept);
-        if let Some(turn) = turn {
-            self.breakers.news.turned(&self.esp, turn);
-        }
-        if let Some(state) = changed {
-            self.breakers.changed(&self.esp, state);
-        }
+        self.breakers.tell(&self.esp, turn, changed);
     }
 
     /// Tells the breaker how the call went.
@@ -336,12 +345,7 @@ impl Leave {
         let granted = breaker.granted();
         let opened = call.is_some_and(|call| breaker.record(now, took, call, self.probe, &mut rng));
         let turn = match call {
-            _ if opened => match breaker.peek(now) {
-                Verdict::Refuse { until } => {
-                    Some(Turn::Opened { for_ns: nanos(until.since(now)), trips: breaker.trips() })
-                }
-                Verdict::Pass | Verdict::Probe => None,
-            },
+            _ if opened => opening(breaker, now),
             Some(call) if self.probe => Some(Turn::ProbeAnswered {
                 slow: call == Call::Slow,
                 took_ns: nanos(took),
@@ -355,15 +359,10 @@ impl Leave {
         kept.note(matches!(call, Some(Call::Success | Call::Slow)), now);
         let changed = kept.changed(now);
         drop(kept);
-        if let Some(turn) = turn {
-            breakers.news.turned(&self.esp, turn);
-        }
+        breakers.tell(&self.esp, turn, changed);
         // Those that were not made yet are not made any more.
         for _ in 0..if opened { granted } else { 0 } {
             breakers.news.turned(&self.esp, Turn::ProbeReturned);
-        }
-        if let Some(state) = changed {
-            breakers.changed(&self.esp, state);
         }
     }
 }

@@ -278,7 +278,7 @@ impl Metrics {
             )?,
             fleet_waiting: make.gauges(
                 "sluice_fleet_waiting",
-                "Jobs that are parked, by the reason why: told by one replica for all, every 30 s.",
+                "Jobs that are parked, by the reason why: told by one replica for all, every 15 s.",
                 &["reason"],
             )?,
             registry,
