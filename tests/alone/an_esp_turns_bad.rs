@@ -1,87 +1,141 @@
-//! An ESP answers 500, then nothing at all, then 401: traffic moves to the next tier, few calls are spent on it, and it
-//! comes back by degrees.
+//! An ESP answers 500, or nothing at all, or 401: few calls are spent on it, traffic moves to the next tier, probes are few over
+//! the whole fleet, and it comes back by degrees.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use serde_json::Value;
 use sluice_testkit::peers::SendGridAnswer;
 
 use crate::support::{Options, Rig, job, line, until};
 
 const REPLICAS: usize = 8;
 const MIN_CALLS: usize = 5;
+const PROBES: usize = 2;
+const TENTH: Duration = Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn traffic_moves_on_and_comes_back() {
-    let more = r#"
-        [[pool]]
-        name = "both"
-        members = [{ esp = "grid" }]
-        failover = ["post"]
-        [breaker]
-        min_calls = 5
-        window = "10s"
-        open = "2s"
-        probes = 2
-    "#;
-    let rig = Rig::new(Options { more: more.to_owned(), timeout: "1s", alone: true, ..Options::default() });
-    let replicas = rig.start(REPLICAS);
-    let mut number = 0;
-    let mut publish = |count: usize| {
-        let jobs: Vec<_> = (0..count)
-            .map(|i| job(&format!("b-{}", number + i), "both", &format!("u{}@gmail.com", number + i)))
-            .collect();
-        number += count;
-        rig.publish_backlog(&jobs.iter().map(line).collect::<Vec<_>>());
-        jobs
-    };
-    let mut jobs = publish(50);
-    until("it works at first", Duration::from_secs(30), async || rig.sendgrid.accepted() == 50).await;
-    for answer in [SendGridAnswer::Status(500), SendGridAnswer::Hang, SendGridAnswer::Status(401)] {
-        let (calls, taken) = (rig.sendgrid.calls(), rig.smtp.accepted_by_job().len());
-        rig.sendgrid.answer_all(Some(answer));
-        let turned = Instant::now();
-        let mut moved = None;
-        // A steady stream: what goes in the first second of silence has no other way.
-        for _ in 0..30 {
-            jobs.extend(publish(10));
-            for _ in 0..10 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                if moved.is_none() && rig.smtp.accepted_by_job().len() > taken + 5 {
-                    moved = Some(turned.elapsed());
-                }
-            }
-        }
-        until("traffic has moved", Duration::from_secs(30), async || {
-            rig.smtp.accepted_by_job().len() >= taken + 100
-        })
-        .await;
-        let spent = rig.sendgrid.calls() - calls;
-        eprintln!("{answer:?}: {spent} calls spent, moved after {moved:?}");
-        assert!(moved.is_some_and(|after| after < Duration::from_secs(5)), "{moved:?}");
-        // Calls that were on their way when it opened come on top: a breaker cannot call them back, and a silent ESP is
-        // found out only after its timeout of a second.
-        let on_the_way = if answer == SendGridAnswer::Hang { 250 } else { REPLICAS * 10 };
-        let most = REPLICAS * MIN_CALLS + 2 * 10 + on_the_way;
-        assert!(spent <= most, "{spent} calls on an ESP that is away");
-        // While it is open, probes are granted over the fleet: two at a time, once in 2 s and then less often.
-        let quiet = rig.sendgrid.calls();
-        jobs.extend(publish(100));
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let probes = rig.sendgrid.calls() - quiet;
-        assert!(probes <= 2 * 2, "{probes} probes of {REPLICAS} replicas in 3 s");
-        rig.sendgrid.answer_all(None);
-        let healed = rig.sendgrid.accepted();
-        until("it comes back", Duration::from_secs(90), async || {
-            jobs.extend(publish(10));
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            rig.sendgrid.accepted() >= healed + 20
-        })
-        .await;
-    }
+async fn it_fails_and_comes_back_by_degrees() {
+    let mut fleet = Fleet::start().await;
+    fleet.turns_bad(SendGridAnswer::Status(500)).await;
+    fleet.comes_back().await;
+    assert_eq!(fleet.settled(&["accepted"]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_hangs() {
+    let mut fleet = Fleet::start().await;
+    fleet.turns_bad(SendGridAnswer::Hang).await;
     // What the hanging calls left is unknown for bulk: flagged, and nobody has it twice without a flag.
-    let verdict = rig.judge(&jobs, true, Duration::from_secs(90)).await;
-    let accepted = verdict.states.get("accepted").copied().unwrap_or(0);
-    let unknown = verdict.states.get("unknown").copied().unwrap_or(0);
-    assert_eq!(accepted + unknown, jobs.len(), "{:?}", verdict.states);
-    drop(replicas);
+    let unknown = fleet.settled(&["accepted", "unknown"]).await;
+    assert!((1..=REPLICAS * MIN_CALLS + 4 * PROBES).contains(&unknown), "{unknown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_refuses_our_key() {
+    let mut fleet = Fleet::start().await;
+    fleet.turns_bad(SendGridAnswer::Status(401)).await;
+    assert_eq!(fleet.settled(&["accepted"]).await, 0);
+}
+
+/// Replicas with a steady stream of jobs for an ESP that another one stands in for.
+struct Fleet {
+    rig: Rig,
+    jobs: Vec<Value>,
+    _replicas: Vec<sluice_testkit::services::SluiceProcess>,
+}
+
+impl Fleet {
+    async fn start() -> Self {
+        let more = r#"
+            [[pool]]
+            name = "both"
+            members = [{ esp = "grid" }]
+            failover = ["post"]
+            [breaker]
+            min_calls = 5
+            window = "10s"
+            open = "2s"
+            probes = 2
+        "#;
+        let rig =
+            Rig::new(Options { more: more.to_owned(), timeout: "1s", alone: true, ..Options::default() });
+        let replicas = rig.start(REPLICAS);
+        let mut fleet = Self { rig, jobs: Vec::new(), _replicas: replicas };
+        // Until each replica has had answers, so that it borrows what it can.
+        fleet.stream(20).await;
+        until("it works at first", Duration::from_secs(30), async || fleet.by_grid() == 200).await;
+        fleet
+    }
+
+    /// Publishes 100 jobs a second, for so many tenths of one.
+    async fn stream(&mut self, tenths: usize) {
+        for _ in 0..tenths {
+            let first = self.jobs.len();
+            let to = |i| job(&format!("b-{i}"), "both", &format!("u{i}@gmail.com"));
+            self.jobs.extend((first..first + 10).map(to));
+            self.rig.publish_backlog(&self.jobs[first..].iter().map(line).collect::<Vec<_>>());
+            tokio::time::sleep(TENTH).await;
+        }
+    }
+
+    fn by_grid(&self) -> usize {
+        self.rig.sendgrid.accepted()
+    }
+
+    fn by_post(&self) -> usize {
+        self.rig.smtp.accepted_by_job().len()
+    }
+
+    async fn turns_bad(&mut self, answer: SendGridAnswer) {
+        let before = self.rig.sendgrid.calls();
+        self.rig.sendgrid.answer_all(Some(answer));
+        self.stream(20).await;
+        let (spent, taken) = (self.rig.sendgrid.calls() - before, self.by_post());
+        self.stream(20).await;
+        let (late, moved) = (self.rig.sendgrid.calls() - before - spent, self.by_post() - taken);
+        eprintln!(
+            "{answer:?}: {spent} calls spent in 2 s, {late} in the next 2, {moved} of 200 went elsewhere by then"
+        );
+        // Within two seconds all traffic has moved: all that the ESP still gets are probes, over the fleet two for each time that
+        // its breaker has been open.
+        assert!(spent <= REPLICAS * MIN_CALLS, "{spent} calls");
+        assert!(late <= 2 * PROBES, "{late} calls");
+        assert!(moved >= 150, "{moved} jobs");
+        let before = self.rig.sendgrid.calls();
+        self.stream(30).await;
+        let probes = self.rig.sendgrid.calls() - before;
+        assert!(probes <= 2 * PROBES, "{probes} probes of {REPLICAS} replicas in 3 s");
+    }
+
+    async fn comes_back(&mut self) {
+        self.rig.sendgrid.answer_all(None);
+        let healed = self.by_grid();
+        for _ in 0..300 {
+            if self.by_grid() >= healed + PROBES {
+                break;
+            }
+            self.stream(1).await;
+        }
+        let mut shares = Vec::new();
+        for _ in 0..8 {
+            let before = (self.by_grid(), self.by_post());
+            self.stream(50).await;
+            let (grid, post) = (self.by_grid() - before.0, self.by_post() - before.1);
+            shares.push(grid as f64 / (grid + post).max(1) as f64);
+        }
+        eprintln!("its share, each for 5 s: {shares:.2?}");
+        // From a tenth to all in 30 s, by steps of an eighth.
+        assert!(shares[0] < 0.45, "{shares:?}");
+        assert!(shares[7] > 0.95, "{shares:?}");
+        assert!(shares.windows(2).all(|pair| pair[1] < pair[0] + 0.4), "{shares:?}");
+    }
+
+    /// Waits until every job has ended in one of `states`; answers how many are not `accepted`.
+    async fn settled(self, states: &[&str]) -> usize {
+        let has_unknown = states.contains(&"unknown");
+        let verdict = self.rig.judge(&self.jobs, has_unknown, Duration::from_secs(90)).await;
+        let of = |state: &&str| verdict.states.get(*state).copied().unwrap_or(0);
+        assert_eq!(states.iter().map(of).sum::<usize>(), self.jobs.len(), "{:?}", verdict.states);
+        self.jobs.len() - of(&"accepted")
+    }
 }

@@ -317,7 +317,7 @@ impl Leave {
 
     /// The call takes longer than one that is slow: told now, for one that hangs may take until its timeout.
     pub(crate) fn overdue(&mut self, took: Duration) {
-        if self.probe {
+        if self.probe || self.is_overdue {
             return;
         }
         self.is_overdue = true;

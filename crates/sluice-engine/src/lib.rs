@@ -26,6 +26,7 @@ mod places;
 mod plan;
 mod poison;
 mod ports;
+mod ready;
 mod record;
 mod refuse;
 mod relay;

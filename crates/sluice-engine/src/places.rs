@@ -1,4 +1,5 @@
-//! The places of one ESP account in this process: so many calls at the same time, and how long one takes.
+//! The places of one ESP account in this process: so many calls at the same time, how long one takes, and few while none is
+//! answered.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +10,10 @@ use tokio::sync::oneshot;
 
 use crate::ports::Clock;
 use crate::waiters::{Waiters, is_wanted, reserve};
+pub(crate) use silence::Calling;
+use silence::Silence;
+
+mod silence;
 
 /// Most places of one account.
 const PLACES_MAX: usize = 1 << 20;
@@ -35,6 +40,7 @@ pub(crate) struct Places {
     urgent_waiting: AtomicU32,
     /// When a transactional job wanted one last, in nanoseconds; 0: never.
     urgent_at: AtomicU64,
+    silence: Silence,
     call: CallTime,
     clock: Arc<dyn Clock>,
 }
@@ -74,6 +80,7 @@ impl Places {
             line: Mutex::default(),
             urgent_waiting: AtomicU32::new(0),
             urgent_at: AtomicU64::new(0),
+            silence: Silence::default(),
             call: CallTime::default(),
             clock,
         })
@@ -102,6 +109,21 @@ impl Places {
     /// A call took so long.
     pub(crate) fn took(&self, took: Duration) {
         self.call.note(took);
+    }
+
+    /// A call begins.
+    pub(crate) fn begin(self: &Arc<Self>) -> Calling {
+        Calling::begin(self)
+    }
+
+    /// For how long calls have been under way and none was answered: an ESP that hangs tells nothing of how long its calls take.
+    pub(crate) fn silence(&self) -> Duration {
+        self.silence.lasts(self.clock.tick())
+    }
+
+    /// How many calls are put at stake on an ESP that has fallen silent.
+    pub(crate) fn set_stake(&self, calls: u32) {
+        self.silence.set_most(calls);
     }
 
     /// About how long a further job of the class would wait.
@@ -170,6 +192,9 @@ impl Places {
     }
 
     fn is_free(&self, state: u64, class: Class) -> bool {
+        if self.silence.holds(|| self.clock.tick()) {
+            return false;
+        }
         let urgent = part(state, TRANSACTIONAL);
         let used = part(state, BULK) + urgent;
         if used >= u64::from(self.count) || class == Class::Transactional {

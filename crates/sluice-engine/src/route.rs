@@ -137,9 +137,12 @@ fn number_of(tenant: &Tenant) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
+    use sluice_types::Class;
+
     use super::*;
     use crate::ports::Passport;
-    use crate::worker::rig::{Rig, limit};
+    use crate::worker::Borrows;
+    use crate::worker::rig::{self, Rig, limit};
 
     #[test]
     fn a_job_waits_for_what_comes_first() {
@@ -214,5 +217,36 @@ mod tests {
                 assert!(!around(), "none is up");
             });
         }
+    }
+
+    /// What was known of its calls was from before it hung, and so jobs waited there until they timed out.
+    #[tokio::test(start_paused = true)]
+    async fn jobs_that_wait_for_an_esp_that_hangs_go_elsewhere_and_no_more_are_borrowed() {
+        let rig = Rig::new(
+            r#"
+            esp = [{ name = "a", kind = "sandbox", max_in_flight = 1 }, { name = "b", kind = "sandbox", max_in_flight = 1 }]
+            pool = [{ name = "default", members = [{ esp = "a" }, { esp = "b" }] }]
+            "#,
+        );
+        let places = |name: &str| &rig.worker.esps[&name.parse::<EspId>().unwrap()].places;
+        places("a").took(Duration::from_millis(20));
+        let hung = (places("a").try_take(Class::Bulk).unwrap(), places("a").begin());
+        let _waits = places("a").join(Class::Bulk);
+        let busy = || {
+            let a = "a".parse().unwrap();
+            rig.with_case(&Passport::default(), |case| is_better_off_elsewhere(&rig.worker, case, &a))
+        };
+        let lane = rig::lane(&rig.worker);
+        assert!(!busy());
+        tokio::time::advance(Duration::from_secs(6)).await;
+        assert!(busy());
+        assert!(matches!(rig.worker.borrows(&lane), Borrows::UpTo(_)), "for the other one");
+        let b = places("b");
+        let _others = (b.try_take(Class::Bulk).unwrap(), b.begin(), b.join(Class::Bulk));
+        tokio::time::advance(Duration::from_secs(6)).await;
+        assert!(!busy());
+        assert_eq!(rig.worker.borrows(&lane), Borrows::Enough);
+        hung.1.ends(None, Duration::from_secs(12));
+        assert!(matches!(rig.worker.borrows(&lane), Borrows::UpTo(_)), "it answers");
     }
 }

@@ -5,17 +5,14 @@ use std::time::Duration;
 use sluice_policy::Order;
 use sluice_types::{EspId, Limit, Outcome, Tick, Timestamp, WaitReason};
 
-use crate::breakers::Leave;
 use crate::case::Case;
 use crate::failpoint::{Failpoint, at};
 use crate::fleet::CallNews;
 use crate::ports::{Answer, Due, Parked, QuotaHint};
+use crate::ready::{Patience, in_time, ready};
 use crate::reserve::{Drawn, Reservation};
 use crate::wait::paused;
 use crate::worker::Worker;
-
-/// How much longer than its own timeout an ESP client may take before the engine gives up on it.
-const TIMEOUT_SLACK: Duration = Duration::from_secs(5);
 
 /// What came of a claim.
 #[derive(Debug)]
@@ -41,7 +38,8 @@ pub(crate) struct Call {
     pub(crate) finished_at: Timestamp,
 }
 
-/// Takes the turn and hands the job over. Nothing is sent once the claim may be somebody else's, nor once the job has expired.
+/// Makes the call ready, takes the turn and hands the job over. Nothing is sent once the claim may be somebody else's, nor once
+/// the job has expired.
 pub(crate) async fn send(
     worker: &Worker,
     case: &Case<'_>,
@@ -64,46 +62,55 @@ pub(crate) async fn send(
         Sent::Unsent { esp, parked: Box::new(parked) }
     };
     let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
+    let (mut started_at, mut began) = (worker.clock.now(), worker.clock.tick());
+    let ready = ready(worker, case, handle, &ticket, &mut leave).await;
     // The claim may have taken longer than the job lasts: it is parked then, and the relay has it closed.
     let send_until = case.until_expiry(worker, claimed_until);
     let wait_until = send_until.min(worker.clock.tick() + worker.plan().bounds().hold_max);
-    let (began, started_at, grant) = loop {
-        let Some(grant) = ticket.turn(wait_until).await else { return no_turn(esp) };
-        // In this order: what is told as the start lies before the instant at which the slot was seen to be open.
-        let started_at = worker.clock.now();
-        let now = worker.clock.tick();
-        // A slot that this process was too slow to use is gone: the next one, never two at once.
-        if now <= grant.closes && now < send_until {
-            break (now, started_at, grant);
-        }
-        ticket.unused(grant);
-        if now >= send_until {
-            return no_turn(esp);
+    let answer = match ready {
+        // There is nothing to call with, so no slot is taken.
+        Err(answer) => answer,
+        Ok(call) => {
+            let grant = loop {
+                let Some(grant) = ticket.turn(wait_until).await else { return no_turn(esp) };
+                // In this order: what is told as the start lies before the instant at which the slot was seen to be open.
+                started_at = worker.clock.now();
+                began = worker.clock.tick();
+                // A slot that this process was too slow to use is gone: the next one, never two at once.
+                if began <= grant.closes && began < send_until {
+                    break grant;
+                }
+                ticket.unused(grant);
+                if began >= send_until {
+                    return no_turn(esp);
+                }
+            };
+            if worker.link.order(case).is_some() {
+                ticket.unused(grant);
+                return no_turn(esp);
+            }
+            if leave.is_withdrawn() {
+                ticket.unused(grant);
+                // It goes on at once, to whom the pool has beside this ESP.
+                let parked = case.parked(Due::In(Duration::ZERO), WaitReason::BreakerOpen);
+                return Sent::Unsent { esp, parked: Box::new(parked) };
+            }
+            let patience = Patience::with(worker, &esp);
+            if !connection.outlasts(patience.longest) || !line.holds(worker, case, &esp) {
+                ticket.unused(grant);
+                return no_turn(esp);
+            }
+            let id = || Some(case.job.id.to_string());
+            at(Failpoint::BeforeSend, id);
+            let calling = handle.places.begin();
+            let answer = in_time(call.make(), &mut leave, patience).await;
+            at(Failpoint::Answered, id);
+            let late = || Outcome::Unknown { detail: "the call did not end in time".to_owned() }.into();
+            let answer = answer.unwrap_or_else(late);
+            calling.ends(Some(&answer.outcome), worker.clock.tick().since(began));
+            answer
         }
     };
-    if worker.link.order(case).is_some() {
-        ticket.unused(grant);
-        return no_turn(esp);
-    }
-    if leave.is_withdrawn() {
-        ticket.unused(grant);
-        // It goes on at once, to whom the pool has beside this ESP.
-        let parked = case.parked(Due::In(Duration::ZERO), WaitReason::BreakerOpen);
-        return Sent::Unsent { esp, parked: Box::new(parked) };
-    }
-    let plan = worker.plan();
-    let longest = plan.esp_timeout(&esp) + TIMEOUT_SLACK;
-    let slow_after = plan.breaker_terms().slow_after.min(longest);
-    drop(plan);
-    if !connection.outlasts(longest) || !line.holds(worker, case, &esp) {
-        ticket.unused(grant);
-        return no_turn(esp);
-    }
-    let id = || Some(case.job.id.to_string());
-    at(Failpoint::BeforeSend, id);
-    let call = handle.esp.send(&case.job, case.passport.attempt);
-    let answer = in_time(call, &mut leave, slow_after, longest).await;
-    at(Failpoint::Answered, id);
     let took = worker.clock.tick().since(began);
     handle.places.took(took);
     drop((ticket, place, connection));
@@ -115,29 +122,6 @@ pub(crate) async fn send(
     }
     tell_fleet(worker, case, &esp, &outcome, quota);
     Sent::Called(Call { esp, outcome, started_at, finished_at: worker.clock.now() })
-}
-
-/// Waits for a call until it has taken the `longest` time. The breaker is told as soon as it is slow: one that hangs takes all of it.
-async fn in_time(
-    mut call: impl Future<Output = Answer> + Unpin,
-    leave: &mut Leave,
-    slow_after: Duration,
-    longest: Duration,
-) -> Answer {
-    let mut end = std::pin::pin!(tokio::time::sleep(slow_after));
-    for pause in [longest - slow_after, Duration::ZERO] {
-        tokio::select! {
-            biased;
-            answer = &mut call => return answer,
-            () = &mut end => {}
-        }
-        if !pause.is_zero() {
-            leave.overdue(slow_after);
-            let later = end.deadline() + pause;
-            end.as_mut().reset(later);
-        }
-    }
-    Outcome::Unknown { detail: "the call did not end in time".to_owned() }.into()
 }
 
 /// The limit that most likely holds a job whose turn has not come, although none seemed to.

@@ -92,6 +92,7 @@ impl Worker {
             .map(|esp| {
                 let count = places.get(esp.id()).copied().unwrap_or(1);
                 let places = Places::new(count, reserved, Arc::clone(&around.clock));
+                places.set_stake(plan.breaker_terms().min_calls);
                 (esp.id().clone(), EspHandle { esp, places })
             })
             .collect();
@@ -173,7 +174,10 @@ impl Worker {
         let reserved = plan.bounds().reserved_permille;
         self.slots.set_reserved(reserved);
         self.connections.set_reserved(reserved);
-        self.esps.values().for_each(|handle| handle.places.set_reserved(reserved));
+        for handle in self.esps.values() {
+            handle.places.set_reserved(reserved);
+            handle.places.set_stake(plan.breaker_terms().min_calls);
+        }
         self.breakers.set_terms(*plan.breaker_terms());
         self.relimit();
         self.breakers.closed.notify_waiters();
@@ -256,12 +260,16 @@ impl Worker {
         }
     }
 
-    /// About how long a further job would wait for a connection and a place at `esp`.
+    /// About how long a further job would wait for a connection and a place at `esp`: where it has to, no shorter than no call
+    /// has been answered.
     pub(crate) fn call_wait(&self, plan: &Plan, esp: &EspId, group: &GroupName, class: Class) -> Duration {
         let Some(handle) = self.esps.get(esp) else { return Duration::ZERO };
         let limits = plan.connection_limits(esp, group);
         let connection = self.connections.wait(&limits, class, handle.places.call());
-        connection.max(handle.places.wait(class))
+        match connection.max(handle.places.wait(class)) {
+            Duration::ZERO => Duration::ZERO,
+            wait => wait.max(handle.places.silence()),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 pub(crate) use client::{Answer, CallError, Client};
 use connector::{Connector, Stalled};
 use hyper::Uri;
+pub(crate) use line::Line;
 use sluice_types::{Category, EspId, Outcome, clean_detail};
 use url::Url;
 

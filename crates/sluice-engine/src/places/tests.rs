@@ -1,4 +1,4 @@
-use sluice_types::Timestamp;
+use sluice_types::{Outcome, Timestamp};
 
 use super::*;
 
@@ -129,4 +129,86 @@ fn how_long_one_waits_follows_the_calls() {
         all.took(Duration::from_millis(100));
     }
     assert!(all.call() < Duration::from_millis(250), "{:?}", all.call());
+}
+
+#[test]
+fn silence_counts_while_calls_are_under_way() {
+    let (clock, all) = places(2);
+    let pass = |time: Duration| {
+        clock.0.fetch_add(u64::try_from(time.as_nanos()).unwrap(), Ordering::Relaxed);
+    };
+    pass(Duration::from_secs(100));
+    assert_eq!(all.silence(), Duration::ZERO, "there are none");
+    let first = all.begin();
+    pass(Duration::from_secs(3));
+    let second = all.begin();
+    assert_eq!(all.silence(), Duration::from_secs(3));
+    first.ends(Some(&Outcome::Accepted { provider_message_id: None }), Duration::from_secs(3));
+    assert_eq!(all.silence(), Duration::ZERO);
+    pass(Duration::from_secs(2));
+    assert_eq!(all.silence(), Duration::from_secs(2));
+    second.ends(Some(&no_answer()), Duration::from_secs(2));
+    assert_eq!(all.silence(), Duration::ZERO, "there are none");
+}
+
+fn no_answer() -> Outcome {
+    Outcome::Unknown { detail: "no answer in time".to_owned() }
+}
+
+/// It had as many as it has places until the first of them had timed out.
+#[test]
+fn an_esp_that_falls_silent_gets_no_more_calls_than_open_its_breaker() {
+    let (clock, all) = places(8);
+    all.set_stake(3);
+    let pass = |ms: u64| clock.0.fetch_add(ms * 1_000_000, Ordering::Relaxed);
+    let accepted = || Outcome::Accepted { provider_message_id: None };
+    for _ in 0..20 {
+        let (place, call) = (all.try_take(Class::Bulk).unwrap(), all.begin());
+        pass(5);
+        call.ends(Some(&accepted()), Duration::from_millis(5));
+        drop(place);
+    }
+    // It answers nothing more; they come 100 ms apart.
+    let mut calls = Vec::new();
+    while let Some(place) = all.try_take(Class::Bulk) {
+        calls.push((all.begin(), place));
+        pass(100);
+    }
+    assert_eq!(calls.len(), 3);
+    assert!(all.try_take(Class::Transactional).is_none(), "nor has anybody else a call to lose");
+    let mut wait = all.join(Class::Bulk);
+    let (call, place) = calls.remove(0);
+    call.ends(Some(&no_answer()), Duration::from_secs(3));
+    drop(place);
+    assert!(has_turn(&mut wait).is_none(), "that one has timed out tells nothing new");
+    let (call, place) = calls.remove(0);
+    call.ends(Some(&accepted()), Duration::from_millis(5));
+    drop(place);
+    let _place = has_turn(&mut wait).unwrap();
+    assert!(all.try_take(Class::Bulk).is_some(), "it answers");
+}
+
+#[test]
+fn an_esp_that_is_slow_as_ever_is_not_silent() {
+    let (clock, all) = places(8);
+    all.set_stake(3);
+    let first = all.begin();
+    clock.0.fetch_add(2_000_000_000, Ordering::Relaxed);
+    first.ends(Some(&Outcome::Accepted { provider_message_id: None }), Duration::from_secs(2));
+    let _calls: Vec<_> = (0..4).map(|_| all.begin()).collect();
+    clock.0.fetch_add(3_000_000_000, Ordering::Relaxed);
+    assert!(all.try_take(Class::Bulk).is_some());
+}
+
+/// The breaker may be held closed.
+#[test]
+fn an_esp_that_was_silent_gets_a_call_once_all_have_ended() {
+    let (clock, all) = places(8);
+    all.set_stake(1);
+    all.begin().ends(None, Duration::from_millis(5));
+    let call = all.begin();
+    clock.0.fetch_add(3_000_000_000, Ordering::Relaxed);
+    assert!(all.try_take(Class::Bulk).is_none());
+    call.ends(Some(&no_answer()), Duration::from_secs(3));
+    assert!(all.try_take(Class::Bulk).is_some());
 }

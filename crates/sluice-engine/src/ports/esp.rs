@@ -11,11 +11,20 @@ pub trait Esp: Send + Sync + std::fmt::Debug {
     /// The account.
     fn id(&self) -> &EspId;
 
-    /// Hands over one rendered job. Keeps to the account's own timeout.
+    /// Makes all ready for one call, so that it reaches the ESP as soon as it is [made](ReadyCall::make): writes the message,
+    /// and takes a connection that is idle or opens one. Tells the ESP nothing of the job. Keeps to the account's own timeout.
     ///
-    /// What the ESP answers is an [`Outcome`]; so is what went wrong on the way, told apart by whether the ESP may
-    /// have taken the message ([`Outcome::Unknown`]) or surely has not ([`Outcome::Faulted`]).
-    async fn send(&self, job: &Job, attempt: u32) -> Answer;
+    /// # Errors
+    /// The answer, when there is nothing to call with or the message cannot be written.
+    async fn ready<'a>(&'a self, job: &'a Job, attempt: u32) -> Result<Box<dyn ReadyCall + 'a>, Answer>;
+
+    /// Hands over one rendered job: [`ready`](Self::ready) and [`make`](ReadyCall::make) in one.
+    async fn send(&self, job: &Job, attempt: u32) -> Answer {
+        match self.ready(job, attempt).await {
+            Ok(call) => call.make().await,
+            Err(answer) => answer,
+        }
+    }
 
     /// Whether the account knows a job that it has taken when it is sent again, by a key that is the same for every
     /// attempt of the job, and then takes no second copy.
@@ -24,6 +33,16 @@ pub trait Esp: Send + Sync + std::fmt::Debug {
     fn is_idempotent(&self) -> bool {
         false
     }
+}
+
+/// A call that waits for its turn. Dropped, it leaves its connection to the next.
+#[async_trait]
+pub trait ReadyCall: Send {
+    /// Hands the job over. Keeps to the account's own timeout.
+    ///
+    /// What the ESP answers is an [`Outcome`]; so is what went wrong on the way, told apart by whether the ESP may
+    /// have taken the message ([`Outcome::Unknown`]) or surely has not ([`Outcome::Faulted`]).
+    async fn make(self: Box<Self>) -> Answer;
 }
 
 /// What came of one call.

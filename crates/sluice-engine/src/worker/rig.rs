@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sluice_config::Config;
 use sluice_policy::{CampaignOrder, ClaimVerdict, Edit, FleetBreaker, FleetState, Order, Report, View};
 use sluice_telemetry::Metrics;
-use sluice_types::{EspId, Job, JobState, Lane, Limit, Outcome, Tick, Timestamp};
+use sluice_types::{Category, EspId, Job, JobState, Lane, Limit, Outcome, Tick, Timestamp};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -26,8 +26,8 @@ use crate::plan::{LivePlan, Plan};
 use crate::ports::{
     Answer, Burial, Claim, Clock, DeadLetter, DueBatch, DueQuery, Esp, Feed, Fleet, FleetError, Inbox,
     InboxError, Intent, LaneDepth, Leased, Ledger, LedgerError, LimitLook, Outbox, ParkVerdict, Parked,
-    Passport, Publication, PublishError, Record, RecordVerdict, ReleaseQuery, SlotError, SlotSource, Unused,
-    WaitingKey, Want,
+    Passport, Publication, PublishError, ReadyCall, Record, RecordVerdict, ReleaseQuery, SlotError,
+    SlotSource, Unused, WaitingKey, Want,
 };
 use crate::slots::{Slots, Ticket};
 
@@ -38,6 +38,9 @@ pub(crate) struct Around {
     pub(crate) claim_takes: Mutex<Duration>,
     /// The store's word on every claim; by default it goes through.
     pub(crate) verdict: Mutex<Option<ClaimVerdict>>,
+    /// The connections that have to be opened, the last first: how long each takes, or none where it is refused. There is an idle
+    /// one for every further call.
+    pub(crate) connecting: Mutex<Vec<Option<Duration>>>,
     /// What every ESP answers; accepted by default.
     pub(crate) answers: Mutex<Option<Outcome>>,
     pub(crate) closed: Mutex<Vec<JobState>>,
@@ -243,9 +246,28 @@ impl Esp for StandIn {
         &self.id
     }
 
-    async fn send(&self, _: &Job, _: u32) -> Answer {
-        self.around.sent.lock().unwrap().push(self.id.clone());
-        let told = self.around.answers.lock().unwrap().clone();
+    async fn ready<'a>(&'a self, _: &'a Job, _: u32) -> Result<Box<dyn ReadyCall + 'a>, Answer> {
+        let connecting = self.around.connecting.lock().unwrap().pop();
+        match connecting {
+            Some(Some(takes)) => tokio::time::sleep(takes).await,
+            Some(None) => {
+                let detail = "could not connect".to_owned();
+                return Err(Outcome::Faulted { category: Category::Connect, detail }.into());
+            }
+            None => {}
+        }
+        Ok(Box::new(StandInCall(self)))
+    }
+}
+
+struct StandInCall<'a>(&'a StandIn);
+
+#[async_trait]
+impl ReadyCall for StandInCall<'_> {
+    async fn make(self: Box<Self>) -> Answer {
+        let StandIn { id, around } = self.0;
+        around.sent.lock().unwrap().push(id.clone());
+        let told = around.answers.lock().unwrap().clone();
         told.unwrap_or(Outcome::Accepted { provider_message_id: None }).into()
     }
 }

@@ -1,4 +1,4 @@
-//! The client of one account: a call takes a line that is idle, or a new one, and leaves it to the next call.
+//! The client of one account: a call has a line that was idle, or a new one, and leaves it to the next call.
 
 use std::sync::Arc;
 
@@ -32,28 +32,47 @@ impl Client {
         Self { connector, endpoint, idle: Arc::default() }
     }
 
-    /// Makes a call. Its URI is the path, and the header `Host` the caller's.
+    /// A line that is open as far as we were told: one that is idle, or a new one.
+    ///
+    /// # Errors
+    /// [`CallError::Unsent`] when none can be opened.
+    pub(crate) async fn line(&self) -> Result<Line, CallError> {
+        self.idle_or_new().await.map(|(line, _)| line)
+    }
+
+    /// Makes a call over `line`. Its URI is the path, and the header `Host` the caller's.
     ///
     /// # Errors
     /// [`CallError`] when no head of an answer came.
-    pub(crate) async fn call(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
+    pub(crate) async fn call(
+        &self,
+        mut line: Line,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Answer, CallError> {
+        let mut is_new = false;
         loop {
-            let (line, is_new) = match self.idle.take() {
-                Some(line) => (line, false),
-                // Boxed, as few calls need a new one, and each would have room for it.
-                None => (Box::pin(self.open()).await.map_err(CallError::Unsent)?, true),
-            };
             let mut failed = match line.ask(request).await {
                 Ok((reply, line)) => return Ok(Answer { reply, line, idle: Arc::clone(&self.idle) }),
                 Err(failed) => failed,
             };
-            // A peer may close an idle line at any time; as long as the request was not begun, another one will do.
+            // A peer may close a line that waits at any time; as long as the request was not begun, another one will do.
             match failed.take_message() {
                 Some(unsent) if !is_new => request = unsent,
                 Some(_) => return Err(CallError::Unsent(failed.into_error().into())),
                 None => return Err(CallError::Lost(failed.into_error())),
             }
+            (line, is_new) = self.idle_or_new().await?;
         }
+    }
+
+    /// A line, and whether it was opened for this.
+    async fn idle_or_new(&self) -> Result<(Line, bool), CallError> {
+        if let Some(line) = self.idle.take() {
+            return Ok((line, false));
+        }
+        // Boxed, as few calls need a new one, and each would have room for it.
+        let opened = Box::pin(self.open()).await;
+        Ok((opened.map_err(CallError::Unsent)?, true))
     }
 
     async fn open(&self) -> Result<Line, BoxError> {

@@ -27,10 +27,15 @@ struct Lines {
 }
 
 impl Idle {
-    /// The line that was used last. It may have been closed meanwhile: it looks for that before it writes a request.
+    /// The line that was used last, of those that have not been closed meanwhile as far as we were told.
     pub(super) fn take(&self) -> Option<Line> {
-        let (line, since) = self.lines().idle.pop_back()?;
-        (since.elapsed() < IDLE_TIMEOUT).then_some(line)
+        let mut lines = self.lines();
+        while let Some((mut line, since)) = lines.idle.pop_back() {
+            if since.elapsed() < IDLE_TIMEOUT && line.is_free() {
+                return Some(line);
+            }
+        }
+        None
     }
 
     /// Keeps a line that is free, and closes any other.

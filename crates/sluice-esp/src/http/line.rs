@@ -18,7 +18,7 @@ pub(crate) type Reply = Response<Incoming>;
 type Driven = Option<Pin<Box<http1::Connection<Stream, Full<Bytes>>>>>;
 
 /// An open HTTP/1.1 connection.
-pub(super) struct Line {
+pub(crate) struct Line {
     requests: http1::SendRequest<Full<Bytes>>,
     connection: Driven,
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluice_engine::{Answer, Clock, Esp};
+use sluice_engine::{Answer, Clock, Esp, ReadyCall};
 use sluice_types::{Category, DeferralScope, EspId, Job, Outcome};
 
 use super::journal::{Journal, JournalEntry, has_job};
@@ -164,18 +164,33 @@ impl Esp for SandboxEsp {
         &self.id
     }
 
-    async fn send(&self, job: &Job, attempt: u32) -> Answer {
-        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        if !self.latency.is_zero() {
-            tokio::time::sleep(self.latency).await;
-        }
-        if self.knows(job, attempt).await {
-            return Outcome::Accepted { provider_message_id: Some(format!("sandbox-{}", job.id)) }.into();
-        }
-        self.outcome(job, attempt, call).into()
+    async fn ready<'a>(&'a self, job: &'a Job, attempt: u32) -> Result<Box<dyn ReadyCall + 'a>, Answer> {
+        Ok(Box::new(SandboxCall { esp: self, job, attempt }))
     }
 
     fn is_idempotent(&self) -> bool {
         self.known.is_some()
+    }
+}
+
+/// A call that has yet to be counted.
+struct SandboxCall<'a> {
+    esp: &'a SandboxEsp,
+    job: &'a Job,
+    attempt: u32,
+}
+
+#[async_trait]
+impl ReadyCall for SandboxCall<'_> {
+    async fn make(self: Box<Self>) -> Answer {
+        let Self { esp, job, attempt } = *self;
+        let call = esp.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if !esp.latency.is_zero() {
+            tokio::time::sleep(esp.latency).await;
+        }
+        if esp.knows(job, attempt).await {
+            return Outcome::Accepted { provider_message_id: Some(format!("sandbox-{}", job.id)) }.into();
+        }
+        esp.outcome(job, attempt, call).into()
     }
 }

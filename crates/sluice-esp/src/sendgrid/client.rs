@@ -12,7 +12,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, StatusCode, Uri};
 use secrecy::{ExposeSecret, SecretString};
-use sluice_engine::{Answer, Clock, Esp, QuotaHint};
+use sluice_engine::{Answer, Clock, Esp, QuotaHint, ReadyCall};
 use sluice_types::{Category, EspId, Job, Outcome};
 use tokio::time::{Instant, timeout_at};
 
@@ -152,23 +152,40 @@ impl Esp for SendGridEsp {
         &self.id
     }
 
-    async fn send(&self, job: &Job, attempt: u32) -> Answer {
+    async fn ready<'a>(&'a self, job: &'a Job, attempt: u32) -> Result<Box<dyn ReadyCall + 'a>, Answer> {
         let Ok(body) = request::body(job, attempt) else {
-            return Outcome::Rejected {
+            return Err(Outcome::Rejected {
                 category: Category::Content,
                 detail: "the job cannot be written as JSON".to_owned(),
             }
-            .into();
+            .into());
         };
-        let deadline = Instant::now() + self.timeout;
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.path.clone();
         *request.headers_mut() = self.headers.clone();
-        let call = self.client.call(request);
+        match self.client.line().await {
+            Ok(line) => Ok(Box::new(SendGridCall { esp: self, line, request })),
+            Err(error) => Err(http::failure(&error).into()),
+        }
+    }
+}
+
+/// A request, and the line that it goes over.
+struct SendGridCall<'a> {
+    esp: &'a SendGridEsp,
+    line: http::Line,
+    request: Request<Full<Bytes>>,
+}
+
+#[async_trait]
+impl ReadyCall for SendGridCall<'_> {
+    async fn make(self: Box<Self>) -> Answer {
+        let Self { esp, line, request } = *self;
+        let deadline = Instant::now() + esp.timeout;
         // Connecting has a shorter timeout of its own, so at this one the request may have been written.
-        match timeout_at(deadline, call).await {
-            Ok(Ok(answer)) => self.read(answer, deadline).await,
+        match timeout_at(deadline, esp.client.call(line, request)).await {
+            Ok(Ok(answer)) => esp.read(answer, deadline).await,
             Ok(Err(error)) => http::failure(&error).into(),
             Err(_) => Outcome::Unknown { detail: "no answer in time".to_owned() }.into(),
         }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rustls::pki_types::ServerName;
-use sluice_engine::{Answer, Clock, Esp};
+use sluice_engine::{Answer, Clock, Esp, ReadyCall};
 use sluice_types::{Category, DeferralScope, EspId, Job, Outcome};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use super::convert::{Loss, Phase, lost, queue_id, refused};
@@ -85,15 +85,19 @@ impl SmtpEsp {
         }
     }
 
-    /// One message over an idle connection, or over a new one when there is none or it turns out to be gone. Answers
-    /// the connection too if it can be used again.
-    async fn exchange(&self, letter: &Letter, phase: &mut Phase) -> (Outcome, Option<Session>) {
-        if let Some(session) = self.take_idle() {
-            match over(session, letter, phase).await {
-                Ok((outcome, session)) => return (outcome, Some(session)),
-                Err(trouble) if *phase < Phase::Data && is_gone(&trouble, *phase) => {}
-                Err(trouble) => return (failed(*phase, &trouble), None),
-            }
+    /// One message over a connection that waited, or over a new one when it turns out to be gone. Answers the connection too
+    /// if it can be used again.
+    async fn exchange(
+        &self,
+        session: Session,
+        letter: &Letter,
+        phase: &mut Phase,
+    ) -> (Outcome, Option<Session>) {
+        let is_new = session.used == 0;
+        match over(session, letter, phase).await {
+            Ok((outcome, session)) => return (outcome, Some(session)),
+            Err(trouble) if *phase < Phase::Data && is_gone(&trouble, *phase, is_new) => {}
+            Err(trouble) => return (failed(*phase, &trouble), None),
         }
         let session = match self.dialer.open(phase).await {
             Ok(session) => session,
@@ -127,29 +131,56 @@ impl Esp for SmtpEsp {
         &self.id
     }
 
-    async fn send(&self, job: &Job, _attempt: u32) -> Answer {
+    async fn ready<'a>(&'a self, job: &'a Job, _attempt: u32) -> Result<Box<dyn ReadyCall + 'a>, Answer> {
         let letter = match message::build(job, self.clock.now()) {
             Ok(letter) => letter,
             Err(error) => {
-                return Outcome::Rejected { category: Category::Content, detail: error.to_string() }.into();
+                let detail = error.to_string();
+                return Err(Outcome::Rejected { category: Category::Content, detail }.into());
             }
         };
         let deadline = Instant::now() + self.timeout;
-        let Ok(Ok(_permit)) = timeout_at(deadline, self.permits.acquire()).await else {
-            return Outcome::Deferred {
+        let Ok(Ok(permit)) = timeout_at(deadline, self.permits.acquire()).await else {
+            return Err(Outcome::Deferred {
                 retry_after: None,
                 scope: DeferralScope::Esp,
                 // Ours, and no reply of the server that asks us to slow down.
                 category: Category::Temporary,
                 detail: "every connection was busy for the whole timeout".to_owned(),
             }
-            .into();
+            .into());
         };
         let mut phase = Phase::Connect;
-        match timeout_at(deadline, Box::pin(self.exchange(&letter, &mut phase))).await {
+        let session = match self.take_idle() {
+            Some(session) => session,
+            None => match timeout_at(deadline, self.dialer.open(&mut phase)).await {
+                Ok(Ok(session)) => session,
+                Ok(Err(trouble)) => return Err(failed(phase, &trouble).into()),
+                Err(_) => return Err(lost(phase, &Loss::Timeout).into()),
+            },
+        };
+        Ok(Box::new(SmtpCall { esp: self, letter, session, _permit: permit }))
+    }
+}
+
+/// A message, and the connection that it goes over.
+struct SmtpCall<'a> {
+    esp: &'a SmtpEsp,
+    letter: Letter,
+    session: Session,
+    _permit: SemaphorePermit<'a>,
+}
+
+#[async_trait]
+impl ReadyCall for SmtpCall<'_> {
+    async fn make(self: Box<Self>) -> Answer {
+        let Self { esp, letter, session, _permit } = *self;
+        let deadline = Instant::now() + esp.timeout;
+        let mut phase = Phase::Mail;
+        match timeout_at(deadline, esp.exchange(session, &letter, &mut phase)).await {
             Ok((outcome, session)) => {
                 if let Some(session) = session {
-                    self.put_back(session).await;
+                    esp.put_back(session).await;
                 }
                 outcome.into()
             }
@@ -191,10 +222,11 @@ fn failed(phase: Phase, trouble: &Trouble) -> Outcome {
     }
 }
 
-/// Whether an idle connection had been closed by the server before we used it, or had carried its last message: nothing of
-/// this one is lost then.
-fn is_gone(trouble: &Trouble, phase: Phase) -> bool {
+/// Whether a connection that waited had been closed by the server before we used it, or had carried its last message: nothing
+/// of this one is lost then. To a new one the server says of us, and not of the connection, that it takes no more.
+fn is_gone(trouble: &Trouble, phase: Phase, is_new: bool) -> bool {
     match trouble {
+        Trouble::Refused(_) if is_new => false,
         Trouble::Refused(reply) => {
             (reply.code == 421 && phase == Phase::Mail) || throttle::connection_is_used_up(reply)
         }

@@ -83,6 +83,27 @@ async fn connections_are_kept() {
     assert_eq!((server.requests().len(), server.connections()), (20, 1));
 }
 
+/// It was opened in the call, so that calls with slots a handshake apart came together.
+#[tokio::test]
+async fn a_call_has_its_connection_before_it_is_made() {
+    let server = RawHttp::answering(202, "", "");
+    let esp = SendGridEsp::new(&settings(&server.url(), PATIENCE), clock()).unwrap();
+    let job = job("job-1", "ada@gmail.com");
+    let first = esp.ready(&job, 1).await.ok().unwrap();
+    let second = esp.ready(&job, 2).await.ok().unwrap();
+    for _ in 0..100 {
+        if server.connections() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!((server.requests().len(), server.connections()), (0, 2));
+    for call in [first, second] {
+        assert_eq!(call.make().await.outcome.kind(), AttemptOutcome::Accepted);
+    }
+    assert_eq!((server.requests().len(), server.connections()), (2, 2));
+}
+
 #[tokio::test]
 async fn a_connection_that_the_server_closes_after_its_answer_costs_nothing() {
     for headers in ["", "Connection: close\r\n"] {

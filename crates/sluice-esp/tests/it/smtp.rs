@@ -1,5 +1,6 @@
 //! Every way in which a relay can answer, or not answer, at every step.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use sluice_engine::Esp;
@@ -54,6 +55,33 @@ async fn a_message_is_handed_over_whole() {
     assert!(head.contains("X-Sluice-Job-Id: job-1\r\n"), "{head}");
     assert!(head.contains("List-Unsubscribe: <https://acme.example/u/abc>\r\n"), "{head}");
     assert_eq!(body, "first\r\n.\r\n..\r\nlast\r\n");
+}
+
+#[tokio::test]
+async fn a_call_has_its_connection_before_it_is_made() {
+    let server = RawSmtp::start(|_| None);
+    let relay = relay(&server, PATIENCE);
+    let job = job("job-1", "ada@gmail.com");
+    let call = relay.ready(&job, 1).await.ok().unwrap();
+    assert_eq!(server.lines(), ["EHLO worker.example"]);
+    assert_eq!(call.make().await.outcome.kind(), AttemptOutcome::Accepted);
+    assert_eq!(server.connections(), 1);
+}
+
+/// A call may wait longer for its turn than the relay waits for a command.
+#[tokio::test]
+async fn a_connection_that_is_closed_while_its_call_waits_costs_nothing() {
+    let greeted = AtomicU32::new(0);
+    let server = RawSmtp::start(move |step| {
+        let first = step.verb == "EHLO" && greeted.fetch_add(1, Ordering::Relaxed) == 0;
+        first.then_some(Act::SayAndClose("250 raw.example"))
+    });
+    let relay = relay(&server, PATIENCE);
+    let job = job("job-1", "ada@gmail.com");
+    let call = relay.ready(&job, 1).await.ok().unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(call.make().await.outcome.kind(), AttemptOutcome::Accepted);
+    assert_eq!(server.connections(), 2);
 }
 
 #[tokio::test]
