@@ -47,7 +47,7 @@ impl Silence {
             Some(under_way * UNDER_WAY + unanswered)
         };
         // It always has an end to note.
-        let _ = self.calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end);
+        self.calls.fetch_update(Ordering::Relaxed, Ordering::Relaxed, end).ok();
         if let Some(took) = answered_after {
             self.since.store(now.as_nanos(), Ordering::Relaxed);
             self.answer.note(took);
