@@ -1,20 +1,19 @@
 //! Jobs that wait in line under a limit, and those that have waited for too long.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
-use sluice_engine::WaitingKey;
-use sluice_types::{Lane, Timestamp};
+use sluice_engine::{PendingView, WaitingKey};
+use sluice_types::{Class, Lane, Timestamp};
 
 use crate::batch::{Basket, Batch, DueLeases, columns};
 use crate::convert;
 use crate::writer::Writer;
 
-/// Jobs before another are counted up to this.
-const AHEAD_MAX: u32 = 10_000;
-
-/// Strands of a line that are looked at for its oldest job, at most.
+/// Behind every place in a line.
+const AT_THE_END: (i64, i64) = (i64::MAX, i64::MAX);
+/// Strands of a line that are looked at, at most.
 const STRANDS_SEEN: usize = 1_000;
 /// Sorts after every name.
 const AFTER_ALL: &str = "\u{10ffff}";
@@ -34,8 +33,10 @@ const EXPIRED: &str = concat!(
 );
 const COUNT: &str =
     "select count(*) from (select 1 from pending where due_at is null and limit_key = ?1 limit ?2)";
+/// The jobs of a strand that stand before a place.
 const COUNT_BEFORE: &str = "select count(*) from (select 1 from pending
-    where due_at is null and limit_key = ?1 and (seen_at, seq) < (?2, ?3) limit ?4)";
+    where due_at is null and limit_key = ?1 and tenant = ?2 and campaign_key = ?3 and pool = ?4 and class = ?5 and group_name = ?6
+        and (seen_at, seq) < (?7, ?8) limit ?9)";
 
 /// The jobs of one owner (a tenant's campaign, or its jobs of none) and one lane in a line.
 #[derive(Clone, Debug, Default)]
@@ -104,17 +105,68 @@ pub(crate) fn next_strand(
 }
 
 /// How many jobs go before the parked job `id`; `None` when it is not in line.
+///
+/// Owners take turns, so as many of each other owner go before it as of its own, or all that there are. Of its own those first
+/// seen go first, transactional ones before bulk.
 pub(crate) fn ahead(connection: &Connection, id: &str) -> rusqlite::Result<Option<u64>> {
     let place = connection
         .prepare_cached(
-            "select limit_key, seen_at, seq from pending
+            "select limit_key, tenant, campaign_key, class, seen_at, seq from pending
              where job_id = ?1 and due_at is null and limit_key is not null",
         )?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row([id], |row| {
+            let own = (row.get(1)?, row.get(2)?);
+            Ok((row.get(0)?, own, row.get(3)?, (row.get(4)?, row.get(5)?)))
+        })
         .optional()?;
-    let Some((key, seen_at, seq)): Option<(String, i64, i64)> = place else { return Ok(None) };
-    let mut count = connection.prepare_cached(COUNT_BEFORE)?;
-    count.query_row(params![key, seen_at, seq, AHEAD_MAX], |row| convert::count(row, 0)).map(Some)
+    let Some((key, own, class, seen)): Option<(String, (String, String), String, (i64, i64))> = place else {
+        return Ok(None);
+    };
+    let max = u64::from(PendingView::AHEAD_MAX);
+    let strands = strands(connection, key)?;
+    let of = |strand: &Strand| (strand.tenant.clone(), strand.campaign.clone());
+    let mut before = 0;
+    for strand in strands.iter().filter(|strand| of(strand) == own) {
+        before += match (strand.class == class, class == Class::Bulk.as_str()) {
+            (true, _) => count_before(connection, strand, seen, max)?,
+            (false, true) => count_before(connection, strand, AT_THE_END, max)?,
+            (false, false) => 0,
+        };
+    }
+    let before = before.min(max);
+    let most = before.min(max / u64::try_from(strands.len().max(1)).unwrap_or(1));
+    let mut others: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for strand in strands.iter().filter(|strand| of(strand) != own) {
+        *others.entry(of(strand)).or_default() += count_before(connection, strand, AT_THE_END, most)?;
+    }
+    let others: u64 = others.into_values().map(|jobs| jobs.min(before)).sum();
+    Ok(Some(before.saturating_add(others).min(max)))
+}
+
+/// The strands of one line, so many at most.
+fn strands(connection: &Connection, key: String) -> rusqlite::Result<Vec<Strand>> {
+    let mut next = connection.prepare_cached(NEXT_STRAND)?;
+    let mut strands: Vec<Strand> = Vec::new();
+    let mut at = Strand { key, ..Strand::default() };
+    while let Some((strand, _)) = next_strand(&mut next, &at)?
+        && strand.key == at.key
+        && strands.len() < STRANDS_SEEN
+    {
+        strands.push(strand.clone());
+        at = strand;
+    }
+    Ok(strands)
+}
+
+fn count_before(
+    connection: &Connection,
+    strand: &Strand,
+    (seen_at, seq): (i64, i64),
+    max: u64,
+) -> rusqlite::Result<u64> {
+    let Strand { key, tenant, campaign, pool, class, group } = strand;
+    let place = params![key, tenant, campaign, pool, class, group, seen_at, seq, max.cast_signed()];
+    connection.prepare_cached(COUNT_BEFORE)?.query_row(place, |row| convert::count(row, 0))
 }
 
 /// Leases jobs that have expired in line, `max` at most. Runs on the relay's thread.
@@ -145,7 +197,11 @@ mod tests {
                 "(limit_key,tenant,campaign_key,pool,class,group_name)>(?,?,?,?,?,?)",
             ),
             (COUNT, "pending_line", "limit_key=?"),
-            (COUNT_BEFORE, "pending_line", "limit_key=?"),
+            (
+                COUNT_BEFORE,
+                "pending_line",
+                "limit_key=? AND tenant=? AND campaign_key=? AND pool=? AND class=? AND group_name=? AND seen_at<?",
+            ),
             (EXPIRED, "pending_expires", "expires_at<?"),
         ] {
             crate::schema::tests::assert_seeks(statement, index, by);

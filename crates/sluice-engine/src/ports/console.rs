@@ -168,8 +168,14 @@ pub struct PendingView {
     /// Until when, RFC 3339; `None`: until its turn in the line of that limit comes, or until an operator or an event
     /// says so.
     pub due_at: Option<String>,
-    /// For a job in line: how many go before it, counted up to 10,000.
+    /// For a job in line: how many go before it, as tenants and campaigns take turns, where all weigh the same; up to
+    /// [`Self::AHEAD_MAX`].
     pub ahead: Option<u64>,
+}
+
+impl PendingView {
+    /// Jobs in line are counted up to here.
+    pub const AHEAD_MAX: u32 = 100_000;
 }
 
 /// Counts over the store.

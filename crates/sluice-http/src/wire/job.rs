@@ -146,7 +146,7 @@ pub(crate) struct PendingView {
     /// When it is due; `null`: when its turn in the line of that limit comes, or when an operator or an event says so.
     #[schema(format = DateTime)]
     due_at: Option<String>,
-    /// For a job in line: how many go before it, counted up to 10,000.
+    /// For a job in line: how many go before it, as tenants and campaigns take turns. Counted up to 100,000, and `until` is the earliest then.
     ahead: Option<u64>,
     /// When it is likely to go on; `null` when nobody can tell.
     until: Option<Until>,

@@ -30,17 +30,7 @@ SELECT coalesce(j.id, p.job_id) AS id,
     coalesce(j.attempts, p.attempt - 1) AS attempts,
     j.esp, j.provider_message_id, j.category, j.detail,
     coalesce(j.updated_at, p.created_at) AS updated_at,
-    p.reason, p.limit_key, p.due_at,
-    CASE WHEN p.due_at IS NULL AND p.limit_key IS NOT NULL THEN (
-        SELECT count(*)
-        FROM (
-            SELECT FROM sluice.pending b
-            WHERE b.due_at IS NULL
-              AND b.limit_key COLLATE \"C\" = p.limit_key
-              AND coalesce(b.first_seen, b.created_at) < coalesce(p.first_seen, p.created_at)
-            LIMIT 10000
-        ) before
-    ) END AS ahead
+    p.reason, p.limit_key, p.due_at
 FROM (SELECT $1::text AS id) i
 LEFT JOIN sluice.job j ON j.id = i.id
 LEFT JOIN sluice.pending p ON p.job_id = i.id
@@ -85,7 +75,12 @@ impl Postgres {
     /// One job with its parked copy, without its attempts.
     pub(super) async fn one_job(&self, id: &JobId) -> Result<Option<JobView>, StoreError> {
         let rows = self.readers.query(JOB_STEP, JOB, &[&id.as_str()]).await?;
-        rows.first().map(job_of_row).transpose()
+        let mut job = rows.first().map(job_of_row).transpose()?;
+        let pending = job.as_mut().and_then(|job| job.pending.as_mut());
+        if let Some(pending) = pending.filter(|it| it.due_at.is_none() && it.limit_key.is_some()) {
+            pending.ahead = self.ahead_of(id).await?;
+        }
+        Ok(job)
     }
 
     /// The attempts of one job, in order.
@@ -119,13 +114,12 @@ fn known_of_row(row: &Row) -> Result<Option<KnownJob>, StoreError> {
 
 fn job_of_row(row: &Row) -> Result<JobView, StoreError> {
     let reason: Option<String> = column(row, JOB_STEP, "reason")?;
-    let ahead: Option<i64> = column(row, JOB_STEP, "ahead")?;
     let pending = match reason {
         Some(reason) => Some(PendingView {
             reason,
             limit_key: column(row, JOB_STEP, "limit_key")?,
             due_at: column::<Option<SystemTime>>(row, JOB_STEP, "due_at")?.map(rfc3339),
-            ahead: ahead.and_then(|jobs| u64::try_from(jobs).ok()),
+            ahead: None,
         }),
         None => None,
     };

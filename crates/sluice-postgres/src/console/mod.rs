@@ -1,5 +1,6 @@
 //! The port `Console`: what operators and the API ask. Never on the way of a job.
 
+mod ahead;
 mod campaigns;
 mod dead_letters;
 mod jobs;

@@ -230,6 +230,26 @@ pub async fn a_job_in_line_knows_how_many_go_before_it(store: Store) {
     }
 }
 
+/// The last of a short campaign was told to wait for all of a long one.
+pub async fn a_place_in_line_is_told_as_owners_take_turns(store: Store) {
+    let long: [JobId; 6] = some_ids("long");
+    let [first, second, urgent] = some_ids("short");
+    let of_acme =
+        |id, seen_s, class| Parked { tenant: "acme".parse().unwrap(), class, ..in_line(id, "k", seen_s) };
+    let mut jobs: Vec<Parked> = long.iter().zip(1..).map(|(id, seen_s)| in_line(id, "k", seen_s)).collect();
+    jobs.push(of_acme(&first, 10, Class::Bulk));
+    jobs.push(of_acme(&second, 11, Class::Bulk));
+    jobs.push(of_acme(&urgent, 12, Class::Transactional));
+    store.park(&jobs).await;
+    let [long_first, .., long_last] = long;
+    for (id, own, others) in
+        [(urgent, 0, 0), (first, 1, 1), (second, 2, 2), (long_first, 0, 0), (long_last, 5, 3)]
+    {
+        let pending = store.console.job(&id).await.unwrap().unwrap().pending.unwrap();
+        assert_eq!(pending.ahead, Some(own + others), "{id}");
+    }
+}
+
 /// What is in a lane cannot be overtaken, so it is not filled further.
 pub async fn full_lanes_are_left_alone(store: Store) {
     let outlook = |job: Parked| Parked { group: "outlook".parse().unwrap(), ..job };

@@ -99,6 +99,7 @@ macro_rules! lines_conformance {
                 what_is_released_is_hidden_until_it_is_published_or_dropped,
                 several_lines_are_released_in_one_call,
                 a_job_in_line_knows_how_many_go_before_it,
+                a_place_in_line_is_told_as_owners_take_turns,
                 full_lanes_are_left_alone,
                 a_full_lane_hides_no_other,
                 lanes_of_an_owner_are_merged_by_age,

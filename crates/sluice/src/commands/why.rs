@@ -10,9 +10,6 @@ use super::{ask, campaign};
 use crate::output::{self, Format, FormatArg, Table, note};
 use crate::wiring::Outside;
 
-/// A place in a line is counted up to here.
-const AHEAD_MAX: u64 = 10_000;
-
 const EXAMPLES: &str = "\
 Examples:
   sluice why 0192f0c1-6f0e-7c3a-b0de-3f1d0a7c1e55
@@ -144,9 +141,10 @@ fn waits(pending: &PendingView, outlook: &Outlook) -> String {
     if let Some(key) = &pending.limit_key {
         text.push_str(&format!(" ({key})"));
     }
+    let is_uncounted = pending.ahead.is_some_and(|ahead| ahead >= u64::from(PendingView::AHEAD_MAX));
     match pending.ahead {
         Some(0) => text.push_str(", first in line"),
-        Some(ahead) if ahead >= AHEAD_MAX => text.push_str(&format!(", {AHEAD_MAX} or more go before it")),
+        Some(ahead) if is_uncounted => text.push_str(&format!(", {ahead} or more go before it")),
         Some(1) => text.push_str(", 1 goes before it"),
         Some(ahead) => text.push_str(&format!(", {ahead} go before it")),
         None => {}
@@ -160,6 +158,9 @@ fn waits(pending: &PendingView, outlook: &Outlook) -> String {
         return text;
     }
     match (&outlook.until, &pending.due_at) {
+        (Some(Until { at, estimated: true }), _) if is_uncounted => {
+            text.push_str(&format!(", likely not before {at}"))
+        }
         (Some(Until { at, estimated: true }), _) => text.push_str(&format!(", likely until {at}")),
         (Some(Until { at, estimated: false }), _) | (None, Some(at)) => {
             text.push_str(&format!(", until {at}"))
@@ -228,11 +229,13 @@ mod tests {
             (0, "first in line"),
             (1, "1 goes before it"),
             (37, "37 go before it"),
-            (10_000, "10000 or more go before it"),
+            (10_000, "10000 go before it"),
         ] {
             let text = format!("{group}, {place}, likely until {at}");
             check("group_limit", gmail, None, Some(ahead), until(true), &text);
         }
+        let text = format!("{group}, 100000 or more go before it, likely not before {at}");
+        check("group_limit", gmail, None, Some(100_000), until(true), &text);
         check(
             "group_limit",
             gmail,
