@@ -1,6 +1,7 @@
 //! Half of the traffic goes where nothing can go: the other half gets through while it waits. How fast beside a run
 //! without the first half is measured by `scripts/bench`.
 
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::support::{Options, Rig, job, line, until};
@@ -8,8 +9,9 @@ use crate::support::{Options, Rig, job, line, until};
 /// Jobs of each half.
 const HALF: usize = 1_500;
 
-fn more() -> String {
-    r#"
+/// `silent` takes connections and answers nothing.
+fn more(silent: SocketAddr) -> String {
+    let more = r#"
         [[esp]]
         name = "dead"
         kind = "sendgrid"
@@ -21,6 +23,17 @@ fn more() -> String {
         name = "dead"
         members = [{ esp = "dead" }]
 
+        [[esp]]
+        name = "hung"
+        kind = "sendgrid"
+        base_url = "http://SILENT"
+        api_key = "KEY"
+        timeout = "4s"
+
+        [[pool]]
+        name = "hung"
+        members = [{ esp = "hung" }]
+
         [[domain_group]]
         name = "apple"
         domains = ["icloud.com"]
@@ -29,13 +42,15 @@ fn more() -> String {
         [[domain_group]]
         name = "other"
         limits_per_domain = ["1000/s"]
-    "#
-    .to_owned()
+    "#;
+    more.replace("SILENT", &silent.to_string())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_other_half_gets_through() {
-    let rig = Rig::new(Options { more: more(), ..Options::default() });
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let more = more(silent.local_addr().unwrap());
+    let rig = Rig::new(Options { more, ..Options::default() });
     let replicas = rig.start(1);
     rig.cli(&["limits", "set", "domain:slow.example", "1/s"]);
     until("the broker sorts it", Duration::from_secs(30), async || {
@@ -48,6 +63,7 @@ async fn the_other_half_gets_through() {
     for (name, pool, domain) in [
         ("group", "default", "icloud.com"),
         ("dead", "dead", "gmail.com"),
+        ("hung", "hung", "gmail.com"),
         // It has a side lane, since there is a limit for it alone.
         ("side", "default", "slow.example"),
         // It shares the lane of all domains without a group, as its limit is set too late.

@@ -121,6 +121,8 @@ pub(crate) enum Stuck {
     Group,
     /// A pool whose only ESP refuses connections.
     DeadEsp,
+    /// A pool whose only ESP takes connections and answers nothing.
+    HungEsp,
     /// A domain of the other half's group that is limited to 1/s, so that it has a side lane.
     Domain,
     /// The same, but its jobs are in the lane of the other half before it is limited.
@@ -222,7 +224,7 @@ fn usual() -> Vec<Case> {
         case("embedded", "the embedded default: one process on one SQLite file", Kind::Embedded),
         case(
             "isolation-alone",
-            "one half alone, for the next three",
+            "one half alone, for the next five",
             Kind::Isolation(Stuck::Nowhere, Limits::Idle),
         ),
         case(
@@ -234,6 +236,11 @@ fn usual() -> Vec<Case> {
             "isolation-dead-esp",
             "the other half: a pool whose ESP is dead",
             Kind::Isolation(Stuck::DeadEsp, Limits::Idle),
+        ),
+        case(
+            "isolation-hung-esp",
+            "the other half: a pool whose ESP answers nothing",
+            Kind::Isolation(Stuck::HungEsp, Limits::Idle),
         ),
         case(
             "isolation-domain",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use sluice_engine::{PendingView, WaitingKey};
 use sluice_types::{Class, Lane, Timestamp};
 
@@ -90,18 +90,20 @@ pub(crate) fn next_strand(
     after: &Strand,
 ) -> rusqlite::Result<Option<(Strand, i64)>> {
     let Strand { key, tenant, campaign, pool, class, group } = after;
-    let strand = select.query_row(params![key, tenant, campaign, pool, class, group], |row| {
-        let strand = Strand {
-            key: row.get(0)?,
-            tenant: row.get(1)?,
-            campaign: row.get(2)?,
-            pool: row.get(3)?,
-            class: row.get(4)?,
-            group: row.get(5)?,
-        };
-        Ok((strand, row.get(6)?))
-    });
-    strand.optional()
+    let place = params![key, tenant, campaign, pool, class, group];
+    select.query_row(place, |row| Ok((strand(row)?, row.get(6)?))).optional()
+}
+
+/// The strand in the first six columns.
+fn strand(row: &Row<'_>) -> rusqlite::Result<Strand> {
+    Ok(Strand {
+        key: row.get(0)?,
+        tenant: row.get(1)?,
+        campaign: row.get(2)?,
+        pool: row.get(3)?,
+        class: row.get(4)?,
+        group: row.get(5)?,
+    })
 }
 
 /// How many jobs go before the parked job `id`; `None` when it is not in line.
@@ -111,23 +113,18 @@ pub(crate) fn next_strand(
 pub(crate) fn ahead(connection: &Connection, id: &str) -> rusqlite::Result<Option<u64>> {
     let place = connection
         .prepare_cached(
-            "select limit_key, tenant, campaign_key, class, seen_at, seq from pending
+            "select limit_key, tenant, campaign_key, pool, class, group_name, seen_at, seq from pending
              where job_id = ?1 and due_at is null and limit_key is not null",
         )?
-        .query_row([id], |row| {
-            let own = (row.get(1)?, row.get(2)?);
-            Ok((row.get(0)?, own, row.get(3)?, (row.get(4)?, row.get(5)?)))
-        })
+        .query_row([id], |row| Ok((strand(row)?, (row.get(6)?, row.get(7)?))))
         .optional()?;
-    let Some((key, own, class, seen)): Option<(String, (String, String), String, (i64, i64))> = place else {
-        return Ok(None);
-    };
+    let Some((own, seen)) = place else { return Ok(None) };
     let max = u64::from(PendingView::AHEAD_MAX);
-    let strands = strands(connection, key)?;
-    let of = |strand: &Strand| (strand.tenant.clone(), strand.campaign.clone());
+    let strands = strands(connection, own.key.clone())?;
+    let is_own = |it: &Strand| (&it.tenant, &it.campaign) == (&own.tenant, &own.campaign);
     let mut before = 0;
-    for strand in strands.iter().filter(|strand| of(strand) == own) {
-        before += match (strand.class == class, class == Class::Bulk.as_str()) {
+    for strand in strands.iter().filter(|it| is_own(it)) {
+        before += match (strand.class == own.class, own.class == Class::Bulk.as_str()) {
             (true, _) => count_before(connection, strand, seen, max)?,
             (false, true) => count_before(connection, strand, AT_THE_END, max)?,
             (false, false) => 0,
@@ -135,9 +132,10 @@ pub(crate) fn ahead(connection: &Connection, id: &str) -> rusqlite::Result<Optio
     }
     let before = before.min(max);
     let most = before.min(max / u64::try_from(strands.len().max(1)).unwrap_or(1));
-    let mut others: BTreeMap<(String, String), u64> = BTreeMap::new();
-    for strand in strands.iter().filter(|strand| of(strand) != own) {
-        *others.entry(of(strand)).or_default() += count_before(connection, strand, AT_THE_END, most)?;
+    let mut others: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for strand in strands.iter().filter(|it| !is_own(it)) {
+        let jobs = count_before(connection, strand, AT_THE_END, most)?;
+        *others.entry((&strand.tenant, &strand.campaign)).or_default() += jobs;
     }
     let others: u64 = others.into_values().map(|jobs| jobs.min(before)).sum();
     Ok(Some(before.saturating_add(others).min(max)))

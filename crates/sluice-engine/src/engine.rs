@@ -140,6 +140,7 @@ impl Engine {
                 worker: Arc::clone(&worker),
                 lanes: Arc::clone(&lanes),
                 places: Arc::new(Semaphore::new(common)),
+                places_max: common,
                 reserved: Arc::new(Semaphore::new(reserved)),
                 jobs: jobs.clone(),
                 stop: stop.clone(),

@@ -23,6 +23,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How often, at most, a lane that works looks whether it still can: not for each delivery.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// The part of the places in work that is kept for bulk lanes which have few: the same for each of them.
+const KEPT_PART: usize = 4;
+/// How soon a lane that has its part looks again.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+
 /// One lane of a worker, and how many of its deliveries are in work.
 #[derive(Debug)]
 pub(crate) struct LaneLoop {
@@ -75,12 +80,29 @@ impl LaneBook {
 pub(crate) struct Shared {
     pub(crate) worker: Arc<Worker>,
     pub(crate) lanes: Arc<LaneBook>,
-    /// Jobs in work over all lanes.
+    /// Jobs in work over all lanes, and how many there can be.
     pub(crate) places: Arc<Semaphore>,
+    pub(crate) places_max: usize,
     /// Places kept for transactional jobs.
     pub(crate) reserved: Arc<Semaphore>,
     pub(crate) jobs: TaskTracker,
     pub(crate) stop: CancellationToken,
+}
+
+impl Shared {
+    /// Whether a bulk lane may take a place: it leaves to each other one what that lacks of its own part.
+    fn has_place_for(&self, lane: &LaneLoop) -> bool {
+        let left = self.places.available_permits();
+        // Asked for each delivery, and lanes may be many.
+        if left > self.places_max / KEPT_PART {
+            return true;
+        }
+        let lanes = self.lanes.lanes();
+        let bulk = || lanes.iter().filter(|it| it.lane.class == Class::Bulk);
+        let part = (self.places_max / KEPT_PART / bulk().count().max(1)).max(1);
+        let lacks = |it: &LaneLoop| part.saturating_sub(it.in_flight.load(Ordering::Relaxed));
+        lacks(lane) > 0 || left > bulk().map(|it| lacks(it)).sum()
+    }
 }
 
 /// Why a feed is no longer read.
@@ -209,7 +231,7 @@ async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
     let place = tokio::select! {
         biased;
         () = shared.stop.cancelled() => None,
-        place = place(shared, this.lane.class) => place,
+        place = place(this, shared) => place,
     };
     let Some(place) = place else { return delivery.receipt.release() };
     let (this, worker) = (Arc::clone(this), Arc::clone(&shared.worker));
@@ -227,11 +249,17 @@ async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
     }));
 }
 
-/// Waits for a place in work. Bulk leaves some to transactional jobs, so that a backlog does not stand in their way.
-async fn place(shared: &Shared, class: Class) -> Option<OwnedSemaphorePermit> {
+/// Waits for a place in work. Bulk leaves some to transactional jobs, so that a backlog does not stand in their way, and a lane some
+/// to the other lanes: those of an ESP that hangs would else have all of them.
+async fn place(this: &LaneLoop, shared: &Shared) -> Option<OwnedSemaphorePermit> {
     let common = Arc::clone(&shared.places).acquire_owned();
-    match class {
-        Class::Bulk => common.await.ok(),
+    match this.lane.class {
+        Class::Bulk => {
+            while !shared.has_place_for(this) {
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            common.await.ok()
+        }
         Class::Transactional => tokio::select! {
             biased;
             place = Arc::clone(&shared.reserved).acquire_owned() => place.ok(),
@@ -293,6 +321,7 @@ mod tests {
             worker: Arc::clone(&worker),
             lanes: Arc::clone(&lanes),
             places: Arc::clone(&places),
+            places_max: 1,
             reserved: places,
             jobs: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -311,5 +340,42 @@ mod tests {
         let works = tokio::time::timeout(patience, run_lane(looped, shared)).await;
         assert!(works.is_err());
         assert!(!worker.health.is_up(Dependency::Queue));
+    }
+
+    /// All places were taken by jobs that waited for an ESP that hung.
+    #[tokio::test(start_paused = true)]
+    async fn lanes_that_are_stuck_leave_places_to_others() {
+        let Rig { worker, .. } = Rig::new(
+            r#"
+            esp = [{ name = "a", kind = "sandbox" }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }]
+            "#,
+        );
+        let bulk = Lane { class: Class::Bulk, ..lane(&worker) };
+        let shared = Shared {
+            worker: Arc::new(worker),
+            lanes: Arc::default(),
+            places: Arc::new(Semaphore::new(100)),
+            places_max: 100,
+            reserved: Arc::new(Semaphore::new(1)),
+            jobs: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let lanes = (0..5).map(|i| Lane { group: format!("g{i}").parse().unwrap(), ..bulk.clone() });
+        let lanes = shared.lanes.add(lanes.collect());
+        let mut taken = Vec::new();
+        let mut fill = async |this: &LaneLoop| {
+            let before = taken.len();
+            while let Ok(place) = tokio::time::timeout(Duration::from_secs(1), place(this, &shared)).await {
+                this.in_flight.fetch_add(1, Ordering::Relaxed);
+                taken.push(place.unwrap());
+            }
+            taken.len() - before
+        };
+        let mut filled = Vec::new();
+        for lane in &lanes {
+            filled.push(fill(lane).await);
+        }
+        assert_eq!(filled, [80, 5, 5, 5, 5]);
     }
 }

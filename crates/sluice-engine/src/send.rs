@@ -11,6 +11,7 @@ use crate::fleet::CallNews;
 use crate::ports::{Answer, Due, Parked, QuotaHint};
 use crate::ready::{Patience, in_time, ready};
 use crate::reserve::{Drawn, Reservation};
+use crate::slots::{Grant, Ticket};
 use crate::wait::paused;
 use crate::worker::Worker;
 
@@ -64,27 +65,15 @@ pub(crate) async fn send(
     let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
     let (mut started_at, mut began) = (worker.clock.now(), worker.clock.tick());
     let ready = ready(worker, case, handle, &ticket, &mut leave).await;
-    // The claim may have taken longer than the job lasts: it is parked then, and the relay has it closed.
-    let send_until = case.until_expiry(worker, claimed_until);
-    let wait_until = send_until.min(worker.clock.tick() + worker.plan().bounds().hold_max);
     let answer = match ready {
         // There is nothing to call with, so no slot is taken.
         Err(answer) => answer,
         Ok(call) => {
-            let grant = loop {
-                let Some(grant) = ticket.turn(wait_until).await else { return no_turn(esp) };
-                // In this order: what is told as the start lies before the instant at which the slot was seen to be open.
-                started_at = worker.clock.now();
-                began = worker.clock.tick();
-                // A slot that this process was too slow to use is gone: the next one, never two at once.
-                if began <= grant.closes && began < send_until {
-                    break grant;
-                }
-                ticket.unused(grant);
-                if began >= send_until {
-                    return no_turn(esp);
-                }
-            };
+            let grant;
+            match turn(worker, case, &mut ticket, claimed_until).await {
+                Some(turn) => (started_at, began, grant) = turn,
+                None => return no_turn(esp),
+            }
             if worker.link.order(case).is_some() {
                 ticket.unused(grant);
                 return no_turn(esp);
@@ -122,6 +111,31 @@ pub(crate) async fn send(
     }
     tell_fleet(worker, case, &esp, &outcome, quota);
     Sent::Called(Call { esp, outcome, started_at, finished_at: worker.clock.now() })
+}
+
+/// Waits for a slot under every limit, no longer than the claim stands, the job lasts and a job is held; answers when it was taken.
+async fn turn(
+    worker: &Worker,
+    case: &Case<'_>,
+    ticket: &mut Ticket,
+    claimed_until: Tick,
+) -> Option<(Timestamp, Tick, Grant)> {
+    // The claim may have taken longer than the job lasts: it is parked then, and the relay has it closed.
+    let send_until = case.until_expiry(worker, claimed_until);
+    let wait_until = send_until.min(worker.clock.tick() + worker.plan().bounds().hold_max);
+    loop {
+        let grant = ticket.turn(wait_until).await?;
+        // In this order: what is told as the start lies before the instant at which the slot was seen to be open.
+        let (started_at, began) = (worker.clock.now(), worker.clock.tick());
+        // A slot that this process was too slow to use is gone: the next one, never two at once.
+        if began <= grant.closes && began < send_until {
+            return Some((started_at, began, grant));
+        }
+        ticket.unused(grant);
+        if began >= send_until {
+            return None;
+        }
+    }
 }
 
 /// The limit that most likely holds a job whose turn has not come, although none seemed to.

@@ -31,9 +31,10 @@ const REPLICAS_BAR: f64 = 0.95;
 const IDLE_BAR_PERCENT: f64 = 1.0;
 
 /// What may not suffer, and what it is compared with.
-const ISOLATION: [(&str, &str); 6] = [
+const ISOLATION: [(&str, &str); 7] = [
     ("isolation-group", "isolation-alone"),
     ("isolation-dead-esp", "isolation-alone"),
+    ("isolation-hung-esp", "isolation-alone"),
     ("isolation-domain", "isolation-alone"),
     ("paced-group", "paced-alone"),
     ("paced-dead-esp", "paced-alone"),

@@ -1,5 +1,6 @@
 //! Half of the jobs cannot go. How fares the other half?
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ use crate::run::Run;
 use crate::site::{Limits, Site};
 use crate::stage::{Scene, Stage, wait};
 
-/// The group with its limit, and the pool whose ESP refuses connections (nobody listens on the port "discard").
+/// The group with its limit, the pool whose ESP refuses connections (nobody listens on the port "discard"), and one whose ESP is
+/// silent on the port `HUNG`.
 const MORE: &str = r#"
 [[domain_group]]
 name = "apple"
@@ -31,6 +33,15 @@ timeout = "1s"
 [[pool]]
 name = "dead"
 members = [{ esp = "dead" }]
+[[esp]]
+name = "hung"
+kind = "sendgrid"
+base_url = "http://HUNG"
+api_key = "bench"
+timeout = "5s"
+[[pool]]
+name = "hung"
+members = [{ esp = "hung" }]
 "#;
 const SLOW_DOMAIN: &str = "slow.example";
 const LATE_DOMAIN: &str = "late.example";
@@ -44,7 +55,10 @@ pub(super) fn run(stage: &Stage, stuck: Stuck, limits: Limits, scale: &Scale) ->
     let scene = stage.scene()?;
     let journal = Arc::new(Journal::new(2 * half));
     let esp = stage.esp(&journal, Duration::ZERO)?;
-    let site = Site { store: scene.store(), esps: vec![esp.addr()], limits, more: MORE.to_owned() };
+    // Connections wait there for ever to be accepted.
+    let hung = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
+    let more = MORE.replace("HUNG", &hung.local_addr()?.to_string());
+    let site = Site { store: scene.store(), esps: vec![esp.addr()], limits, more };
     scene.prepare_with(&site.toml(), || {
         limit_domain(&site, SLOW_DOMAIN)?;
         scene.wait_bound(&format!("default.bulk.{SLOW_DOMAIN}"))
@@ -78,6 +92,7 @@ fn other_half(stuck: Stuck) -> Option<Address> {
         Stuck::Nowhere => None,
         Stuck::Group => Some(Address::bulk("icloud.com")),
         Stuck::DeadEsp => Some(Address { pool: "dead", ..Address::bulk("gmail.com") }),
+        Stuck::HungEsp => Some(Address { pool: "hung", ..Address::bulk("gmail.com") }),
         Stuck::Domain => Some(Address::bulk(SLOW_DOMAIN)),
         Stuck::LateDomain => Some(Address::bulk(LATE_DOMAIN)),
     }

@@ -268,7 +268,10 @@ fn launch(
         }
         std::thread::sleep(PROBE_STEP);
     }
-    control.await_startup();
+    // Somebody else may have been quicker to listen on the port.
+    control
+        .await_startup()
+        .map_err(|error| format!("{error}\nthe end of its log:\n{}", log_file::tail(&log)))?;
     control.await_leaders();
     Ok(server)
 }

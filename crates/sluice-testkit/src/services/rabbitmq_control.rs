@@ -33,8 +33,10 @@ impl RabbitMqControl {
         Self { rabbitmqctl, env, node }
     }
 
-    pub(crate) fn await_startup(&self) {
-        self.run(&["await_startup"]);
+    /// # Errors
+    /// What `rabbitmqctl` says, when the broker does not come up.
+    pub(crate) fn await_startup(&self) -> Result<(), String> {
+        self.try_run(&["await_startup"]).map(drop)
     }
 
     /// Until its leader is elected, a quorum queue is listed as empty, whatever it holds.
@@ -81,6 +83,10 @@ impl RabbitMqControl {
     /// # Panics
     /// If it fails.
     pub(crate) fn run(&self, args: &[&str]) -> String {
+        self.try_run(args).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn try_run(&self, args: &[&str]) -> Result<String, String> {
         let output = Command::new("timeout")
             .args(DEADLINE)
             .arg(&self.rabbitmqctl)
@@ -91,9 +97,11 @@ impl RabbitMqControl {
             .output()
             .unwrap_or_else(|error| panic!("cannot run timeout {}: {error}", self.rabbitmqctl.display()));
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(printed);
+        }
         let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "rabbitmqctl {args:?}: {}\n{printed}{complaint}", output.status);
-        printed
+        Err(format!("rabbitmqctl {args:?}: {}\n{printed}{complaint}", output.status))
     }
 }
 
