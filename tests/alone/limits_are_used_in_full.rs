@@ -6,7 +6,7 @@ use sluice_testkit::peers::busiest_window;
 
 use crate::support::{Options, Rig, job, line, until};
 
-const SECONDS: u64 = 30;
+const SECONDS: u64 = 60;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_steady_replicas_use_their_limits_well() {
