@@ -123,7 +123,7 @@ impl Places {
 
     /// How many calls are put at stake on an ESP that has fallen silent.
     pub(crate) fn set_stake(&self, calls: u32) {
-        self.silence.set_most(calls);
+        self.silence.set_stake(calls);
     }
 
     /// About how long a further job of the class would wait.

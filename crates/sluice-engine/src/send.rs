@@ -65,9 +65,9 @@ pub(crate) async fn send(
     let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
     let (mut started_at, mut began) = (worker.clock.now(), worker.clock.tick());
     let ready = ready(worker, case, handle, &ticket, &mut leave).await;
-    let answer = match ready {
+    let (answer, calling) = match ready {
         // There is nothing to call with, so no slot is taken.
-        Err(answer) => answer,
+        Err(answer) => (answer, None),
         Ok(call) => {
             let grant;
             match turn(worker, case, &mut ticket, claimed_until).await {
@@ -95,13 +95,14 @@ pub(crate) async fn send(
             let answer = in_time(call.make(), &mut leave, patience).await;
             at(Failpoint::Answered, id);
             let late = || Outcome::Unknown { detail: "the call did not end in time".to_owned() }.into();
-            let answer = answer.unwrap_or_else(late);
-            calling.ends(Some(&answer.outcome), worker.clock.tick().since(began));
-            answer
+            (answer.unwrap_or_else(late), Some(calling))
         }
     };
     let took = worker.clock.tick().since(began);
     handle.places.took(took);
+    if let Some(calling) = calling {
+        calling.ends(Some(&answer.outcome), took);
+    }
     drop((ticket, place, connection));
     let Answer { outcome, quota } = answer;
     leave.told(&outcome, took);

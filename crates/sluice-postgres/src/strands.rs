@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::PoisonError;
 
+use crate::connections::Connections;
 use crate::convert::column;
 use crate::{Postgres, StoreError};
 
@@ -50,6 +51,13 @@ pub(crate) struct Strand {
     pub(crate) lane: String,
 }
 
+impl Strand {
+    /// The class in its lane, as it is shown.
+    pub(crate) fn class(&self) -> &str {
+        self.lane.split('.').nth(1).unwrap_or_default()
+    }
+}
+
 /// The strand after which the next walk through a line begins, where a line has more than one walk goes over.
 pub(crate) type StrandsAfter = HashMap<String, (String, String, String)>;
 
@@ -75,6 +83,23 @@ impl Postgres {
     }
 
     async fn walk_strands(&self, keys: &[&str], after: &StrandsAfter) -> Result<Vec<Strand>, StoreError> {
+        let max = keys.len() + STRANDS_MAX;
+        let strands = self.strands_from(&self.relay, keys, after, max).await?;
+        let next = ends(keys, &strands, strands.len() >= max);
+        let mut after = self.strands_after.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().for_each(|key| drop(after.remove(*key)));
+        after.extend(next);
+        Ok(strands)
+    }
+
+    /// The strands of the lines `keys` from `after` on, `max` at most.
+    pub(crate) async fn strands_from(
+        &self,
+        connections: &Connections,
+        keys: &[&str],
+        after: &StrandsAfter,
+        max: usize,
+    ) -> Result<Vec<Strand>, StoreError> {
         let (mut tenants, mut campaigns, mut lanes) = (Vec::new(), Vec::new(), Vec::new());
         for key in keys {
             let (tenant, campaign, lane) = after.get(*key).map_or(("", "", ""), |(a, b, c)| (a, b, c));
@@ -82,9 +107,8 @@ impl Postgres {
             campaigns.push(campaign);
             lanes.push(lane);
         }
-        let max = keys.len() + STRANDS_MAX;
         let limit = i64::try_from(keys.len() + max).unwrap_or(i64::MAX);
-        let rows = self.relay.query(STEP, STRANDS, &[&keys, &tenants, &campaigns, &lanes, &limit]).await?;
+        let rows = connections.query(STEP, STRANDS, &[&keys, &tenants, &campaigns, &lanes, &limit]).await?;
         let mut strands = Vec::with_capacity(rows.len());
         for row in &rows {
             let place: i64 = column(row, STEP, "place")?;
@@ -95,10 +119,6 @@ impl Postgres {
                 lane: column(row, STEP, "lane")?,
             });
         }
-        let next = ends(keys, &strands, strands.len() >= max);
-        let mut after = self.strands_after.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().for_each(|key| drop(after.remove(*key)));
-        after.extend(next);
         Ok(strands)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sluice_embedded::{Embedded, EmbeddedSettings};
 use sluice_engine::SystemClock;
 use sluice_testkit::conformance::{
-    fleet::Document, ledger::Store, queue::Queue, slots::Source, unknowns::Desk,
+    fleet::Document, queue::Queue, slots::Source, store::Store, unknowns::Desk,
 };
 use tempfile::TempDir;
 

@@ -30,8 +30,8 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    pub(super) fn set_most(&self, most: u32) {
-        self.most.store(most, Ordering::Relaxed);
+    pub(super) fn set_stake(&self, calls: u32) {
+        self.most.store(calls, Ordering::Relaxed);
     }
 
     fn begins(&self, now: Tick) {

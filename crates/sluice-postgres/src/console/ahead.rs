@@ -1,97 +1,97 @@
 //! How many jobs go before one that waits in line.
 
+use std::collections::HashMap;
+use std::time::SystemTime;
+
 use sluice_engine::PendingView;
-use sluice_types::JobId;
+use sluice_types::{Class, JobId};
 
 use crate::convert::column;
+use crate::strands::{Strand, StrandsAfter};
 use crate::{Postgres, StoreError};
 
 const STEP: &str = "look for a job's place in its line";
 
 /// Strands of a line that are looked at, at most.
-const STRANDS_MAX: i64 = 1_000;
+const STRANDS_MAX: usize = 1_000;
 
-/// Owners take turns, so as many of each other owner go before the job as of its own, or all that there are. Of its own those
-/// first seen go first, transactional ones before bulk. No count goes beyond $2, that of the others over all of them.
-const AHEAD: &str = "
-WITH RECURSIVE job AS (
-    SELECT p.limit_key COLLATE \"C\" AS key, p.tenant COLLATE \"C\" AS tenant,
-        coalesce(p.campaign, '') COLLATE \"C\" AS campaign, p.class = 'bulk' AS is_bulk,
-        coalesce(p.first_seen, p.created_at) AS seen
-    FROM sluice.pending p
-    WHERE p.job_id = $1 AND p.due_at IS NULL AND p.limit_key IS NOT NULL
-), walk (key, tenant, campaign, lane) AS (
-    SELECT j.key, '' COLLATE \"C\", '' COLLATE \"C\", '' COLLATE \"C\" FROM job j
-    UNION ALL
-    SELECT w.key, n.tenant, n.campaign, n.lane
-    FROM walk w
-    CROSS JOIN LATERAL (
-        SELECT p.tenant COLLATE \"C\" AS tenant, coalesce(p.campaign, '') COLLATE \"C\" AS campaign,
-            (p.pool || '.' || p.class || '.' || p.group_name) COLLATE \"C\" AS lane
-        FROM sluice.pending p
+const PLACE: &str = "
+SELECT p.limit_key, p.tenant, coalesce(p.campaign, '') AS campaign, p.class, coalesce(p.first_seen, p.created_at) AS seen
+FROM sluice.pending p
+WHERE p.job_id = $1 AND p.due_at IS NULL AND p.limit_key IS NOT NULL
+";
+
+/// The jobs of each strand $2, $3 and $4 of the line $1 that were seen before $5, or all, counted up to $6.
+const COUNT: &str = "
+SELECT jobs.n AS jobs
+FROM unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[]) WITH ORDINALITY AS s (tenant, campaign, lane, before, place)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS n
+    FROM (
+        SELECT FROM sluice.pending p
         WHERE p.due_at IS NULL
-          AND coalesce(p.limit_key, '') COLLATE \"C\" = w.key
-          AND (p.tenant COLLATE \"C\", coalesce(p.campaign, '') COLLATE \"C\",
-               (p.pool || '.' || p.class || '.' || p.group_name) COLLATE \"C\") > (w.tenant, w.campaign, w.lane)
-        ORDER BY 1, 2, 3
-        LIMIT 1
-    ) n
-), strand AS MATERIALIZED (
-    SELECT w.*, w.tenant = j.tenant AND w.campaign = j.campaign AS is_own
-    FROM (SELECT * FROM walk LIMIT $3) w CROSS JOIN job j
-    WHERE w.lane <> ''
-), own AS MATERIALIZED (
-    SELECT least(sum(c.jobs), $2)::bigint AS jobs
-    FROM strand s
-    CROSS JOIN job j
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS jobs
-        FROM (
-            SELECT FROM sluice.pending p
-            WHERE p.due_at IS NULL
-              AND coalesce(p.limit_key, '') COLLATE \"C\" = s.key
-              AND p.tenant COLLATE \"C\" = s.tenant
-              AND coalesce(p.campaign, '') COLLATE \"C\" = s.campaign
-              AND (p.pool || '.' || p.class || '.' || p.group_name) COLLATE \"C\" = s.lane
-              AND coalesce(p.first_seen, p.created_at) < CASE
-                  WHEN (split_part(s.lane, '.', 2) = 'bulk') = j.is_bulk THEN j.seen
-                  WHEN j.is_bulk THEN 'infinity'
-                  ELSE '-infinity' END
-            LIMIT $2
-        ) counted
-    ) c
-    WHERE s.is_own
-)
-SELECT o.jobs + least(coalesce(sum(least(others.jobs, o.jobs)) FILTER (WHERE others.jobs IS NOT NULL), 0), $2 - o.jobs)::bigint AS ahead
-FROM own o
-LEFT JOIN LATERAL (
-    SELECT sum(c.jobs) AS jobs
-    FROM strand s
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS jobs
-        FROM (
-            SELECT FROM sluice.pending p
-            WHERE p.due_at IS NULL
-              AND coalesce(p.limit_key, '') COLLATE \"C\" = s.key
-              AND p.tenant COLLATE \"C\" = s.tenant
-              AND coalesce(p.campaign, '') COLLATE \"C\" = s.campaign
-              AND (p.pool || '.' || p.class || '.' || p.group_name) COLLATE \"C\" = s.lane
-            LIMIT least(o.jobs, $2 / (SELECT count(*) FROM strand))
-        ) counted
-    ) c
-    WHERE NOT s.is_own
-    GROUP BY s.tenant, s.campaign
-) others ON true
-WHERE o.jobs IS NOT NULL
-GROUP BY o.jobs
+          AND coalesce(p.limit_key, '') COLLATE \"C\" = $1
+          AND p.tenant COLLATE \"C\" = s.tenant
+          AND coalesce(p.campaign, '') COLLATE \"C\" = s.campaign
+          AND (p.pool || '.' || p.class || '.' || p.group_name) COLLATE \"C\" = s.lane
+          AND coalesce(p.first_seen, p.created_at) < coalesce(s.before, 'infinity')
+        LIMIT $6
+    ) counted
+) jobs
+ORDER BY s.place
 ";
 
 impl Postgres {
     /// How many jobs go before `id`; `None` when it is not in line.
+    ///
+    /// Owners take turns, so as many of each other owner go before it as of its own, or all that there are. Of its own those first
+    /// seen go first, transactional ones before bulk.
     pub(super) async fn ahead_of(&self, id: &JobId) -> Result<Option<u64>, StoreError> {
+        let rows = self.readers.query(STEP, PLACE, &[&id.as_str()]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let (key, tenant, campaign): (&str, &str, &str) =
+            (column(row, STEP, "limit_key")?, column(row, STEP, "tenant")?, column(row, STEP, "campaign")?);
+        let (class, seen): (&str, SystemTime) = (column(row, STEP, "class")?, column(row, STEP, "seen")?);
+        let strands = self.strands_from(&self.readers, &[key], &StrandsAfter::new(), STRANDS_MAX).await?;
+        let looked_at = i64::try_from(strands.len().max(1)).unwrap_or(i64::MAX);
+        let (own, others): (Vec<Strand>, Vec<Strand>) =
+            strands.into_iter().partition(|it| it.tenant == tenant && it.campaign == campaign);
+        let is_bulk = class == Class::Bulk.as_str();
+        let mine: Vec<(&Strand, Option<SystemTime>)> = own
+            .iter()
+            .filter_map(|strand| match (strand.class() == class, is_bulk) {
+                (true, _) => Some((strand, Some(seen))),
+                (false, true) => Some((strand, None)),
+                (false, false) => None,
+            })
+            .collect();
         let max = i64::from(PendingView::AHEAD_MAX);
-        let rows = self.readers.query(STEP, AHEAD, &[&id.as_str(), &max, &STRANDS_MAX]).await?;
-        let ahead = rows.first().map(|row| column::<i64>(row, STEP, "ahead")).transpose()?;
-        Ok(ahead.and_then(|jobs| u64::try_from(jobs).ok()))
+        let before = self.count(key, &mine, max).await?.into_iter().sum::<i64>().min(max);
+        let all: Vec<(&Strand, Option<SystemTime>)> = others.iter().map(|strand| (strand, None)).collect();
+        let mut owners: HashMap<(&str, &str), i64> = HashMap::new();
+        for ((strand, _), jobs) in all.iter().zip(self.count(key, &all, before.min(max / looked_at)).await?) {
+            *owners.entry((&strand.tenant, &strand.campaign)).or_default() += jobs;
+        }
+        let others: i64 = owners.into_values().map(|jobs| jobs.min(before)).sum();
+        Ok(u64::try_from((before + others).min(max)).ok())
+    }
+
+    /// How many jobs each strand has before an instant, up to `max`.
+    async fn count(
+        &self,
+        key: &str,
+        strands: &[(&Strand, Option<SystemTime>)],
+        max: i64,
+    ) -> Result<Vec<i64>, StoreError> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let tenants: Vec<&str> = strands.iter().map(|(it, _)| it.tenant.as_str()).collect();
+        let campaigns: Vec<&str> = strands.iter().map(|(it, _)| it.campaign.as_str()).collect();
+        let lanes: Vec<&str> = strands.iter().map(|(it, _)| it.lane.as_str()).collect();
+        let before: Vec<Option<SystemTime>> = strands.iter().map(|(_, before)| *before).collect();
+        let rows =
+            self.readers.query(STEP, COUNT, &[&key, &tenants, &campaigns, &lanes, &before, &max]).await?;
+        rows.iter().map(|row| column(row, STEP, "jobs")).collect()
     }
 }

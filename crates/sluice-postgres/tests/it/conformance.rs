@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sluice_engine::{Fleet, SlotSource};
-use sluice_testkit::conformance::{fleet::Document, ledger::Store, slots::Source, unknowns::Desk};
+use sluice_testkit::conformance::{fleet::Document, slots::Source, store::Store, unknowns::Desk};
 
 use crate::fixture::Fixture;
 

@@ -9,7 +9,7 @@ use sluice_engine::{
 use sluice_types::{Class, JobId, Timestamp, WaitReason};
 
 use super::jobs::{claim, fresh_id, in_line, parked, record};
-use super::ledger::{LATER, SOON, Store, up_to};
+use super::store::{LATER, SOON, Store, up_to};
 
 /// Longest wait for the rows of a batch that was dropped.
 const VISIBLE_AGAIN: Duration = Duration::from_secs(10);

@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod lines;
 pub mod queue;
 pub mod slots;
+pub mod store;
 pub mod unknowns;
 
 /// Makes a test of each case with the store that `$make().await` answers.

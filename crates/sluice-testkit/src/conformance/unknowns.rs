@@ -12,7 +12,7 @@ use sluice_types::{
 };
 
 use super::jobs::{accepted, claim, deferred, fresh_id, parked, record, send_for};
-use super::ledger::up_to;
+use super::store::up_to;
 
 /// A fresh store under test. The handles share one worker.
 #[derive(Debug)]
