@@ -1,7 +1,7 @@
 //! Half of the traffic goes where nothing can go: the other half gets through while it waits. How fast beside a run
 //! without the first half is measured by `scripts/bench`.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::support::{Options, Rig, job, line, until};
@@ -11,29 +11,7 @@ const HALF: usize = 1_500;
 
 /// `silent` takes connections and answers nothing.
 fn more(silent: SocketAddr) -> String {
-    let more = r#"
-        [[esp]]
-        name = "dead"
-        kind = "sendgrid"
-        base_url = "http://127.0.0.1:9"
-        api_key = "KEY"
-        timeout = "1s"
-
-        [[pool]]
-        name = "dead"
-        members = [{ esp = "dead" }]
-
-        [[esp]]
-        name = "hung"
-        kind = "sendgrid"
-        base_url = "http://SILENT"
-        api_key = "KEY"
-        timeout = "4s"
-
-        [[pool]]
-        name = "hung"
-        members = [{ esp = "hung" }]
-
+    let limits = r#"
         [[domain_group]]
         name = "apple"
         domains = ["icloud.com"]
@@ -43,7 +21,27 @@ fn more(silent: SocketAddr) -> String {
         name = "other"
         limits_per_domain = ["1000/s"]
     "#;
-    more.replace("SILENT", &silent.to_string())
+    // Nobody listens on the port "discard".
+    let dead = (Ipv4Addr::LOCALHOST, 9).into();
+    pool("dead", dead, "1s") + &pool("hung", silent, "4s") + limits
+}
+
+/// A pool of one ESP, which has its name.
+fn pool(name: &str, esp: SocketAddr, timeout: &str) -> String {
+    format!(
+        r#"
+        [[esp]]
+        name = "{name}"
+        kind = "sendgrid"
+        base_url = "http://{esp}"
+        api_key = "KEY"
+        timeout = "{timeout}"
+
+        [[pool]]
+        name = "{name}"
+        members = [{{ esp = "{name}" }}]
+        "#
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! Half of the jobs cannot go. How fares the other half?
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,31 +17,11 @@ use crate::run::Run;
 use crate::site::{Limits, Site};
 use crate::stage::{Scene, Stage, wait};
 
-/// The group with its limit, the pool whose ESP refuses connections (nobody listens on the port "discard"), and one whose ESP is
-/// silent on the port `HUNG`.
-const MORE: &str = r#"
+const SLOW_GROUP: &str = r#"
 [[domain_group]]
 name = "apple"
 domains = ["icloud.com"]
 limits = ["1/s"]
-[[esp]]
-name = "dead"
-kind = "sendgrid"
-base_url = "http://127.0.0.1:9"
-api_key = "bench"
-timeout = "1s"
-[[pool]]
-name = "dead"
-members = [{ esp = "dead" }]
-[[esp]]
-name = "hung"
-kind = "sendgrid"
-base_url = "http://HUNG"
-api_key = "bench"
-timeout = "5s"
-[[pool]]
-name = "hung"
-members = [{ esp = "hung" }]
 "#;
 const SLOW_DOMAIN: &str = "slow.example";
 const LATE_DOMAIN: &str = "late.example";
@@ -56,8 +36,10 @@ pub(super) fn run(stage: &Stage, stuck: Stuck, limits: Limits, scale: &Scale) ->
     let journal = Arc::new(Journal::new(2 * half));
     let esp = stage.esp(&journal, Duration::ZERO)?;
     // Connections wait there for ever to be accepted.
-    let hung = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
-    let more = MORE.replace("HUNG", &hung.local_addr()?.to_string());
+    let hung = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
+    // Nobody listens on the port "discard".
+    let dead = (Ipv4Addr::LOCALHOST, 9).into();
+    let more = SLOW_GROUP.to_owned() + &pool("dead", dead, "1s") + &pool("hung", hung.local_addr()?, "5s");
     let site = Site { store: scene.store(), esps: vec![esp.addr()], limits, more };
     scene.prepare_with(&site.toml(), || {
         limit_domain(&site, SLOW_DOMAIN)?;
@@ -85,6 +67,23 @@ pub(super) fn run(stage: &Stage, stuck: Stuck, limits: Limits, scale: &Scale) ->
     run.faults.extend(journal.faults(0..half));
     run.faults.extend(faults(&scene, &workers.0, half)?);
     Ok(run)
+}
+
+/// A pool of one ESP, which has its name.
+fn pool(name: &str, esp: SocketAddr, timeout: &str) -> String {
+    format!(
+        r#"
+[[esp]]
+name = "{name}"
+kind = "sendgrid"
+base_url = "http://{esp}"
+api_key = "bench"
+timeout = "{timeout}"
+[[pool]]
+name = "{name}"
+members = [{{ esp = "{name}" }}]
+"#
+    )
 }
 
 fn other_half(stuck: Stuck) -> Option<Address> {
