@@ -199,8 +199,11 @@ fn check_unsubscribe_url(url: &str) -> Result<(), Refusal> {
         .strip_prefix("https://")
         .and_then(|rest| rest.split(['/', '?', '#', ':']).next())
         .unwrap_or_default();
-    let well_formed =
-        !host.is_empty() && url.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"\\^`{|},".contains(&b));
+    let is_allowed = |b: u8| {
+        b.is_ascii_graphic()
+            && !matches!(b, b'<' | b'>' | b'"' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | b',')
+    };
+    let well_formed = !host.is_empty() && url.bytes().all(is_allowed);
     if well_formed {
         Ok(())
     } else {

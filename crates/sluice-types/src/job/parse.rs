@@ -21,7 +21,9 @@ impl Job {
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(diagnose(body));
         }
-        let document: JobDocument = serde_json::from_slice(body).map_err(|_| diagnose(body))?;
+        // At once, and not string by string.
+        let text = std::str::from_utf8(body).map_err(|_| diagnose(body))?;
+        let document: JobDocument = serde_json::from_str(text).map_err(|_| diagnose(body))?;
         Self::from_document(document, fingerprint(body))
     }
 
