@@ -121,7 +121,7 @@ impl Places {
         self.silence.lasts(self.clock.tick())
     }
 
-    /// How many calls are put at stake on an ESP that has fallen silent.
+    /// How many calls are put at stake on an ESP that has fallen silent, or fails call after call.
     pub(crate) fn set_stake(&self, calls: u32) {
         self.silence.set_stake(calls);
     }
@@ -197,6 +197,9 @@ impl Places {
         }
         let urgent = part(state, TRANSACTIONAL);
         let used = part(state, BULK) + urgent;
+        if self.silence.has_enough_at_stake(used) {
+            return false;
+        }
         if used >= u64::from(self.count) || class == Class::Transactional {
             return used < u64::from(self.count);
         }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 /// A job takes a hundred pieces of memory, a tenth of them of kilobytes, and is seldom freed by the thread that took it.
 /// Elsewhere its page size, set as it is built, may not be that of the machine.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "jemalloc", target_os = "linux", target_arch = "x86_64"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

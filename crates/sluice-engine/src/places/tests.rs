@@ -1,4 +1,4 @@
-use sluice_types::{Outcome, Timestamp};
+use sluice_types::{Category, Outcome, Timestamp};
 
 use super::*;
 
@@ -211,4 +211,35 @@ fn an_esp_that_was_silent_gets_a_call_once_all_have_ended() {
     assert!(all.try_take(Class::Bulk).is_none());
     call.ends(Some(&no_answer()), Duration::from_secs(3));
     assert!(all.try_take(Class::Bulk).is_some());
+}
+
+/// Jobs that came in a crowd were all called for, however many of them had failed already.
+#[test]
+fn an_esp_that_fails_gets_no_more_calls_than_open_its_breaker() {
+    let (_clock, all) = places(8);
+    all.set_stake(5);
+    let faulted = || Outcome::Faulted { category: Category::Connect, detail: String::new() };
+    let call = |outcome: Outcome| {
+        let place = all.try_take(Class::Bulk).unwrap();
+        all.begin().ends(Some(&outcome), Duration::from_millis(5));
+        drop(place);
+    };
+    call(faulted());
+    let crowd: Vec<_> = (0..4).map(|_| all.try_take(Class::Bulk).unwrap()).collect();
+    assert!(all.try_take(Class::Bulk).is_some(), "a single one tells nothing");
+    drop(crowd);
+    call(faulted());
+    let crowd: Vec<_> = (0..3).map(|_| all.try_take(Class::Bulk).unwrap()).collect();
+    assert!(all.try_take(Class::Transactional).is_none(), "five are at stake");
+    let mut wait = all.join(Class::Bulk);
+    for place in crowd {
+        all.begin().ends(Some(&faulted()), Duration::from_millis(5));
+        drop(place);
+    }
+    let place = has_turn(&mut wait).expect("one at a time: the breaker may be held closed");
+    assert!(all.try_take(Class::Bulk).is_none());
+    all.begin().ends(Some(&Outcome::Accepted { provider_message_id: None }), Duration::from_millis(5));
+    drop(place);
+    let places: Vec<_> = (0..8).map(|_| all.try_take(Class::Transactional).unwrap()).collect();
+    assert_eq!(places.len(), 8, "it works");
 }
