@@ -4,6 +4,8 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use sluice_testkit::pool_of_one;
+
 use crate::support::{Options, Rig, job, line, until};
 
 /// Jobs of each half.
@@ -23,25 +25,7 @@ fn more(silent: SocketAddr) -> String {
     "#;
     // Nobody listens on the port "discard".
     let dead = (Ipv4Addr::LOCALHOST, 9).into();
-    pool("dead", dead, "1s") + &pool("hung", silent, "4s") + limits
-}
-
-/// A pool of one ESP, which has its name.
-fn pool(name: &str, esp: SocketAddr, timeout: &str) -> String {
-    format!(
-        r#"
-        [[esp]]
-        name = "{name}"
-        kind = "sendgrid"
-        base_url = "http://{esp}"
-        api_key = "KEY"
-        timeout = "{timeout}"
-
-        [[pool]]
-        name = "{name}"
-        members = [{{ esp = "{name}" }}]
-        "#
-    )
+    pool_of_one("dead", dead, "1s") + &pool_of_one("hung", silent, "4s") + limits
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

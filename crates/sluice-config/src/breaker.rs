@@ -43,7 +43,8 @@ pub struct Breaker {
     #[serde(serialize_with = "duration::serialize")]
     pub slow_after: Duration,
     /// Calls in the window before the shares mean anything, 1 to 100000, default 20; so many failures or slow calls in a row open
-    /// it too, whatever the shares, and an ESP that falls silent has no more than so many calls of a replica at stake. More: an ESP with little traffic never opens. Less: two unlucky calls may open it.
+    /// it too, whatever the shares, and an ESP that falls silent, or fails call after call, has no more than so many calls of a
+    /// replica at stake. More: an ESP with little traffic never opens. Less: two unlucky calls may open it.
     pub min_calls: u32,
     /// How long it stays open the first time; doubles with every failed probing. 1s to `open_max`, default 5s. More: a short
     /// fault costs more. Less: a dead ESP is asked more often.

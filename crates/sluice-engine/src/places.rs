@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sluice_types::{Class, Tick};
+use sluice_types::{Class, Outcome, Tick};
 use tokio::sync::oneshot;
 
 use crate::ports::Clock;
 use crate::waiters::{Waiters, is_wanted, reserve};
+use faults::Faults;
 pub(crate) use silence::Calling;
 use silence::Silence;
 
+mod faults;
 mod silence;
 
 /// Most places of one account.
@@ -40,7 +42,10 @@ pub(crate) struct Places {
     urgent_waiting: AtomicU32,
     /// When a transactional job wanted one last, in nanoseconds; 0: never.
     urgent_at: AtomicU64,
+    /// So many calls are put at stake on an ESP that has fallen silent, or fails call after call; 0: any number.
+    stake: AtomicU32,
     silence: Silence,
+    faults: Faults,
     call: CallTime,
     clock: Arc<dyn Clock>,
 }
@@ -80,7 +85,9 @@ impl Places {
             line: Mutex::default(),
             urgent_waiting: AtomicU32::new(0),
             urgent_at: AtomicU64::new(0),
+            stake: AtomicU32::new(0),
             silence: Silence::default(),
+            faults: Faults::default(),
             call: CallTime::default(),
             clock,
         })
@@ -123,7 +130,12 @@ impl Places {
 
     /// How many calls are put at stake on an ESP that has fallen silent, or fails call after call.
     pub(crate) fn set_stake(&self, calls: u32) {
-        self.silence.set_stake(calls);
+        self.stake.store(calls, Ordering::Relaxed);
+    }
+
+    /// What a job that had a place has come to at the ESP. Told before the place is given back, so that it counts for the next one.
+    pub(crate) fn judge(&self, outcome: &Outcome) {
+        self.faults.note(outcome);
     }
 
     /// About how long a further job of the class would wait.
@@ -192,12 +204,10 @@ impl Places {
     }
 
     fn is_free(&self, state: u64, class: Class) -> bool {
-        if self.silence.holds(|| self.clock.tick()) {
-            return false;
-        }
+        let stake = self.stake.load(Ordering::Relaxed);
         let urgent = part(state, TRANSACTIONAL);
         let used = part(state, BULK) + urgent;
-        if self.silence.has_enough_at_stake(used) {
+        if self.silence.holds(stake, || self.clock.tick()) || self.faults.hold(stake, used) {
             return false;
         }
         if used >= u64::from(self.count) || class == Class::Transactional {

@@ -103,9 +103,11 @@ pub(crate) async fn send(
     if let Some(calling) = calling {
         calling.ends(Some(&answer.outcome), took);
     }
-    drop((ticket, place, connection));
     let Answer { outcome, quota } = answer;
+    // Before anybody else gets the place, and leave to call.
+    handle.places.judge(&outcome);
     leave.told(&outcome, took);
+    drop((ticket, place, connection));
     worker.metrics.attempt(&esp, outcome.kind(), took);
     if let Some(category) = outcome.category() {
         worker.metrics.trouble(&esp, category);

@@ -11,8 +11,8 @@ mod wiring;
 
 use std::process::ExitCode;
 
-/// A job takes a hundred pieces of memory, a tenth of them of kilobytes, and is seldom freed by the thread that took it.
-/// Elsewhere its page size, set as it is built, may not be that of the machine.
+/// A job takes some ninety pieces of memory, for the larger of which the system's allocator has no list by thread. Only where it was
+/// measured: on other processors the page size that it is built with may not be that of the machine it runs on.
 #[cfg(all(feature = "jemalloc", target_os = "linux", target_arch = "x86_64"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

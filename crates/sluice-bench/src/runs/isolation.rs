@@ -1,10 +1,11 @@
 //! Half of the jobs cannot go. How fares the other half?
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use sluice_testkit::pool_of_one;
 use sluice_testkit::services::{SluiceProcess, sluice_binary};
 
 use super::Scale;
@@ -39,7 +40,9 @@ pub(super) fn run(stage: &Stage, stuck: Stuck, limits: Limits, scale: &Scale) ->
     let hung = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
     // Nobody listens on the port "discard".
     let dead = (Ipv4Addr::LOCALHOST, 9).into();
-    let more = SLOW_GROUP.to_owned() + &pool("dead", dead, "1s") + &pool("hung", hung.local_addr()?, "5s");
+    let more = SLOW_GROUP.to_owned()
+        + &pool_of_one("dead", dead, "1s")
+        + &pool_of_one("hung", hung.local_addr()?, "5s");
     let site = Site { store: scene.store(), esps: vec![esp.addr()], limits, more };
     scene.prepare_with(&site.toml(), || {
         limit_domain(&site, SLOW_DOMAIN)?;
@@ -67,23 +70,6 @@ pub(super) fn run(stage: &Stage, stuck: Stuck, limits: Limits, scale: &Scale) ->
     run.faults.extend(journal.faults(0..half));
     run.faults.extend(faults(&scene, &workers.0, half)?);
     Ok(run)
-}
-
-/// A pool of one ESP, which has its name.
-fn pool(name: &str, esp: SocketAddr, timeout: &str) -> String {
-    format!(
-        r#"
-[[esp]]
-name = "{name}"
-kind = "sendgrid"
-base_url = "http://{esp}"
-api_key = "bench"
-timeout = "{timeout}"
-[[pool]]
-name = "{name}"
-members = [{{ esp = "{name}" }}]
-"#
-    )
 }
 
 fn other_half(stuck: Stuck) -> Option<Address> {

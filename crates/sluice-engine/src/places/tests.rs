@@ -221,7 +221,7 @@ fn an_esp_that_fails_gets_no_more_calls_than_open_its_breaker() {
     let faulted = || Outcome::Faulted { category: Category::Connect, detail: String::new() };
     let call = |outcome: Outcome| {
         let place = all.try_take(Class::Bulk).unwrap();
-        all.begin().ends(Some(&outcome), Duration::from_millis(5));
+        all.judge(&outcome);
         drop(place);
     };
     call(faulted());
@@ -233,12 +233,12 @@ fn an_esp_that_fails_gets_no_more_calls_than_open_its_breaker() {
     assert!(all.try_take(Class::Transactional).is_none(), "five are at stake");
     let mut wait = all.join(Class::Bulk);
     for place in crowd {
-        all.begin().ends(Some(&faulted()), Duration::from_millis(5));
+        all.judge(&faulted());
         drop(place);
     }
     let place = has_turn(&mut wait).expect("one at a time: the breaker may be held closed");
     assert!(all.try_take(Class::Bulk).is_none());
-    all.begin().ends(Some(&Outcome::Accepted { provider_message_id: None }), Duration::from_millis(5));
+    all.judge(&Outcome::Accepted { provider_message_id: None });
     drop(place);
     let places: Vec<_> = (0..8).map(|_| all.try_take(Class::Transactional).unwrap()).collect();
     assert_eq!(places.len(), 8, "it works");
