@@ -107,7 +107,7 @@ pub(crate) async fn in_time<T>(
 
 #[cfg(test)]
 mod tests {
-    use sluice_types::{AttemptOutcome, Tick, Timestamp};
+    use sluice_types::{AttemptOutcome, Class, Tick, Timestamp};
 
     use super::*;
     use crate::ports::Passport;
@@ -117,16 +117,14 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn rig() -> Rig {
-        Rig::new(
-            r#"
+    fn rig(min_calls: u32) -> Rig {
+        let toml = r#"
             esp = [{ name = "a", kind = "sandbox", timeout = "30s" }]
             pool = [{ name = "default", members = [{ esp = "a" }] }]
             [breaker]
             slow_after = "10s"
-            min_calls = 1
-            "#,
-        )
+        "#;
+        Rig::new(&format!("{toml}min_calls = {min_calls}"))
     }
 
     /// Sends one job whose connection is not open yet.
@@ -144,7 +142,7 @@ mod tests {
     /// Its slot opened while the connection was made, and the next call, which had one, came to the ESP at the same time.
     #[tokio::test(start_paused = true)]
     async fn a_call_begins_once_its_connection_is_open() {
-        let rig = rig();
+        let rig = rig(1);
         let call = send_one(&rig, Some(SECOND * 4)).await;
         let opened_at = Timestamp::from_micros(0) + SECOND * 4;
         assert_eq!((call.started_at, call.finished_at), (opened_at, opened_at));
@@ -153,16 +151,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_connection_there_is_no_call() {
-        let rig = rig();
+        let rig = rig(1);
         let call = send_one(&rig, None).await;
         assert_eq!(call.outcome.kind(), AttemptOutcome::Faulted);
         assert!(rig.around.sent.lock().unwrap().is_empty());
         assert!(rig.worker.breakers.ask(&esp("a")).is_err(), "the breaker was told");
     }
 
+    /// They told the breaker, and nobody else.
+    #[tokio::test(start_paused = true)]
+    async fn an_esp_that_lets_nobody_connect_fails() {
+        let rig = rig(3);
+        let places = &rig.worker.esps[&esp("a")].places;
+        for _ in 0..2 {
+            assert!(places.try_take(Class::Bulk).and(places.try_take(Class::Bulk)).is_some());
+            send_one(&rig, None).await;
+        }
+        let last = places.try_take(Class::Bulk);
+        assert!(last.is_some() && places.try_take(Class::Bulk).is_none(), "three are at stake");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_takes_for_ever_opens_the_breaker_and_is_given_up() {
-        let rig = rig();
+        let rig = rig(1);
         let opens = async {
             tokio::time::sleep(SECOND * 12).await;
             rig.worker.breakers.ask(&esp("a")).is_err()
