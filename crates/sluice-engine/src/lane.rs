@@ -239,12 +239,7 @@ async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
     // Boxed, since the runtime moves a task's future about, and this one has some kilobytes.
     shared.jobs.spawn(Box::pin(async move {
         let counted = Counted(&this.in_flight);
-        if worker.plan().has_pool(&this.lane.pool) {
-            run_job(&worker, &this.lane, delivery).await;
-        } else {
-            // Borrowed just before the pool was taken away: it would be refused, and so it waits in the broker with the rest.
-            delivery.receipt.release();
-        }
+        run_job(&worker, &this.lane, delivery).await;
         drop((counted, place));
     }));
 }

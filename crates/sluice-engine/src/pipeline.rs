@@ -30,6 +30,12 @@ const CLOCK_SLACK: Duration = Duration::from_secs(1);
 /// Takes one delivery all the way. Whatever happens, the receipt is given back at the end.
 pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
     let Delivery { body, passport, redelivered, returns, receipt } = delivery;
+    // By one plan to the end of decoding: a pool that is taken away in between refuses nothing.
+    let plan = worker.plan();
+    if !plan.has_pool(&lane.pool) {
+        // Borrowed just before the pool was taken away: it would be refused, and so it waits in the broker with the rest.
+        return receipt.release();
+    }
     if redelivered {
         worker.metrics.redelivery();
     }
@@ -43,7 +49,8 @@ pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
         Tasted::Worn(worn) => Some(worn),
     };
     let id = || Job::peek_id(&body);
-    let decoded = decode(&worker.plan(), &body);
+    let decoded = decode(&plan, &body);
+    drop(plan);
     at(Failpoint::Decoded, id);
     let walked = match decoded {
         Ok(job) if worn.is_some() && renew(worker, lane, &job.id, &body, &passport).await => Ok(()),
@@ -162,7 +169,7 @@ fn not_yet(worker: &Worker, case: &Case<'_>) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::{NextStep, Record};
+    use crate::ports::{Acker, NextStep, Receipt, Record, Taste, Taster};
     use crate::worker::rig::{self, Rig};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -185,6 +192,68 @@ mod tests {
     fn the_way_of_a_job_takes_little_memory() {
         let bytes = size::<&'static Worker, &'static Lane, Delivery, _>(run_job);
         assert!(bytes <= 2304, "{bytes} bytes: box what few jobs come to");
+    }
+
+    /// Finds everything harmless, in a second.
+    #[derive(Debug)]
+    struct SlowTaster;
+
+    #[async_trait::async_trait]
+    impl Taster for SlowTaster {
+        async fn taste(&self, _: &Bytes) -> Taste {
+            tokio::time::sleep(SECOND).await;
+            Taste::Harmless
+        }
+    }
+
+    /// What was done with deliveries: true for an ack.
+    #[derive(Debug, Default)]
+    struct Done(std::sync::Mutex<Vec<bool>>);
+
+    impl Acker for Done {
+        fn ack(&self, _: u64) {
+            self.0.lock().unwrap().push(true);
+        }
+        fn release(&self, _: u64) {
+            self.0.lock().unwrap().push(false);
+        }
+    }
+
+    /// It was refused when the plan changed between the look for its pool and its decoding.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_whose_pool_is_taken_away_is_not_refused() {
+        let with = r#"
+            esp = [{ name = "a", kind = "sandbox" }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }, { name = "shop", members = [{ esp = "a" }] }]
+        "#;
+        let without = with.replace("\"shop\"", "\"shpo\"");
+        for (taken_after, is_acked, parked) in [(Duration::ZERO, false, 0), (SECOND / 2, true, 1)] {
+            let mut rig = Rig::new(with);
+            rig.worker.taster = Some(std::sync::Arc::new(SlowTaster));
+            let lane = Lane { pool: "shop".parse().unwrap(), ..rig::lane(&rig.worker) };
+            let done = std::sync::Arc::new(Done::default());
+            let delivery = Delivery {
+                body: Bytes::from_static(
+                    br#"{"v": 1, "id": "j1", "pool": "shop", "to": {"email": "ada@a.example"},
+                    "from": {"email": "shop@b.example"}, "subject": "Hi", "text": "Hello"}"#,
+                ),
+                passport: Passport::default(),
+                redelivered: true,
+                returns: 2,
+                receipt: Receipt::new(1, done.clone()),
+            };
+            let take_away = async {
+                tokio::time::sleep(taken_after).await;
+                rig.worker.change_plan(|_| Some(rig::plan(&without)));
+            };
+            tokio::join!(take_away, async {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                run_job(&rig.worker, &lane, delivery).await;
+            });
+            assert!(rig.around.refused.lock().unwrap().is_empty());
+            assert_eq!(*done.0.lock().unwrap(), [is_acked]);
+            assert_eq!(rig.around.parked.lock().unwrap().len(), parked);
+        }
     }
 
     /// Takes a job of the default pool as far as it goes.

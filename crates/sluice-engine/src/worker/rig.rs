@@ -342,6 +342,10 @@ impl Ledger for Around {
 
 #[async_trait]
 impl Inbox for Around {
+    fn delivery_limit(&self) -> Option<u32> {
+        Some(20)
+    }
+
     async fn open(&self, _: &Lane, _: u16) -> Result<Box<dyn Feed>, InboxError> {
         if self.has_no_queues.load(Ordering::Relaxed) {
             return Err(InboxError::Refused("no such queue".into()));
