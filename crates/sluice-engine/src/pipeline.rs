@@ -168,6 +168,8 @@ fn not_yet(worker: &Worker, case: &Case<'_>) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
     use crate::ports::{Acker, NextStep, Receipt, Record, Taste, Taster};
     use crate::worker::rig::{self, Rig};
@@ -208,12 +210,13 @@ mod tests {
 
     /// What was done with deliveries: true for an ack.
     #[derive(Debug, Default)]
-    struct Done(std::sync::Mutex<Vec<bool>>);
+    struct Done(Mutex<Vec<bool>>);
 
     impl Acker for Done {
         fn ack(&self, _: u64) {
             self.0.lock().unwrap().push(true);
         }
+
         fn release(&self, _: u64) {
             self.0.lock().unwrap().push(false);
         }
@@ -222,16 +225,12 @@ mod tests {
     /// It was refused when the plan changed between the look for its pool and its decoding.
     #[tokio::test(start_paused = true)]
     async fn a_job_whose_pool_is_taken_away_is_not_refused() {
-        let with = r#"
-            esp = [{ name = "a", kind = "sandbox" }]
-            pool = [{ name = "default", members = [{ esp = "a" }] }, { name = "shop", members = [{ esp = "a" }] }]
-        "#;
-        let without = with.replace("\"shop\"", "\"shpo\"");
+        let (with, without) = rig::with_and_without_shop();
         for (taken_after, is_acked, parked) in [(Duration::ZERO, false, 0), (SECOND / 2, true, 1)] {
             let mut rig = Rig::new(with);
-            rig.worker.taster = Some(std::sync::Arc::new(SlowTaster));
+            rig.worker.taster = Some(Arc::new(SlowTaster));
             let lane = Lane { pool: "shop".parse().unwrap(), ..rig::lane(&rig.worker) };
-            let done = std::sync::Arc::new(Done::default());
+            let done = Arc::new(Done::default());
             let delivery = Delivery {
                 body: Bytes::from_static(
                     br#"{"v": 1, "id": "j1", "pool": "shop", "to": {"email": "ada@a.example"},

@@ -391,11 +391,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lane_whose_pool_was_taken_away_borrows_nothing_until_it_is_back() {
-        let with = r#"
-            esp = [{ name = "a", kind = "sandbox" }]
-            pool = [{ name = "default", members = [{ esp = "a" }] }, { name = "shop", members = [{ esp = "a" }] }]
-        "#;
-        let without = with.replace("\"shop\"", "\"shpo\"");
+        let (with, without) = rig::with_and_without_shop();
         let rig = Rig::new(with);
         let lane = Lane { pool: "shop".parse().unwrap(), ..lane(&rig.worker) };
         assert!(matches!(rig.worker.borrows(&lane), Borrows::UpTo(_)));

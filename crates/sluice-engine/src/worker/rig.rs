@@ -191,6 +191,15 @@ pub(crate) fn parts(toml: &str, inbox: Arc<dyn Inbox>) -> (Parts, Arc<Around>) {
     (parts, around)
 }
 
+/// A configuration with a pool `shop`, and what it is without.
+pub(crate) fn with_and_without_shop() -> (&'static str, String) {
+    let with = r#"
+        esp = [{ name = "a", kind = "sandbox" }]
+        pool = [{ name = "default", members = [{ esp = "a" }] }, { name = "shop", members = [{ esp = "a" }] }]
+    "#;
+    (with, with.replace("\"shop\"", "\"shpo\""))
+}
+
 /// A job that expires so long after the start of the clock.
 pub(crate) fn job(expires_after: Option<Duration>) -> Box<Job> {
     let body = r#"{"v": 1, "id": "j1", "to": {"email": "ada@a.example"}, "from": {"email": "shop@b.example"},
