@@ -16,9 +16,7 @@ use super::{Estimate, Grant, LineKey};
 use crate::store_clock::StoreClock;
 use stock::Stock;
 
-pub(super) use demand::Wants;
-#[cfg(test)]
-pub(super) use demand::{WANTS_MAX, WEIGHT_ALONE};
+pub(super) use demand::WANTS_MAX;
 
 mod demand;
 mod outlook;
@@ -113,13 +111,11 @@ pub(super) enum Ready {
 pub(super) struct Book {
     keys: HashMap<Limit, Key>,
     stocks: Stocks,
-    /// Those of counted limits, which give back what has lapsed.
-    counted: BTreeSet<StockId>,
     /// The stock of what is leased together.
     stock_of: HashMap<Arc<[Limit]>, StockId>,
     /// The stocks that jobs under these limits need.
     stocks_of: HashMap<Arc<[Limit]>, Arc<[StockId]>>,
-    lines: ById<Line>,
+    lines: HashMap<LineId, Line>,
     line_of: HashMap<LineKey, LineId>,
     /// Those with anybody in them, and some that were so lately: thousands of lines may stand idle.
     open: BTreeSet<(Class, LineId)>,
@@ -135,10 +131,7 @@ pub(super) struct Book {
     store_clock: StoreClock,
 }
 
-type Stocks = ById<Stock>;
-
-/// By our own numbers, which nobody else can choose: the quicker hasher is good enough for these.
-type ById<T> = HashMap<u32, T, foldhash::fast::RandomState>;
+type Stocks = HashMap<StockId, Stock>;
 
 /// What a brake does to the limits of its scope.
 #[derive(Clone, Copy, Debug)]
@@ -160,11 +153,7 @@ impl Book {
             None => {
                 self.next_stock += 1;
                 let set: Arc<[Limit]> = set.into();
-                let stock = Stock::new(Arc::clone(&set), now);
-                if stock.is_counted() {
-                    self.counted.insert(self.next_stock);
-                }
-                self.stocks.insert(self.next_stock, stock);
+                self.stocks.insert(self.next_stock, Stock::new(Arc::clone(&set), now));
                 self.stock_of.insert(set, self.next_stock);
                 self.next_stock
             }
@@ -412,7 +401,7 @@ fn count_out(keys: &mut HashMap<Limit, Key>, stocks: &mut Stocks, line: &mut Lin
 /// to be told.
 fn tell_near(
     stocks: &mut Stocks,
-    lines: &mut ById<Line>,
+    lines: &mut HashMap<LineId, Line>,
     open: &BTreeSet<(Class, LineId)>,
     now: Tick,
 ) -> bool {

@@ -6,7 +6,7 @@ use sluice_telemetry::Dependency;
 use sluice_types::Tick;
 
 use super::Slots;
-use super::book::Wants;
+use super::book::WANTS_MAX;
 use crate::health::{Health, chain};
 use crate::ports::{SlotSource, Want};
 
@@ -14,8 +14,6 @@ use crate::ports::{SlotSource, Want};
 const TICK: Duration = Duration::from_millis(100);
 /// Least time between two leases, however many ask.
 const LEAST_PAUSE: Duration = Duration::from_millis(4);
-/// So many wants that got something are a crowd.
-const MANY: usize = 32;
 /// Pause after a lease that failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);
 
@@ -52,12 +50,12 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
             looked = now;
             look_for_returned(slots, source, now).await;
         }
-        let Wants { wants, is_more } = slots.book().wants(now);
+        let wants = slots.book().wants(now);
         if wants.is_empty() {
             continue;
         }
-        if is_more {
-            // The others are next, and not only with the next tick.
+        if wants.len() == WANTS_MAX {
+            // There may be more: they are next, and not only with the next tick.
             slots.wanted.notify_one();
         }
         let asked: Vec<Want> = wants.iter().map(|(_, want)| want.clone()).collect();
@@ -66,7 +64,7 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
                 slots.stock(&wants, &leases, now);
                 let granted = leases.iter().filter(|leased| !leased.runs.is_empty()).count();
                 // Others wait already to be asked for, and get something: nothing is gained by a pause.
-                if granted < MANY {
+                if granted * 2 < WANTS_MAX {
                     tokio::time::sleep(LEAST_PAUSE).await;
                 }
             }
