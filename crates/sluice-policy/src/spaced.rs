@@ -51,7 +51,8 @@ impl Hole {
 
 /// The free slots that are left once the spacing is another one, before the arrival time that holds then: with the new
 /// spacing between any two, and to the slots beside them that are used. One after the other, since a stretch alone would lose a
-/// slot at each end.
+/// slot at each end. Between two stretches less than a slot may be missing, where a tail began later than the last lease ended:
+/// what is free there is free once.
 pub(crate) fn regrid(holes: &[Hole], old_ns: i64, new_ns: i64, tat_ns: i64) -> Vec<Hole> {
     let mut whole: Vec<Hole> = Vec::with_capacity(holes.len());
     for hole in holes {
@@ -60,10 +61,14 @@ pub(crate) fn regrid(holes: &[Hole], old_ns: i64, new_ns: i64, tat_ns: i64) -> V
             Some(_) | None => whole.push(*hole),
         }
     }
+    let mut free_from_ns = i64::MIN;
     for hole in &mut whole {
         let end_ns = (hole.first_ns + hole.count * old_ns).min(tat_ns);
-        hole.first_ns += new_ns - old_ns;
+        hole.first_ns = (hole.first_ns + new_ns - old_ns).max(free_from_ns);
         hole.count = (end_ns - hole.first_ns).max(0) / new_ns;
+        if hole.count > 0 {
+            free_from_ns = hole.first_ns + hole.count * new_ns;
+        }
     }
     whole.retain(|hole| hole.count > 0);
     whole

@@ -134,6 +134,28 @@ struct Step {
     back: Option<(usize, usize)>,
 }
 
+/// A tail that is leased together with another limit need not begin where the last lease ended. Given back, the slot behind such a gap
+/// and those before it both reached into it at another spacing.
+#[test]
+fn what_is_free_between_two_stretches_is_free_once_at_another_spacing() {
+    let (old_ns, gap_ns) = (48 * MS, 27 * MS);
+    for new_ns in [2 * MS, 10 * MS, 47 * MS, 49 * MS, 80 * MS] {
+        let first = Hole { first_ns: NOW, count: 5 };
+        let second = Hole { first_ns: NOW + 5 * old_ns + gap_ns, count: 1 };
+        let tat_ns = second.first_ns + 2 * old_ns;
+        let kept = regrid(&[first, second], old_ns, new_ns, tat_ns);
+        let openings: Vec<i64> =
+            kept.iter().flat_map(|hole| (0..hole.count).map(|n| hole.first_ns + n * new_ns)).collect();
+        assert!(openings.windows(2).all(|two| two[1] - two[0] >= new_ns), "{new_ns}: {kept:?}");
+        // From a new spacing after the slot before them to one before the next that is used.
+        assert!(
+            openings.iter().all(|at| *at >= NOW - old_ns + new_ns && at + new_ns <= second.first_ns + old_ns)
+        );
+        let room = second.first_ns + old_ns - (NOW - old_ns + new_ns);
+        assert!(i64::try_from(openings.len()).unwrap() >= room / new_ns - 2, "{new_ns}: {kept:?}");
+    }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let rate = || prop_oneof![12 => Just(1000_u32), 1 => Just(500), 1 => 1_u32..1000];
     let back = proptest::option::weighted(0.3, (1_usize..4, 0_usize..5));

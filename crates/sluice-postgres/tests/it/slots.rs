@@ -253,6 +253,14 @@ fn slots_equal_the_model() {
     assert!(joint > 1000 && left_out > 300, "{joint} joint, {left_out} left out, {full} full");
 }
 
+/// 48 ms apart, five and one, with 27 ms between: at 10 ms apart they are nowhere closer.
+#[tokio::test]
+async fn what_is_free_between_two_stretches_is_free_once_at_another_spacing() {
+    let fixture = Fixture::new().await;
+    let sql = "select array_to_string(sluice.regrid('{1000, 5, 1267, 1}', 48, 10, 1400), ' ')";
+    assert_eq!(fixture.text(sql).await, "962 27 1232 8");
+}
+
 /// Slots of each key, by their openings on the store's clock.
 type Openings = BTreeMap<String, Vec<i64>>;
 
