@@ -31,9 +31,7 @@ impl SlotSource for Embedded {
             keep_clock(connection, now)?;
             prune(connection, &inner.slots_pruned_at, now)?;
             let limits = wants.iter().flat_map(|want| want.limits.iter());
-            change(connection, limits, |states| {
-                wants.iter().map(|want| states.lease(want, nanos(now))).collect::<Vec<_>>()
-            })
+            change(connection, limits, |states| states.lease_all(&wants, nanos(now)))
         };
         Ok(shared.writer.write(count, work).await?)
     }

@@ -3,6 +3,7 @@
 //! Pure: it never reads a clock, never waits, and knows nothing of how state is stored.
 
 mod breaker;
+mod bundle;
 mod claim;
 mod counted;
 mod fleet;
@@ -15,6 +16,7 @@ mod slots;
 mod spaced;
 
 pub use breaker::*;
+pub use bundle::{Bundle, Bundled, Fresh, Member, Shared};
 pub use claim::{ClaimStep, ClaimVerdict, ClaimWish, FoundJob};
 pub use counted::{CountedState, CountedTerms};
 pub use fleet::{

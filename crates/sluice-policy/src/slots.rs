@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use sluice_types::Limit;
 
+use crate::bundle::{Bundle, Bundled, Fresh};
 use crate::counted::{CountedState, CountedWant, give_back_counted, lease_counted, look_counted};
-use crate::gcra::{GcraState, give_back_gcra, lease_gcra, look_gcra};
-use crate::lease::{SlotRun, Terms, duration};
+use crate::gcra::{GcraState, GcraTerms, give_back_gcra, lease_gcra, look_gcra};
+use crate::lease::{SlotRun, Terms, duration, nanos};
 use crate::spaced::{Spaced, SpacedWant, give_back_spaced, lease_spaced};
 
 /// A wish for slots under a limit, or under several spaced ones at once.
@@ -135,6 +136,66 @@ pub struct LimitStates {
 }
 
 impl LimitStates {
+    /// Leases for all wants of a call, what can be leased as one as one.
+    pub fn lease_all(&mut self, wants: &[Want], now_ns: i64) -> Vec<Leased> {
+        let Bundled { before, bundles, mut after } = Bundled::of(wants);
+        let mut leased = vec![Leased::default(); wants.len()];
+        let mut put = |place: usize, lease: Leased| {
+            if let Some(leased) = leased.get_mut(place) {
+                *leased = lease;
+            }
+        };
+        for (place, want) in before.into_iter().filter_map(|place| Some((place, wants.get(place)?))) {
+            put(place, self.lease(want, now_ns));
+        }
+        for bundle in &bundles {
+            let mut places: Vec<usize> = bundle.members.iter().map(|member| member.place).collect();
+            for (place, lease) in self.lease_bundle(bundle, now_ns) {
+                places.retain(|it| *it != place);
+                put(place, lease);
+            }
+            after.extend(places);
+        }
+        after.sort_unstable();
+        for (place, want) in after.into_iter().filter_map(|place| Some((place, wants.get(place)?))) {
+            put(place, self.lease(want, now_ns));
+        }
+        leased
+    }
+
+    /// Leases for those of a bundle whose own limit is fresh; by the places of the wants.
+    fn lease_bundle(&mut self, bundle: &Bundle, now_ns: i64) -> Vec<(usize, Leased)> {
+        let none = GcraState::default();
+        let fresh = bundle.members.iter().enumerate().filter_map(|(i, member)| {
+            let state = self.gcra.get(&member.key).unwrap_or(&none);
+            state.is_fresh(&member.terms, now_ns).then_some(Fresh { member: i, grid: state.grid })
+        });
+        let fresh: Vec<Fresh> = fresh.collect();
+        let count = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
+        let urgent = if bundle.is_urgent { count } else { 0 };
+        let shared = bundle.shared.iter().map(|limit| (limit.key.clone(), limit.terms)).collect();
+        let shared = self.lease_spaced(shared, now_ns, SpacedWant { count, urgent });
+        let dealt = bundle.deal(&shared, &fresh);
+        for (fresh, (_, leased)) in fresh.iter().zip(&dealt) {
+            if let (Some(member), Some(run)) = (bundle.members.get(fresh.member), leased.runs.first()) {
+                let state = self.gcra.entry(member.key.clone()).or_default();
+                state.take_fresh(member.terms, now_ns, now_ns + nanos(run.opens_in));
+            }
+        }
+        dealt
+    }
+
+    fn lease_spaced(&mut self, limits: Vec<(String, GcraTerms)>, now_ns: i64, want: SpacedWant) -> Leased {
+        let states = limits.iter().map(|(key, _)| (key.clone(), self.gcra.remove(key).unwrap_or_default()));
+        let mut states: Vec<(String, GcraState)> = states.collect();
+        let spaced = limits.iter().zip(&mut states);
+        let mut spaced: Vec<Spaced<'_>> =
+            spaced.map(|((_, terms), (_, state))| Spaced { terms: *terms, state }).collect();
+        let leased = lease_spaced(&mut spaced, now_ns, want);
+        self.gcra.extend(states);
+        leased
+    }
+
     /// Leases up to the wanted number of slots at the instant `now_ns`.
     ///
     /// A limit on connections is not leased by time and gets nothing; nor does a set of limits that are not all spaced.
@@ -162,17 +223,8 @@ impl LimitStates {
                 if spaced.len() != want.limits.len() {
                     return Leased::at(now_ns);
                 }
-                let keys = want.limits.iter().map(Limit::key);
-                let mut states: Vec<(String, GcraState)> =
-                    keys.map(|key| (key.clone(), self.gcra.remove(&key).unwrap_or_default())).collect();
-                let mut limits: Vec<Spaced<'_>> = spaced
-                    .into_iter()
-                    .zip(&mut states)
-                    .map(|(terms, (_, state))| Spaced { terms, state })
-                    .collect();
-                let leased = lease_spaced(&mut limits, now_ns, SpacedWant { count, urgent });
-                self.gcra.extend(states);
-                leased
+                let limits = want.limits.iter().map(Limit::key).zip(spaced).collect();
+                self.lease_spaced(limits, now_ns, SpacedWant { count, urgent })
             }
         }
     }

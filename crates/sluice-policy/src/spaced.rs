@@ -102,7 +102,7 @@ pub(crate) struct Spaced<'a> {
 
 impl Spaced<'_> {
     /// Brings the state to `now_ns`: a new spacing makes a new grid, and what has passed is gone.
-    fn arrive(&mut self, now_ns: i64) {
+    pub(crate) fn arrive(&mut self, now_ns: i64) {
         let spacing_ns = self.terms.spacing_ns;
         self.state.arrive(&self.terms, true, now_ns);
         for hole in &mut self.state.holes {
@@ -147,7 +147,7 @@ impl Spaced<'_> {
     }
 
     /// Takes `count` free slots from `first_ns` on.
-    fn take(&mut self, first_ns: i64, count: i64) {
+    pub(crate) fn take(&mut self, first_ns: i64, count: i64) {
         let spacing_ns = self.terms.spacing_ns;
         let state = &mut *self.state;
         if first_ns >= state.tat_ns {

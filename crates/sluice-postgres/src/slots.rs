@@ -1,15 +1,17 @@
-//! Slot leases: one statement for all wants of a tick.
+//! Slot leases: a statement or two for all wants of a tick.
 
+mod bundles;
 mod lead;
 mod look;
 mod unused;
 mod wants;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sluice_engine::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
-use sluice_policy::SlotRun;
+use sluice_policy::{Bundled, SlotRun};
 use sluice_types::Limit;
 use tokio::time::Instant;
 use tokio_postgres::Row;
@@ -63,27 +65,63 @@ impl Postgres {
         self.lease_from(wants, at_ns, Duration::ZERO).await
     }
 
+    /// First transactional wants, if any are to be leased as one; then these; then the others.
     async fn lease_from(
         &self,
         wants: &[Want],
         at_ns: Option<i64>,
         lead: Duration,
     ) -> Result<Vec<Leased>, StoreError> {
-        let columns = WantColumns::of(wants);
-        let mut leased = vec![Leased::default(); wants.len()];
-        if columns.is_empty() {
-            return Ok(leased);
-        }
         let lead_ns = i64::try_from(lead.as_nanos()).unwrap_or(i64::MAX);
+        let Bundled { before, bundles, mut after } = Bundled::of(wants);
+        let mut leased = vec![Leased::default(); wants.len()];
+        self.lease_each(wants, &before, at_ns, lead_ns, &mut leased).await?;
+        if !bundles.is_empty() {
+            let ask = bundles::Ask::of(&bundles);
+            let mut places: BTreeSet<usize> =
+                bundles.iter().flat_map(|bundle| &bundle.members).map(|member| member.place).collect();
+            let params = ask.params(&at_ns, &lead_ns);
+            for row in self.control.query(STEP, bundles::Ask::statement(), &params).await? {
+                for (place, lease) in ask.dealt(&row)? {
+                    places.remove(&place);
+                    put(&mut leased, place, lease);
+                }
+            }
+            after.extend(places);
+            after.sort_unstable();
+        }
+        self.lease_each(wants, &after, at_ns, lead_ns, &mut leased).await?;
+        Ok(leased)
+    }
+
+    /// Leases for the wants at these places one after the other, in one statement.
+    async fn lease_each(
+        &self,
+        wants: &[Want],
+        places: &[usize],
+        at_ns: Option<i64>,
+        lead_ns: i64,
+        leased: &mut [Leased],
+    ) -> Result<(), StoreError> {
+        let columns = WantColumns::of(wants, places);
+        if columns.is_empty() {
+            return Ok(());
+        }
         let mut params: Vec<&(dyn ToSql + Sync)> = columns.params(&at_ns).to_vec();
         params.push(&lead_ns);
         for row in self.control.query(STEP, LEASE, &params).await? {
             let position: i64 = column(&row, STEP, "position")?;
-            if let Some(slot) = columns.place(position).and_then(|place| leased.get_mut(place)) {
-                *slot = leased_of_row(&row)?;
+            if let Some(place) = columns.place(position) {
+                put(leased, place, leased_of_row(&row)?);
             }
         }
-        Ok(leased)
+        Ok(())
+    }
+}
+
+fn put(leased: &mut [Leased], place: usize, lease: Leased) {
+    if let Some(leased) = leased.get_mut(place) {
+        *leased = lease;
     }
 }
 

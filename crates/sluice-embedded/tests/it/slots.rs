@@ -107,7 +107,7 @@ proptest! {
                 }
                 let wants = wants_of(wants, &sets);
                 let now_ns = place.clock.micros() * 1000;
-                let expected: Vec<Leased> = wants.iter().map(|want| model.lease(want, now_ns)).collect();
+                let expected = model.lease_all(&wants, now_ns);
                 assert_eq!(store.lease(&wants).await.unwrap(), expected);
                 let of = |((want, leased), count): ((&Want, Leased), u32)| unused_of(want, &leased, count);
                 let unused: Vec<Unused> = wants.iter().zip(expected).zip(unused).flat_map(of).collect();

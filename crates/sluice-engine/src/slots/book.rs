@@ -16,7 +16,9 @@ use super::{Estimate, Grant, LineKey};
 use crate::store_clock::StoreClock;
 use stock::Stock;
 
-pub(super) use demand::WANTS_MAX;
+pub(super) use demand::Wants;
+#[cfg(test)]
+pub(super) use demand::{WANTS_MAX, WEIGHT_ALONE};
 
 mod demand;
 mod outlook;
@@ -111,11 +113,13 @@ pub(super) enum Ready {
 pub(super) struct Book {
     keys: HashMap<Limit, Key>,
     stocks: Stocks,
+    /// Those of counted limits, which give back what has lapsed.
+    counted: BTreeSet<StockId>,
     /// The stock of what is leased together.
     stock_of: HashMap<Arc<[Limit]>, StockId>,
     /// The stocks that jobs under these limits need.
     stocks_of: HashMap<Arc<[Limit]>, Arc<[StockId]>>,
-    lines: HashMap<LineId, Line>,
+    lines: ById<Line>,
     line_of: HashMap<LineKey, LineId>,
     /// Those with anybody in them, and some that were so lately: thousands of lines may stand idle.
     open: BTreeSet<(Class, LineId)>,
@@ -131,7 +135,10 @@ pub(super) struct Book {
     store_clock: StoreClock,
 }
 
-type Stocks = HashMap<StockId, Stock>;
+type Stocks = ById<Stock>;
+
+/// By our own numbers, which nobody else can choose: the quicker hasher is good enough for these.
+type ById<T> = HashMap<u32, T, foldhash::fast::RandomState>;
 
 /// What a brake does to the limits of its scope.
 #[derive(Clone, Copy, Debug)]
@@ -153,7 +160,11 @@ impl Book {
             None => {
                 self.next_stock += 1;
                 let set: Arc<[Limit]> = set.into();
-                self.stocks.insert(self.next_stock, Stock::new(Arc::clone(&set), now));
+                let stock = Stock::new(Arc::clone(&set), now);
+                if stock.is_counted() {
+                    self.counted.insert(self.next_stock);
+                }
+                self.stocks.insert(self.next_stock, stock);
                 self.stock_of.insert(set, self.next_stock);
                 self.next_stock
             }
@@ -401,7 +412,7 @@ fn count_out(keys: &mut HashMap<Limit, Key>, stocks: &mut Stocks, line: &mut Lin
 /// to be told.
 fn tell_near(
     stocks: &mut Stocks,
-    lines: &mut HashMap<LineId, Line>,
+    lines: &mut ById<Line>,
     open: &BTreeSet<(Class, LineId)>,
     now: Tick,
 ) -> bool {

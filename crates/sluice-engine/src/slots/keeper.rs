@@ -6,7 +6,7 @@ use sluice_telemetry::Dependency;
 use sluice_types::Tick;
 
 use super::Slots;
-use super::book::WANTS_MAX;
+use super::book::Wants;
 use crate::health::{Health, chain};
 use crate::ports::{SlotSource, Want};
 
@@ -14,6 +14,8 @@ use crate::ports::{SlotSource, Want};
 const TICK: Duration = Duration::from_millis(100);
 /// Least time between two leases, however many ask.
 const LEAST_PAUSE: Duration = Duration::from_millis(4);
+/// So many wants that got something are a crowd.
+const MANY: usize = 32;
 /// Pause after a lease that failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(200);
 
@@ -50,12 +52,12 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
             looked = now;
             look_for_returned(slots, source, now).await;
         }
-        let wants = slots.book().wants(now);
+        let Wants { wants, is_more } = slots.book().wants(now);
         if wants.is_empty() {
             continue;
         }
-        if wants.len() == WANTS_MAX {
-            // There may be more: they are next, and not only with the next tick.
+        if is_more {
+            // The others are next, and not only with the next tick.
             slots.wanted.notify_one();
         }
         let asked: Vec<Want> = wants.iter().map(|(_, want)| want.clone()).collect();
@@ -64,7 +66,7 @@ pub(crate) async fn keep_slots(slots: &Slots, source: &dyn SlotSource, health: &
                 slots.stock(&wants, &leases, now);
                 let granted = leases.iter().filter(|leased| !leased.runs.is_empty()).count();
                 // Others wait already to be asked for, and get something: nothing is gained by a pause.
-                if granted * 2 < WANTS_MAX {
+                if granted < MANY {
                     tokio::time::sleep(LEAST_PAUSE).await;
                 }
             }

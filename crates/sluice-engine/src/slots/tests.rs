@@ -72,8 +72,7 @@ impl SlotSource for Store {
             *widest = wants.len().max(*widest);
         }
         let now_ns = self.now_ns();
-        let answers: Vec<_> =
-            wants.iter().map(|want| self.states.lock().unwrap().lease(want, now_ns)).collect();
+        let answers = self.states.lock().unwrap().lease_all(wants, now_ns);
         let runs = answers.iter().flat_map(|leased| &leased.runs);
         *self.leased.lock().unwrap() += runs.map(|run| u64::from(run.count)).sum::<u64>();
         self.travel().await;

@@ -29,10 +29,10 @@ pub(super) struct WantColumns {
 }
 
 impl WantColumns {
-    /// The wants that can be leased.
-    pub(super) fn of(wants: &[Want]) -> Self {
+    /// Those of the wants at these places that can be leased.
+    pub(super) fn of(wants: &[Want], places: &[usize]) -> Self {
         let mut columns = Self::default();
-        for (place, want) in wants.iter().enumerate() {
+        for (place, want) in places.iter().filter_map(|place| Some((*place, wants.get(*place)?))) {
             if let Some(limits) = limits_of(want) {
                 columns.push(place, want, limits);
             }

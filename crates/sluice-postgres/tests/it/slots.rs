@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use secrecy::SecretString;
 use sluice_engine::{Leased, LimitLook, SlotSource, Unused, Want};
-use sluice_policy::{LimitStates, Terms};
+use sluice_policy::{Bundled, LimitStates, Terms};
 use sluice_postgres::{Postgres, PostgresSettings};
 use sluice_testkit::services::{TcpProxy, shared_postgres};
 use sluice_types::{EspId, Limit, LimitScope};
@@ -80,6 +80,26 @@ fn wish() -> impl Strategy<Value = Wish> {
     })
 }
 
+/// A slot each for some domains, most of them under the same limits: leased as one, as far as the limit of the domain is fresh.
+fn crowd() -> impl Strategy<Value = Vec<Wish>> {
+    let all: [&[_]; 5] = [&[], &[SPACED[0]], &[SPACED[0]], &[SPACED[9]], &[SPACED[2], SPACED[5]]];
+    let shared = prop::sample::select(all.map(<[_]>::to_vec).to_vec());
+    let own = prop::sample::select(vec!["20/s", "20/s", "20/s", "9/s", "400/s", "2/min"]);
+    let rate = prop_oneof![9 => Just(1000_u32), 1 => 1_u32..1000];
+    let one = (own, rate, 0..10_u32);
+    let members = prop::collection::vec(one, DOMAINS.len());
+    let domains = prop::sample::subsequence(DOMAINS.to_vec(), 4..=DOMAINS.len());
+    (domains, members, shared).prop_map(|(domains, members, shared)| {
+        let wish = |(domain, (own, rate, n)): (&'static str, (&'static str, u32, u32))| {
+            let own = std::iter::once(((domain, own), rate));
+            // One of ten has one limit alone, another is transactional.
+            let parts = own.chain(shared.iter().filter(|_| n != 1).map(|part| (*part, 1000)));
+            Wish { parts: parts.collect(), count: 1, urgent: u32::from(n == 0), reserved_permille: 200 }
+        };
+        domains.into_iter().zip(members).map(wish).collect()
+    })
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let after_ns = prop_oneof![
         2 => Just(0),
@@ -91,8 +111,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => -200_000_000_000_i64..0,
     ];
     let unused = prop::collection::vec((0..8_usize, prop_oneof![2 => 0_u32..20, 1 => 20_u32..120]), 0..3);
-    let step = (after_ns, prop::collection::vec(wish(), 1..6), unused);
-    let step = step.prop_map(|(after_ns, wishes, unused)| Step { after_ns, wishes, unused });
+    let crowd = prop_oneof![Just(Vec::new()), crowd()];
+    let step = (after_ns, prop::collection::vec(wish(), 1..6), crowd, 0..3_usize, unused);
+    let step = step.prop_map(|(after_ns, mut wishes, crowd, at, unused)| {
+        let at = at.min(wishes.len());
+        wishes.splice(at..at, crowd);
+        Step { after_ns, wishes, unused }
+    });
     prop::collection::vec(step, 1..30)
 }
 
@@ -130,6 +155,9 @@ const SPACED: [(&str, &str); 12] = [
     ("main", "3/min"),
     ("group", "2000/min"),
 ];
+
+/// Some domains with a limit each.
+const DOMAINS: [&str; 12] = ["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9", "d10", "d11"];
 
 /// The wants of one call. No want has a key twice, and what is not spaced has its key to itself.
 fn wants_of(wishes: &[Wish]) -> Vec<Want> {
@@ -190,11 +218,15 @@ struct Covered {
     left_out: usize,
     /// Limits with as many stretches of these as are kept.
     full: usize,
+    /// Wants that were leased as one with others, and that got a slot.
+    bundled: usize,
 }
 
 /// Runs the same steps on the store and on the model.
 async fn compare(store: &Postgres, steps: Vec<Step>) -> Result<Covered, TestCaseError> {
-    let limits: Vec<Limit> = LIMITS.iter().chain(&SPACED).map(|(scope, spec)| limit(scope, spec)).collect();
+    let own = DOMAINS.map(|domain| (domain, "20/s"));
+    let all = LIMITS.iter().chain(&SPACED).chain(&own);
+    let limits: Vec<Limit> = all.map(|(scope, spec)| limit(scope, spec)).collect();
     let mut model = LimitStates::default();
     let mut now_ns = START_NS;
     let mut covered = Covered::default();
@@ -203,9 +235,13 @@ async fn compare(store: &Postgres, steps: Vec<Step>) -> Result<Covered, TestCase
     for Step { after_ns, wishes, unused } in steps {
         now_ns += after_ns;
         let wants = wants_of(&wishes);
-        let modelled: Vec<Leased> = wants.iter().map(|want| model.lease(want, now_ns)).collect();
+        let modelled = model.lease_all(&wants, now_ns);
         let leased = store.lease_at(&wants, Some(now_ns)).await.unwrap();
         prop_assert_eq!(&leased, &modelled, "{:?} at {}", wants, now_ns);
+        let bundles = Bundled::of(&wants).bundles;
+        let members = bundles.iter().flat_map(|bundle| &bundle.members);
+        let bundled = members.filter_map(|member| leased.get(member.place));
+        covered.bundled += bundled.filter(|leased| slots(leased) > 0).count();
         for (want, leased) in wants.iter().zip(&leased) {
             covered.joint += if want.limits.len() > 1 { leased.runs.len() } else { 0 };
             leases.extend(unused_of(want, leased));
@@ -237,20 +273,22 @@ fn slots_equal_the_model() {
     let compared = runner.run(&steps(), |steps| {
         runtime.block_on(async {
             sql.batch_execute("truncate sluice.limit_gcra, sluice.limit_count").await.unwrap();
-            let Covered { joint, left_out, full } = compare(&store, steps).await?;
+            let Covered { joint, left_out, full, bundled } = compare(&store, steps).await?;
             let before = all.get();
             all.set(Covered {
                 joint: before.joint + joint,
                 left_out: before.left_out + left_out,
                 full: before.full + full,
+                bundled: before.bundled + bundled,
             });
             Ok(())
         })
     });
     compared.unwrap();
-    let Covered { joint, left_out, full } = all.get();
+    let Covered { joint, left_out, full, bundled } = all.get();
     // Full lists are rare; the cases of a run are random.
-    assert!(joint > 1000 && left_out > 300, "{joint} joint, {left_out} left out, {full} full");
+    let seen = format!("{joint} joint, {left_out} left out, {full} full, {bundled} bundled");
+    assert!(joint > 1000 && left_out > 300 && bundled > 1000, "{seen}");
 }
 
 /// 48 ms apart, five and one, with 27 ms between: at 10 ms apart they are nowhere closer.
@@ -302,6 +340,10 @@ async fn concurrent_lessees_neither_deadlock_nor_exceed() {
                     want("d", "60/day calendar", 3),
                     together(&[("b", "50/s"), ("f", "30/s"), ("e", "20/s")], 1),
                 ];
+                // Leased as one, in a statement of its own, with the same limits.
+                wants.extend(
+                    DOMAINS[..5].iter().map(|domain| together(&[(domain, "40/s"), ("f", "30/s")], 1)),
+                );
                 let turn = n % wants.len();
                 wants.rotate_left(turn);
                 for (want, leased) in wants.iter().zip(store.lease(&wants).await.unwrap()) {
@@ -332,6 +374,7 @@ async fn concurrent_lessees_neither_deadlock_nor_exceed() {
     assert_spaced(&mut spaced, "esp:b/per:s", 20_400_000);
     assert_spaced(&mut spaced, "esp:e/per:s", 51_000_000);
     assert_spaced(&mut spaced, "esp:f/per:s", 34_000_000);
+    assert_spaced(&mut spaced, "esp:d0/per:s", 25_500_000);
     for key in ["esp:b/per:s", "esp:e/per:s"] {
         assert!(spaced[key].len() >= 5, "{spaced:?}");
     }

@@ -9,7 +9,7 @@ use sluice_policy::{Terms, spacing_ns};
 use sluice_types::{Class, Limit, LimitScope, Tick};
 
 use super::stock::Stock;
-use super::{Book, Brake, Counts, LEAD, StockId, held_until};
+use super::{Book, Brake, ById, Counts, LEAD, StockId, held_until};
 use crate::plan::is_rate;
 use crate::ports::{Leased, LimitLook, Unused, Want};
 use crate::slots::run::{LocalRun, Marks};
@@ -22,8 +22,11 @@ const STOCK_LEAST: u32 = 2;
 const IDLE: Duration = Duration::from_secs(60);
 /// How often idle lines and stocks are looked for.
 const TIDY_EVERY: Duration = Duration::from_millis(250);
-/// Wants of one lease at most; the others are in the next. A statement for more would keep rows that all replicas need.
-pub(in crate::slots) const WANTS_MAX: usize = 64;
+/// Wants of one lease at most, by [`weight`]; the others are in the next. A statement for more would keep rows that all replicas
+/// need, and take longer than a slot stays open.
+pub(in crate::slots) const WANTS_MAX: usize = 256;
+/// What a want weighs that the store leases for by itself.
+pub(in crate::slots) const WEIGHT_ALONE: usize = 4;
 /// Where so many stocks are in demand nobody counts for each limit how many share it: they are too many to share fairly.
 const CROWD_MAX: usize = 256;
 /// Slots of several limits at once are leased so far ahead at most; the store says the same.
@@ -49,6 +52,15 @@ struct Crowd {
     stocks: u32,
     /// Jobs that wait and could go, over all of them.
     jobs: u64,
+}
+
+/// What to ask the store for.
+#[derive(Debug)]
+pub(in crate::slots) struct Wants {
+    /// By stock.
+    pub(in crate::slots) wants: Vec<(StockId, Want)>,
+    /// More is wanted than goes into one lease.
+    pub(in crate::slots) is_more: bool,
 }
 
 impl Book {
@@ -107,7 +119,7 @@ impl Book {
     }
 
     /// How many need each limit of the stocks in demand; empty where all are leased for anyway.
-    fn crowds(&self, demand: &HashMap<StockId, Demand>) -> HashMap<&Limit, Crowd> {
+    fn crowds(&self, demand: &ById<Demand>) -> HashMap<&Limit, Crowd> {
         let mut crowds: HashMap<&Limit, Crowd> = HashMap::new();
         if demand.len() < 2 || demand.len() > CROWD_MAX {
             return crowds;
@@ -162,10 +174,11 @@ impl Book {
 
     fn take_lapsed(&mut self, max: usize) -> Vec<Unused> {
         let mut returned: Vec<Unused> = Vec::new();
-        for stock in self.stocks.values_mut() {
+        for id in &self.counted {
             if returned.len() >= max {
                 break;
             }
+            let Some(stock) = self.stocks.get_mut(id) else { continue };
             let lapsed = stock.take_lapsed();
             let first_of_stock = returned.len();
             let Some(limit) = stock.limits.first().filter(|_| !lapsed.is_empty()) else { continue };
@@ -187,14 +200,14 @@ impl Book {
         returned
     }
 
-    /// What to lease now: enough for those who wait and could go, and for those who will come before the next tick. More is
-    /// wanted where it is [`WANTS_MAX`]: who could send at once comes first, then who has waited longest for an answer.
-    pub(in crate::slots) fn wants(&mut self, now: Tick) -> Vec<(StockId, Want)> {
+    /// What to lease now: enough for those who wait and could go, and for those who will come before the next tick. Where that
+    /// is too much for one lease, who could send at once comes first, then who has waited longest for an answer.
+    pub(in crate::slots) fn wants(&mut self, now: Tick) -> Wants {
         if now.since(self.tidied) >= TIDY_EVERY {
             self.tidied = now;
             self.forget_idle(now);
         }
-        let mut demand: HashMap<StockId, Demand> = HashMap::new();
+        let mut demand: ById<Demand> = ById::default();
         let Self { lines, open, stocks, .. } = self;
         for line in open.iter().filter_map(|(_, id)| lines.get(id)).filter(|line| !line.is_empty()) {
             for id in line.stocks.iter() {
@@ -237,21 +250,23 @@ impl Book {
             })
         });
         let mut wants: Vec<_> = wants.collect();
-        if wants.len() > WANTS_MAX {
+        let found = wants.len();
+        if weights(&wants) > WANTS_MAX {
             let is_ready = |id: &StockId| demand.get(id).is_some_and(|demand| demand.is_ready);
             let answered = |id: &StockId| self.stocks.get(id).and_then(Stock::answered);
             let is_urgent = |want: &Want| want.urgent > 0;
             wants.sort_by_cached_key(|(id, want)| (!is_urgent(want), !is_ready(id), answered(id), *id));
             // However many transactional ones wait, bulk has its turn.
             let urgent = wants.iter().take_while(|(_, want)| is_urgent(want)).count();
-            let others = wants.split_off(urgent);
-            wants.truncate(WANTS_MAX - others.len().min(WANTS_MAX / 4));
+            let mut others = wants.split_off(urgent);
+            keep(&mut wants, WANTS_MAX - weights(&others).min(WANTS_MAX / 4));
+            keep(&mut others, WANTS_MAX - weights(&wants));
             wants.extend(others);
-            wants.truncate(WANTS_MAX);
         }
+        let is_more = wants.len() < found;
         // Where several limits have to be met there is less to choose from: they go first.
         wants.sort_by_key(|(id, want)| (std::cmp::Reverse((want.urgent > 0, want.limits.len())), *id));
-        wants
+        Wants { wants, is_more }
     }
 
     /// How many jobs of a class another stock lets go soon.
@@ -376,6 +391,7 @@ impl Book {
         if forgotten {
             let stocks = &self.stocks;
             let is_whole = |ids: &[StockId]| ids.iter().all(|id| stocks.contains_key(id));
+            self.counted.retain(|id| stocks.contains_key(id));
             self.stock_of.retain(|_, id| stocks.contains_key(id));
             self.stocks_of.retain(|_, ids| is_whole(ids));
             self.lines.retain(|_, line| is_whole(&line.stocks));
@@ -388,6 +404,26 @@ impl Book {
             key.waiting > 0 || now.since(key.last_use) < IDLE || is_shut.is_some_and(|at| at > now)
         });
     }
+}
+
+/// What a want takes of a lease: less for a single slot, which the store may lease as one with others.
+fn weight(want: &Want) -> usize {
+    let may_be_bundled = want.count == 1 && want.limits.iter().all(|limit| Terms::are_spaced(&limit.spec));
+    if may_be_bundled { 1 } else { WEIGHT_ALONE }
+}
+
+fn weights(wants: &[(StockId, Want)]) -> usize {
+    wants.iter().map(|(_, want)| weight(want)).sum()
+}
+
+/// Keeps the first wants that weigh no more than this.
+fn keep(wants: &mut Vec<(StockId, Want)>, most: usize) {
+    let left = |left: &mut usize, (_, want): &(StockId, Want)| {
+        *left = left.checked_sub(weight(want))?;
+        Some(())
+    };
+    let kept = wants.iter().scan(most, left).count();
+    wants.truncate(kept);
 }
 
 /// How many slots of a spaced limit a lease of several at once reaches for bulk.
