@@ -39,6 +39,8 @@ struct Store {
     leased: StdMutex<u64>,
     /// Wants of the largest lease.
     widest: StdMutex<usize>,
+    /// Of those with several slots each, which nobody leases as one.
+    widest_alone: StdMutex<usize>,
 }
 
 impl Store {
@@ -48,7 +50,8 @@ impl Store {
             states: StdMutex::default(),
             latency,
             leased: StdMutex::new(0),
-            widest: StdMutex::new(0),
+            widest: StdMutex::default(),
+            widest_alone: StdMutex::default(),
         })
     }
 
@@ -67,10 +70,12 @@ impl Store {
 impl SlotSource for Store {
     async fn lease(&self, wants: &[Want]) -> Result<Vec<Leased>, SlotError> {
         self.travel().await;
-        {
-            let mut widest = self.widest.lock().unwrap();
-            *widest = wants.len().max(*widest);
-        }
+        let widen = |widest: &StdMutex<usize>, wants: usize| {
+            let mut widest = widest.lock().unwrap();
+            *widest = wants.max(*widest);
+        };
+        widen(&self.widest, wants.len());
+        widen(&self.widest_alone, wants.iter().filter(|want| want.count > 1).count());
         let now_ns = self.now_ns();
         let answers = self.states.lock().unwrap().lease_all(wants, now_ns);
         let runs = answers.iter().flat_map(|leased| &leased.runs);
