@@ -22,6 +22,7 @@ mod deploy_files_fit_the_code;
 mod final_states_are_told;
 mod groups_and_pools_are_taken_away;
 mod half_of_the_traffic_cannot_go;
+mod large_messages_arrive;
 mod limits_are_edited_while_they_hold;
 mod malformed_messages_arrive;
 mod old_rows_go;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sluice_policy::BodySize;
 use sluice_telemetry::Dependency;
 use sluice_types::{Class, Lane};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -115,8 +116,8 @@ enum Ended {
     StoreAway,
     /// No ESP of the pool takes jobs of this lane, or enough wait for a call already.
     NowhereToSend,
-    /// The limits have changed, or how long calls take, or an ESP has answered, and with that how much is borrowed from the
-    /// broker.
+    /// The limits have changed, or how long calls take, or how large the bodies are, or an ESP has answered, and with that how
+    /// much is borrowed from the broker.
     Resized,
 }
 
@@ -124,11 +125,12 @@ enum Ended {
 pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
     let worker = &shared.worker;
     let name = this.lane.to_string();
+    let mut bodies = BodySize::default();
     loop {
         worker.metrics.lane_paused(&name, true);
         let prefetch = tokio::select! {
             () = shared.stop.cancelled() => return,
-            prefetch = until_worth_pulling(worker, &this.lane) => prefetch,
+            prefetch = until_worth_pulling(worker, &this.lane, bodies) => prefetch,
         };
         let mut feed = match worker.inbox.open(&this.lane, prefetch).await {
             Ok(feed) => feed,
@@ -143,7 +145,7 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
         };
         worker.queue_answers();
         worker.metrics.lane_paused(&name, false);
-        match pull(&this, &shared, feed.as_mut(), prefetch).await {
+        match pull(&this, &shared, feed.as_mut(), prefetch, &mut bodies).await {
             Ended::FeedOver => {}
             Ended::Stopped => {
                 give_back(feed.as_mut()).await;
@@ -168,11 +170,11 @@ fn retires(this: &Arc<LaneLoop>, shared: &Shared) -> bool {
 }
 
 /// Waits until jobs of the lane can go; answers how many deliveries to borrow.
-async fn until_worth_pulling(worker: &Worker, lane: &Lane) -> u16 {
+async fn until_worth_pulling(worker: &Worker, lane: &Lane, bodies: BodySize) -> u16 {
     worker.link.wait_known().await;
     loop {
         worker.health.wait_up(Dependency::Store).await;
-        if let Borrows::UpTo(prefetch) = worker.borrows(lane) {
+        if let Borrows::UpTo(prefetch) = borrows(worker, lane, bodies) {
             return prefetch;
         }
         tokio::select! {
@@ -182,8 +184,22 @@ async fn until_worth_pulling(worker: &Worker, lane: &Lane) -> u16 {
     }
 }
 
+/// How many deliveries to borrow, of bodies of this size.
+fn borrows(worker: &Worker, lane: &Lane, bodies: BodySize) -> Borrows {
+    match worker.borrows(lane) {
+        Borrows::UpTo(prefetch) => Borrows::UpTo(prefetch.min(bodies.fit())),
+        other => other,
+    }
+}
+
 /// Reads the feed and gives each delivery a task, until something speaks against it.
-async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed, prefetch: u16) -> Ended {
+async fn pull(
+    this: &Arc<LaneLoop>,
+    shared: &Shared,
+    feed: &mut dyn Feed,
+    prefetch: u16,
+    bodies: &mut BodySize,
+) -> Ended {
     let worker = &shared.worker;
     let (mut looked, mut has_enough) = (None, false);
     loop {
@@ -195,7 +211,7 @@ async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed, prefet
             .as_ref()
             .is_none_or(|(known, at)| !Arc::ptr_eq(known, &plan) || now.since(*at) >= LOOK_EVERY)
         {
-            let borrows = worker.borrows(&this.lane);
+            let borrows = borrows(worker, &this.lane, *bodies);
             match borrows {
                 Borrows::Nothing => return Ended::NowhereToSend,
                 Borrows::UpTo(other) if other != prefetch => return Ended::Resized,
@@ -208,7 +224,10 @@ async fn pull(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed, prefet
             () = shared.stop.cancelled() => return Ended::Stopped,
             delivery = feed.next() => match delivery {
                 None => return Ended::FeedOver,
-                Some(delivery) => start(this, shared, delivery).await,
+                Some(delivery) => {
+                    bodies.seen(delivery.body.len());
+                    start(this, shared, delivery).await;
+                }
             },
             () = worker.health.wait_down(Dependency::Store) => {}
             () = worker.breakers.closed.notified() => {}

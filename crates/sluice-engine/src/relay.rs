@@ -13,9 +13,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_policy::{CampaignOrder, Order, Report, nanos};
+use sluice_policy::{BodySize, CampaignOrder, Order, Report, nanos};
 use sluice_telemetry::Dependency;
-use sluice_types::{Class, JobId, Lane, Tick};
+use sluice_types::{BODY_MAX_BYTES, Class, JobId, Lane, Tick};
 use tokio_util::sync::CancellationToken;
 
 use crate::failpoint::{Failpoint, at};
@@ -44,6 +44,8 @@ const LANE_LEAST: u64 = 500;
 const LANE_MOST: u64 = 10_000;
 /// Jobs in line still go into a lane so many times as long: what is due would keep it full, and go before them all.
 const LINES_BEYOND: u64 = 2;
+/// Jobs of lines that go at a time: they are in memory, and locked in one transaction, until the broker has them.
+const PART_MAX: u32 = 1_000;
 /// So many lanes that are no more are known.
 const MOVED_MAX: usize = 1_000;
 
@@ -159,7 +161,7 @@ async fn round(
         }
     }
     let query = DueQuery {
-        max: plan.bounds().relay_batch,
+        max: lanes.fit(plan.bounds().relay_batch),
         full: lanes.full(&plan),
         paused: ordered(worker, Order::Paused),
         weights: plan.weights().to_vec(),
@@ -178,7 +180,7 @@ async fn release(
     counts: Vec<(String, u32)>,
     full: impl Fn(&Lanes) -> Vec<Lane>,
 ) -> Result<(), LedgerError> {
-    for part in parts(counts) {
+    for part in parts(counts, lanes.fit(PART_MAX)) {
         (query.counts, query.full) = (part, full(lanes));
         if let Some(batch) = worker.ledger.release(query).await? {
             publish(worker, lanes, batch).await;
@@ -196,8 +198,8 @@ fn ordered(worker: &Worker, order: Order) -> Vec<(String, String)> {
 
 /// Sends what has expired in line to be closed: that takes no slot, so it waits for none.
 async fn close_expired(worker: &Worker, lanes: &mut Lanes, plan: &Plan) -> Result<(), LedgerError> {
-    let max = plan.bounds().relay_batch;
     for _ in 0..EXPIRED_BATCHES {
+        let max = lanes.fit(plan.bounds().relay_batch);
         let Some(batch) = worker.ledger.expired(max, &lanes.full(plan)).await? else { break };
         let is_last = batch.jobs().len() < usize::try_from(max).unwrap_or(usize::MAX);
         if !publish(worker, lanes, batch).await || is_last {
@@ -285,15 +287,33 @@ impl Releases {
 }
 
 /// How long the lanes are, so that they are kept short: what waits in the store can still be paused and takes turns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lanes {
     depths: HashMap<Lane, u64>,
     /// Lanes that the plan has no more, and those that their jobs go into.
     moved: HashMap<Lane, Lane>,
     read_at: Option<Tick>,
+    /// How large the jobs are that went into them; before any has, as large as can be.
+    bodies: BodySize,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self {
+            depths: HashMap::new(),
+            moved: HashMap::new(),
+            read_at: None,
+            bodies: BodySize::assumed(BODY_MAX_BYTES),
+        }
+    }
 }
 
 impl Lanes {
+    /// How many jobs to have in memory at a time: no more than `most`.
+    fn fit(&self, most: u32) -> u32 {
+        most.min(u32::from(self.bodies.fit()))
+    }
+
     async fn refresh(&mut self, worker: &Worker) {
         let now = worker.clock.tick();
         if self.read_at.is_some_and(|at| now.since(at) < DEPTHS_KEPT) {
@@ -328,6 +348,7 @@ impl Lanes {
     /// One more job goes from `pending` into a lane.
     fn add(&mut self, planned: &[Lane], job: &PendingJob, into: &Lane) {
         *self.depths.entry(into.clone()).or_default() += 1;
+        self.bodies.seen(job.body.len());
         let parked = Lane { pool: job.pool.clone(), class: job.class, group: job.group.clone(), side: None };
         if self.moved.len() < MOVED_MAX && !planned.contains(&parked) {
             self.moved.insert(parked, into.clone());

@@ -2,6 +2,7 @@
 //!
 //! Pure: it never reads a clock, never waits, and knows nothing of how state is stored.
 
+mod body_size;
 mod breaker;
 mod bundle;
 mod claim;
@@ -15,6 +16,7 @@ mod route;
 mod slots;
 mod spaced;
 
+pub use body_size::BodySize;
 pub use breaker::*;
 pub use bundle::{Bundle, Bundled, Fresh, Member, Shared};
 pub use claim::{ClaimStep, ClaimVerdict, ClaimWish, FoundJob};

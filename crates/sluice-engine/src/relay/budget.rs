@@ -5,21 +5,23 @@ use sluice_policy::ReleaseWish;
 
 /// Free jobs of one round, and as many under limits.
 const JOBS_MAX: u32 = 10_000;
-/// Jobs that go at a time, unless one line alone has more.
-const PART_MAX: u32 = 1_000;
 
-/// The counts in parts.
-pub(super) fn parts(counts: Vec<(String, u32)>) -> Vec<Vec<(String, u32)>> {
-    let (mut parts, mut jobs) = (Vec::<Vec<_>>::new(), 0_u32);
-    for (key, count) in counts {
-        jobs = jobs.saturating_add(count);
-        match parts.last_mut() {
-            Some(part) if jobs <= PART_MAX => part.push((key, count)),
-            Some(_) | None => {
-                jobs = count;
-                parts.push(vec![(key, count)]);
+/// The counts in parts of at most so many jobs; at least 1.
+pub(super) fn parts(counts: Vec<(String, u32)>, most: u32) -> Vec<Vec<(String, u32)>> {
+    let (mut parts, mut part, mut room) = (Vec::new(), Vec::new(), most.max(1));
+    for (key, mut count) in counts {
+        while count > 0 {
+            let taken = count.min(room);
+            part.push((key.clone(), taken));
+            (count, room) = (count - taken, room - taken);
+            if room == 0 {
+                parts.push(std::mem::take(&mut part));
+                room = most.max(1);
             }
         }
+    }
+    if !part.is_empty() {
+        parts.push(part);
     }
     parts
 }
@@ -73,15 +75,18 @@ mod tests {
     }
 
     #[test]
-    fn a_round_goes_in_parts_of_a_thousand_jobs() {
-        let counts: Vec<_> =
-            [500, 500, 1, 999, 1500, 2].iter().map(|count| (count.to_string(), *count)).collect();
-        let parted = parts(counts.clone());
-        let sizes: Vec<Vec<u32>> =
-            parted.iter().map(|part| part.iter().map(|(_, count)| *count).collect()).collect();
-        assert_eq!(sizes, [vec![500, 500], vec![1, 999], vec![1500], vec![2]]);
-        assert_eq!(parted.concat(), counts);
-        assert!(parts(Vec::new()).is_empty());
+    fn a_round_goes_in_parts() {
+        let counts = |counts: &[u32]| counts.iter().map(|count| (count.to_string(), *count)).collect();
+        let sizes = |parts: Vec<Vec<(String, u32)>>| -> Vec<Vec<u32>> {
+            parts.iter().map(|part| part.iter().map(|(_, count)| *count).collect()).collect()
+        };
+        let parted = parts(counts(&[500, 500, 1, 999, 1500, 0, 2]), 1_000);
+        assert_eq!(sizes(parted.clone()), [vec![500, 500], vec![1, 999], vec![1000], vec![500, 2]]);
+        let of_one: u32 =
+            parted.concat().iter().filter(|(key, _)| key == "1500").map(|(_, count)| count).sum();
+        assert_eq!(of_one, 1_500);
+        assert_eq!(sizes(parts(counts(&[3]), 0)), [[1]; 3]);
+        assert!(parts(Vec::new(), 1_000).is_empty());
     }
 
     #[test]
