@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER,
+    USER_AGENT,
 };
 use hyper::{Method, Request, StatusCode, Uri};
 use secrecy::{ExposeSecret, SecretString};
@@ -94,6 +95,8 @@ impl SendGridEsp {
                 // Without it SendGrid answers 406.
                 (ACCEPT, HeaderValue::from_static("*/*")),
                 (USER_AGENT, HeaderValue::from_static(http::USER_AGENT)),
+                // Each request puts its own there: one more in a copy would have it grow.
+                (CONTENT_LENGTH, HeaderValue::from_static("0")),
             ]),
             timeout: settings.timeout,
             client: http::client(esp, &endpoint, settings.timeout, settings.tls_ca_file.as_deref())?,
@@ -160,10 +163,12 @@ impl Esp for SendGridEsp {
             }
             .into());
         };
+        let mut headers = self.headers.clone();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.path.clone();
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = headers;
         match self.client.line().await {
             Ok(line) => Ok(Box::new(SendGridCall { esp: self, line, request })),
             Err(error) => Err(http::failure(&error).into()),
