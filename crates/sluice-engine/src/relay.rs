@@ -167,12 +167,12 @@ async fn round(
         weights: plan.weights().to_vec(),
     };
     match worker.ledger.due(&query).await? {
-        Some(batch) => Ok(publish(worker, lanes, batch).await),
+        Some(batch) => Ok(publish(worker, lanes, batch).await == Went::Whole),
         None => Ok(false),
     }
 }
 
-/// Publishes so many jobs of each line, part by part, but for those of lanes that are full by then.
+/// Publishes so many jobs of each line, part by part, but for those of lanes that are full by then; until a server is away.
 async fn release(
     worker: &Worker,
     lanes: &mut Lanes,
@@ -182,8 +182,10 @@ async fn release(
 ) -> Result<(), LedgerError> {
     for part in parts(counts, lanes.fit(PART_MAX)) {
         (query.counts, query.full) = (part, full(lanes));
-        if let Some(batch) = worker.ledger.release(query).await? {
-            publish(worker, lanes, batch).await;
+        if let Some(batch) = worker.ledger.release(query).await?
+            && publish(worker, lanes, batch).await == Went::Nowhere
+        {
+            break;
         }
     }
     Ok(())
@@ -202,7 +204,7 @@ async fn close_expired(worker: &Worker, lanes: &mut Lanes, plan: &Plan) -> Resul
         let max = lanes.fit(plan.bounds().relay_batch);
         let Some(batch) = worker.ledger.expired(max, &lanes.full(plan)).await? else { break };
         let is_last = batch.jobs().len() < usize::try_from(max).unwrap_or(usize::MAX);
-        if !publish(worker, lanes, batch).await || is_last {
+        if publish(worker, lanes, batch).await != Went::Whole || is_last {
             break;
         }
     }
@@ -375,8 +377,19 @@ fn whole(count: f64) -> u64 {
     count as u64
 }
 
-/// Publishes one batch; answers whether all of it went, so that it is worth asking for more at once.
-async fn publish(worker: &Worker, lanes: &mut Lanes, batch: Box<dyn DueBatch>) -> bool {
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Went {
+    /// All of it went, so that it is worth asking for more at once.
+    Whole,
+    /// Some jobs did not.
+    InPart,
+    /// The broker is away, or the store: others would not go either, and each may wait for a timeout to show it.
+    Nowhere,
+}
+
+/// Publishes one batch.
+async fn publish(worker: &Worker, lanes: &mut Lanes, batch: Box<dyn DueBatch>) -> Went {
     let plan = worker.plan();
     let planned = plan.lanes();
     let mut publications = Vec::with_capacity(batch.jobs().len());
@@ -389,25 +402,33 @@ async fn publish(worker: &Worker, lanes: &mut Lanes, batch: Box<dyn DueBatch>) -
     ids.iter().for_each(|id| at(Failpoint::RelayTook, || Some(id.to_string())));
     let results = worker.outbox.publish(publications).await;
     let mut confirmed = Vec::with_capacity(ids.len());
+    let mut is_away = false;
     for (id, result) in ids.into_iter().zip(results) {
         match result {
             // A job that is queued already needs no second copy.
             Ok(()) | Err(PublishError::Duplicate) => confirmed.push(id),
-            Err(error) => tracing::warn!(job = %id, error = %chain(&error), "could not publish a parked job"),
+            Err(error) => {
+                is_away |= matches!(error, PublishError::Unavailable(_));
+                tracing::warn!(job = %id, error = %chain(&error), "could not publish a parked job");
+            }
         }
     }
     confirmed.iter().for_each(|id| at(Failpoint::RelayConfirmed, || Some(id.to_string())));
-    let all = confirmed.len() == batch.jobs().len();
+    let is_whole = confirmed.len() == batch.jobs().len();
     match batch.published(&confirmed).await {
         Ok(()) => {
             confirmed.iter().for_each(|id| at(Failpoint::RelayDeleted, || Some(id.to_string())));
             worker.metrics.released(u64::try_from(confirmed.len()).unwrap_or(u64::MAX));
-            all
+            match is_away {
+                true => Went::Nowhere,
+                false if is_whole => Went::Whole,
+                false => Went::InPart,
+            }
         }
         Err(error) => {
             // They will be published again, and the claim makes the second copy a no-op.
             worker.health.down(Dependency::Store, &error);
-            false
+            Went::Nowhere
         }
     }
 }

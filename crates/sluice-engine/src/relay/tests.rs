@@ -166,6 +166,42 @@ async fn a_lane_that_is_full_of_what_is_due_takes_jobs_in_line() {
     assert_eq!([enough - 1, enough, 2 * enough - 1, 2 * enough].map(of), [(0, 0), (1, 0), (1, 0), (1, 1)]);
 }
 
+fn pending_job(lane: &Lane) -> PendingJob {
+    PendingJob {
+        id: "j1".parse().unwrap(),
+        pool: lane.pool.clone(),
+        class: lane.class,
+        domain: "a.example".to_owned(),
+        group: lane.group.clone(),
+        body: "{}".into(),
+        passport: Passport::default(),
+    }
+}
+
+/// Each part would wait for the broker's timeout, and there may be hundreds. Whatever else is wrong holds nobody else up.
+#[tokio::test]
+async fn a_broker_that_is_away_is_asked_once_in_a_round() {
+    for (error, asked) in [
+        (Some((|| PublishError::Unavailable("gone".into())) as fn() -> PublishError), 1),
+        (Some((|| PublishError::Unroutable) as fn() -> PublishError), 4),
+        (None, 4),
+    ] {
+        let rig = Rig::new("esp = [{ name = 'a', kind = 'sandbox' }]");
+        *rig.around.in_line.lock().unwrap() = Some(pending_job(&crate::worker::rig::lane(&rig.worker)));
+        *rig.around.publishing.lock().unwrap() = error;
+        let mut query = ReleaseQuery {
+            counts: Vec::new(),
+            full: Vec::new(),
+            paused: Vec::new(),
+            cancelled: Vec::new(),
+            weights: Vec::new(),
+        };
+        let counts = vec![("k".to_owned(), 200), ("l".to_owned(), 1)];
+        release(&rig.worker, &mut Lanes::default(), &mut query, counts, |_| Vec::new()).await.unwrap();
+        assert_eq!(rig.around.released.lock().unwrap().len(), asked);
+    }
+}
+
 /// They overfilled `other`, since "full" was told of lanes as they were when its jobs were parked.
 #[tokio::test]
 async fn jobs_of_a_group_that_is_no_more_stay_while_the_lane_they_go_into_is_full() {
@@ -173,15 +209,7 @@ async fn jobs_of_a_group_that_is_no_more_stay_while_the_lane_they_go_into_is_ful
     let plan = rig.worker.plan();
     let into = Lane { class: Class::Bulk, ..crate::worker::rig::lane(&rig.worker) };
     let parked = Lane { group: "gone".parse().unwrap(), ..into.clone() };
-    let job = PendingJob {
-        id: "j1".parse().unwrap(),
-        pool: parked.pool.clone(),
-        class: parked.class,
-        domain: "a.example".to_owned(),
-        group: parked.group.clone(),
-        body: "{}".into(),
-        passport: Passport::default(),
-    };
+    let job = pending_job(&parked);
     let mut lanes = Lanes::default();
     let publication = publication(&plan, &lanes, &job);
     assert_eq!(publication.lane, into);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sluice_config::Config;
 use sluice_policy::{CampaignOrder, ClaimVerdict, Edit, FleetBreaker, FleetState, Order, Report, View};
 use sluice_telemetry::Metrics;
-use sluice_types::{Category, EspId, Job, JobState, Lane, Limit, Outcome, Tick, Timestamp};
+use sluice_types::{Category, EspId, Job, JobId, JobState, Lane, Limit, Outcome, Tick, Timestamp};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -26,8 +26,8 @@ use crate::plan::{LivePlan, Plan};
 use crate::ports::{
     Answer, Burial, Claim, Clock, DeadLetter, DueBatch, DueQuery, Esp, Feed, Fleet, FleetError, Inbox,
     InboxError, Intent, LaneDepth, Leased, Ledger, LedgerError, LimitLook, Outbox, ParkVerdict, Parked,
-    Passport, Publication, PublishError, ReadyCall, Record, RecordVerdict, ReleaseQuery, SlotError,
-    SlotSource, Unused, WaitingKey, Want,
+    Passport, PendingJob, Publication, PublishError, ReadyCall, Record, RecordVerdict, ReleaseQuery,
+    SlotError, SlotSource, Unused, WaitingKey, Want,
 };
 use crate::slots::{Slots, Ticket};
 
@@ -67,6 +67,10 @@ pub(crate) struct Around {
     pub(crate) parked_by_reason: Mutex<BTreeMap<String, u64>>,
     /// What was asked for of these.
     pub(crate) released: Mutex<Vec<ReleaseQuery>>,
+    /// What each release finds; nothing without.
+    pub(crate) in_line: Mutex<Option<PendingJob>>,
+    /// What the broker says to publications; all go without.
+    pub(crate) publishing: Mutex<Option<fn() -> PublishError>>,
 }
 
 /// A worker, and what is around it.
@@ -333,7 +337,8 @@ impl Ledger for Around {
 
     async fn release(&self, query: &ReleaseQuery) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
         self.released.lock().unwrap().push(query.clone());
-        Ok(None)
+        let found = self.in_line.lock().unwrap().clone();
+        Ok(found.map(|job| Box::new(OneJob([job])) as Box<dyn DueBatch>))
     }
 
     async fn expired(&self, _: u32, _: &[Lane]) -> Result<Option<Box<dyn DueBatch>>, LedgerError> {
@@ -367,10 +372,25 @@ impl Inbox for Around {
     }
 }
 
+/// A batch that nobody needs to remove.
+struct OneJob([PendingJob; 1]);
+
+#[async_trait]
+impl DueBatch for OneJob {
+    fn jobs(&self) -> &[PendingJob] {
+        &self.0
+    }
+
+    async fn published(self: Box<Self>, _: &[JobId]) -> Result<(), LedgerError> {
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl Outbox for Around {
     async fn publish(&self, jobs: Vec<Publication>) -> Vec<Result<(), PublishError>> {
-        jobs.iter().map(|_| Ok(())).collect()
+        let fails = *self.publishing.lock().unwrap();
+        jobs.iter().map(|_| fails.map_or(Ok(()), |error| Err(error()))).collect()
     }
 
     async fn bury(&self, messages: Vec<Burial>) -> Vec<Result<(), PublishError>> {

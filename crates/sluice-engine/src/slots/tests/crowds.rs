@@ -2,8 +2,8 @@
 
 use super::*;
 
-#[tokio::test(start_paused = true)]
-async fn thousands_of_domains_with_limits_of_their_own_go_side_by_side() {
+/// So many jobs for each of 3,000 domains with a limit of their own, all under that of one ESP.
+fn crowd(jobs: usize) -> (Arc<Store>, Replica, Journal) {
     let store = Store::new(Duration::from_millis(4));
     let it = replica(&store);
     let journal = Journal::default();
@@ -11,8 +11,14 @@ async fn thousands_of_domains_with_limits_of_their_own_go_side_by_side() {
         let domain: Arc<str> = format!("d{number}.example").into();
         let line = LineKey { domain: Some(Arc::clone(&domain)), ..line("other") };
         let own = limit(LimitScope::Domain(domain), "50/s");
-        backlog_of(&it, &line, "other", &[esp_limit("100000/s"), own], 2, &journal);
+        backlog_of(&it, &line, "other", &[esp_limit("100000/s"), own], jobs, &journal);
     }
+    (store, it, journal)
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_domains_with_limits_of_their_own_go_side_by_side() {
+    let (store, _replica, journal) = crowd(2);
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(times(&journal, None).len(), 6_000, "47 statements without a pause between them");
     let most = book::WANTS_MAX / book::WEIGHT_ALONE;
@@ -23,15 +29,7 @@ async fn thousands_of_domains_with_limits_of_their_own_go_side_by_side() {
 /// A slot each, under one ESP: the store leases for them as one, so that a lease takes more of them.
 #[tokio::test(start_paused = true)]
 async fn a_job_for_each_of_thousands_of_domains_is_leased_for_with_many_others() {
-    let store = Store::new(Duration::from_millis(4));
-    let it = replica(&store);
-    let journal = Journal::default();
-    for number in 0..3000 {
-        let domain: Arc<str> = format!("d{number}.example").into();
-        let line = LineKey { domain: Some(Arc::clone(&domain)), ..line("other") };
-        let own = limit(LimitScope::Domain(domain), "50/s");
-        backlog_of(&it, &line, "other", &[esp_limit("100000/s"), own], 1, &journal);
-    }
+    let (store, _replica, journal) = crowd(1);
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert_eq!(times(&journal, None).len(), 3_000, "12 statements");
     assert_eq!(*store.widest.lock().unwrap(), book::WANTS_MAX);
