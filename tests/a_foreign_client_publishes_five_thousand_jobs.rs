@@ -1,8 +1,6 @@
 //! 5,000 jobs by a client that is not ours, to two replicas with an SMTP server and a SendGrid stand-in.
 
-use std::time::Duration;
-
-use crate::support::{Options, Rig, mixed_jobs};
+use crate::support::{Options, PATIENCE, Rig, mixed_jobs};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_job_ends_in_one_state_and_the_journals_agree() {
@@ -10,7 +8,7 @@ async fn every_job_ends_in_one_state_and_the_journals_agree() {
     let replicas = rig.start(2);
     let mix = mixed_jobs("five", 5000);
     rig.publish(&mix.lines);
-    let verdict = rig.judge(&mix.jobs, false, Duration::from_secs(180)).await;
+    let verdict = rig.judge(&mix.jobs, false).await;
     assert_eq!(verdict.states.get("rejected"), Some(&200), "{verdict:?}");
     assert_eq!(verdict.states.get("accepted"), Some(&4800), "{verdict:?}");
     assert_eq!(verdict.flagged_duplicates, 0);
@@ -36,7 +34,7 @@ async fn every_job_ends_in_one_state_and_the_journals_agree() {
     }
     for replica in &replicas {
         replica.sigterm();
-        let status = replica.wait(Duration::from_secs(30));
+        let status = replica.wait(PATIENCE);
         assert!(status.success(), "{status}: {}", replica.log());
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sluice_testkit::services::SluiceProcess;
 
-use crate::support::{Options, Rig, job, line};
+use crate::support::{Options, PATIENCE, Rig, job, line};
 
 /// Small, so that a few deaths are enough to lose what is not looked after.
 const DELIVERY_LIMIT: u32 = 5;
@@ -24,9 +24,9 @@ fn replica(rig: &Rig, point: &str, deadly: &[String]) -> SluiceProcess {
 /// Declares the lanes, so that they can be filled before anybody works them.
 fn declare(rig: &Rig) {
     let first = replica(rig, "", &[]);
-    first.wait_ready(Duration::from_secs(60));
+    first.wait_ready(PATIENCE);
     first.sigterm();
-    first.wait(Duration::from_secs(60));
+    first.wait(PATIENCE);
 }
 
 /// Jobs of three lanes, beside those that are deadly.
@@ -57,7 +57,7 @@ async fn work(deadly: &[Value], good: &[Value]) -> usize {
     while rig.count("select count(*) from sluice.dead_letter where job_id like 'deadly%'").await < wanted {
         let others = rig.count("select count(*) from sluice.dead_letter where job_id like 'good%'").await;
         assert!(others <= 0, "{others} neighbours were dead-lettered after {deaths} deaths");
-        assert!(begin.elapsed() < Duration::from_secs(150), "not dead-lettered after {deaths} deaths");
+        assert!(begin.elapsed() < PATIENCE, "not dead-lettered after {deaths} deaths");
         if let Some(status) = running.status() {
             assert_eq!(status.signal(), Some(9), "{status}");
             deaths += 1;
@@ -65,7 +65,7 @@ async fn work(deadly: &[Value], good: &[Value]) -> usize {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    rig.judge(good, true, Duration::from_secs(90)).await;
+    rig.judge(good, true).await;
     let rows = rig.sql().await.query("select job_id, reason from sluice.dead_letter", &[]).await.unwrap();
     let mut dead: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut expected: Vec<_> = ids.into_iter().map(|id| (id, "delivery_limit".to_owned())).collect();
@@ -99,11 +99,11 @@ async fn what_a_replica_holds_that_dies_of_something_else_again_and_again_is_not
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
     let first = [jobs[0]["id"].as_str().unwrap().to_owned()];
     for _ in 0..DELIVERY_LIMIT + 3 {
-        let status = replica(&rig, "before_claim", &first).wait(Duration::from_secs(60));
+        let status = replica(&rig, "before_claim", &first).wait(PATIENCE);
         assert_eq!(status.signal(), Some(9), "{status}");
     }
     let healthy = replica(&rig, "", &[]);
-    healthy.wait_ready(Duration::from_secs(60));
-    rig.judge(&jobs, true, Duration::from_secs(90)).await;
+    healthy.wait_ready(PATIENCE);
+    rig.judge(&jobs, true).await;
     assert_eq!(rig.count("select count(*) from sluice.dead_letter").await, 0);
 }

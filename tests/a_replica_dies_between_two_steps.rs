@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sluice_engine::Failpoint;
 use sluice_testkit::services::{SluiceProcess, TcpProxy};
 
-use crate::support::{Options, Rig, job, line, until};
+use crate::support::{Options, PATIENCE, Rig, job, line, until};
 
 /// What must become of the job that stood at a point.
 struct Fate {
@@ -97,20 +97,20 @@ async fn die_at_every_point(replicas: usize) {
     let rig = Rig::new(Options { claim_ttl: "6s", timeout: "2s", ..Options::default() });
     let once = tempfile::tempdir().unwrap();
     let mut running: Vec<SluiceProcess> = (0..replicas).map(|_| armed(&rig, once.path())).collect();
-    running.iter().for_each(|it| it.wait_ready(Duration::from_secs(60)));
+    running.iter().for_each(|it| it.wait_ready(PATIENCE));
     for point in Failpoint::ALL {
         rig.publish(&[line(&message(point))]);
         let marker = once.path().join(point.as_str());
         let begin = Instant::now();
         while !marker.exists() || running.iter().all(|it| it.status().is_none()) {
-            assert!(begin.elapsed() < Duration::from_secs(40), "nobody died at {}", point.as_str());
+            assert!(begin.elapsed() < PATIENCE, "nobody died at {}", point.as_str());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         for it in &mut running {
             if let Some(status) = it.status() {
                 assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
                 *it = armed(&rig, once.path());
-                it.wait_ready(Duration::from_secs(60));
+                it.wait_ready(PATIENCE);
             }
         }
         settle(&rig, point).await;
@@ -135,7 +135,7 @@ async fn die_at_every_point(replicas: usize) {
         }
         assert_eq!((state.as_str(), calls, flagged > 0), (fate.state, fate.calls, fate.flagged), "{name}");
     }
-    until("the lanes are empty", Duration::from_secs(20), async || rig.in_lanes() == 0).await;
+    until("the lanes are empty", async || rig.in_lanes() == 0).await;
 }
 
 /// Until the job that stood at `point` is where it belongs, so that the next death takes nobody along.
@@ -150,7 +150,7 @@ async fn settle(rig: &Rig, point: Failpoint) {
         }
         None => format!("select count(*) from sluice.dead_letter where job_id = '{id}'"),
     };
-    until(&what, Duration::from_secs(40), async || rig.count(&query).await >= 1).await;
+    until(&what, async || rig.count(&query).await >= 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,7 +192,7 @@ async fn a_request_half_written_is_in_doubt_and_was_not_sent() {
     replica[0].kill9();
     proxy.cut();
     let _next = rig.start(1);
-    let verdict = rig.judge(&[half], true, Duration::from_secs(60)).await;
+    let verdict = rig.judge(&[half], true).await;
     assert_eq!(verdict.states.get("unknown"), Some(&1));
     assert_eq!(rig.sendgrid.calls(), 0, "half a request is no message");
 }

@@ -1,8 +1,6 @@
 //! SIGTERM in the middle: a drain in named steps, nothing in doubt, the rest goes to the other replica.
 
-use std::time::Duration;
-
-use crate::support::{Options, Rig, mixed_jobs, until};
+use crate::support::{Options, PATIENCE, Rig, mixed_jobs, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_drains_and_nothing_is_in_doubt() {
@@ -10,9 +8,9 @@ async fn it_drains_and_nothing_is_in_doubt() {
     let replicas = rig.start(2);
     let mix = mixed_jobs("drain", 2000);
     rig.publish(&mix.lines);
-    until("a part is sent", Duration::from_secs(60), async || rig.sendgrid.accepted() > 100).await;
+    until("a part is sent", async || rig.sendgrid.accepted() > 100).await;
     replicas[0].sigterm();
-    let status = replicas[0].wait(Duration::from_secs(40));
+    let status = replicas[0].wait(PATIENCE);
     let log = replicas[0].log();
     assert!(status.success(), "{status}\n{log}");
     for step in [
@@ -25,5 +23,5 @@ async fn it_drains_and_nothing_is_in_doubt() {
     ] {
         assert!(log.contains(step), "the log does not tell the step `{step}`");
     }
-    rig.judge(&mix.jobs, false, Duration::from_secs(120)).await;
+    rig.judge(&mix.jobs, false).await;
 }

@@ -37,7 +37,7 @@ async fn no_job_goes_too_early_and_none_is_too_late() {
         ))
         .await
     };
-    until("all have gone their ways", Duration::from_secs(60), async || {
+    until("all have gone their ways", async || {
         in_state("ripe", "accepted").await == each
             && in_state("good", "accepted").await == each
             && in_state("late", "expired").await == each
@@ -67,9 +67,9 @@ async fn a_campaign_that_is_resumed_before_its_time_waits_on() {
     rig.publish(&scheduled.iter().map(line).collect::<Vec<_>>());
     let parked = async || rig.count("select count(*) from sluice.pending").await;
     let each = i64::try_from(EACH).unwrap();
-    until("all are parked", Duration::from_secs(60), async || parked().await == each).await;
+    until("all are parked", async || parked().await == each).await;
     rig.cli(&["campaign", "resume", "acme", "sale"]);
-    until("all wait for their time", Duration::from_secs(60), async || {
+    until("all wait for their time", async || {
         let due = format!(
             "select count(*) from sluice.pending where extract(epoch from due_at) = {}",
             now + HALF_AN_HOUR

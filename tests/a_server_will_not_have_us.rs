@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 
 use sluice_testkit::services::SluiceProcess;
 
-use crate::support::{Options, Rig, until};
-
-/// A refusal of the broker has to last before it counts.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{Options, PATIENCE, Rig, until};
 
 fn ends_with_78(config: &str, words: &[&str]) {
     let replica = SluiceProcess::start(config);
@@ -75,7 +72,7 @@ async fn servers_that_are_away_are_waited_for_and_told() {
     rig.database().stop_immediate();
     let replica = SluiceProcess::start(&rig.config());
     let began = Instant::now();
-    until("it says what it lacks", Duration::from_secs(30), async || {
+    until("it says what it lacks", async || {
         replica.get("/ready").is_ok_and(|(status, body)| {
             let parts: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
             status == 503 && parts["parts"][0]["ready"] == false && parts["parts"][1]["ready"] == false
@@ -94,14 +91,11 @@ async fn servers_that_are_away_are_waited_for_and_told() {
     assert!(replica.status().is_none(), "{}", replica.log());
     rig.database().restart();
     rig.broker().restart();
-    replica.wait_ready(Duration::from_secs(90));
+    replica.wait_ready(PATIENCE);
     rig.database().stop_immediate();
-    until("it notices", Duration::from_secs(30), async || {
-        replica.get("/ready").is_ok_and(|(status, _)| status == 503)
-    })
-    .await;
+    until("it notices", async || replica.get("/ready").is_ok_and(|(status, _)| status == 503)).await;
     rig.database().restart();
-    replica.wait_ready(Duration::from_secs(60));
+    replica.wait_ready(PATIENCE);
     let (_, metrics) = replica.get("/metrics").unwrap();
     assert!(metrics.contains("sluice_reconnects_total{dependency=\"store\"} 1"), "{metrics}");
     assert!(replica.status().is_none(), "{}", replica.log());

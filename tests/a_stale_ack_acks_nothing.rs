@@ -8,7 +8,7 @@ use serde_json::Value;
 use sluice_testkit::peers::SendGridAnswer;
 use sluice_testkit::services::{SluiceProcess, TcpProxy};
 
-use crate::support::{Options, Rig, job, line, until};
+use crate::support::{Options, PATIENCE, Rig, job, line, until};
 
 fn batch(word: &str, count: usize) -> Vec<Value> {
     (0..count).map(|i| job(&format!("{word}-{i}"), "default", &format!("{word}+{i}@acme.example"))).collect()
@@ -29,27 +29,26 @@ async fn what_the_new_channel_lends_comes_again_after_a_kill() {
     let proxy = TcpProxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let url = rig.amqp_url.replace(&format!(":{port}/"), &format!(":{}/", proxy.addr().port()));
     let replica = SluiceProcess::command(&rig.config()).env("SLUICE__QUEUE__URL", url).start();
-    replica.wait_ready(Duration::from_secs(60));
+    replica.wait_ready(PATIENCE);
     let mut jobs = batch("quick", 10);
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
-    until("the quick ones are sent", Duration::from_secs(30), async || rig.sendgrid.calls() == 10).await;
+    until("the quick ones are sent", async || rig.sendgrid.calls() == 10).await;
     let first = batch("first", 5);
     rig.publish(&first.iter().map(line).collect::<Vec<_>>());
-    until("the first ones are under way", Duration::from_secs(30), async || rig.sendgrid.calls() == 15).await;
+    until("the first ones are under way", async || rig.sendgrid.calls() == 15).await;
     proxy.cut();
     let second = batch("second", 20);
     rig.publish(&second.iter().map(line).collect::<Vec<_>>());
-    until("the second ones are under way", Duration::from_secs(30), async || rig.sendgrid.calls() == 35)
-        .await;
+    until("the second ones are under way", async || rig.sendgrid.calls() == 35).await;
     let done = "select count(*) from sluice.job where state = 'accepted' and id like 'first-%'";
-    until("the first ones are done", Duration::from_secs(30), async || rig.count(done).await == 5).await;
+    until("the first ones are done", async || rig.count(done).await == 5).await;
     // Their acks wait for each other for some milliseconds.
     tokio::time::sleep(Duration::from_millis(300)).await;
     replica.kill9();
     let _next = rig.start(1);
     jobs.extend(first);
     jobs.extend(second);
-    let verdict = rig.judge(&jobs, true, Duration::from_secs(60)).await;
+    let verdict = rig.judge(&jobs, true).await;
     assert_eq!(verdict.states.get("accepted"), Some(&15), "{verdict:?}");
     assert_eq!(verdict.states.get("unknown"), Some(&20), "killed in the middle of their calls: {verdict:?}");
 }

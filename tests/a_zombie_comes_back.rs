@@ -1,12 +1,10 @@
 //! A replica stands still past the deadline of its claim while another takes the job over; then it goes on. It must not
 //! send, and what it writes must not undo what the other has done.
 
-use std::time::Duration;
-
 use serde_json::json;
 use sluice_testkit::services::SluiceProcess;
 
-use crate::support::{Options, Rig, job, line, until};
+use crate::support::{Options, PATIENCE, Rig, job, line, until};
 
 /// Stops the first replica with the job at `point`, lets the second resend it, and wakes the first. Answers the rig when
 /// the first has written its result.
@@ -15,24 +13,24 @@ async fn wake_after_takeover(point: &str) -> (Rig, Vec<SluiceProcess>) {
     let id = "taken-over";
     let zombie =
         SluiceProcess::command(&rig.config()).env("SLUICE_FAILPOINTS", format!("{point}=stop#{id}")).start();
-    zombie.wait_ready(Duration::from_secs(60));
+    zombie.wait_ready(PATIENCE);
     let mut it = job(id, "default", "ada@acme.example");
     it["class"] = json!("transactional");
     rig.publish(&[line(&it)]);
-    until("the zombie stands still", Duration::from_secs(30), async || {
+    until("the zombie stands still", async || {
         std::fs::read_to_string(format!("/proc/{}/stat", zombie.pid()))
             .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T")))
     })
     .await;
     let other = rig.start(1);
-    until("the other has sent it", Duration::from_secs(60), async || {
+    until("the other has sent it", async || {
         rig.count("select count(*) from sluice.job where state = 'accepted' and attempts = 2 and resent")
             .await
             == 1
     })
     .await;
     zombie.resume();
-    until("the zombie is done", Duration::from_secs(40), async || {
+    until("the zombie is done", async || {
         zombie.log().contains("a result came after the claim had gone to another worker")
     })
     .await;

@@ -25,13 +25,13 @@ async fn what_does_not_fit_overflows_or_waits() {
     "#;
     let rig = Rig::new(Options { more: more.to_owned(), ..Options::default() });
     let replicas = rig.start(2);
-    until("the ramp is known", Duration::from_secs(20), async || {
+    until("the ramp is known", async || {
         rig.cli(&["limits", "list"]).to_string().contains("esp:fresh/warm-up")
     })
     .await;
     let jobs: Vec<_> = (0..60).map(|i| job(&format!("w-{i}"), "warm", &format!("u{i}@gmail.com"))).collect();
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
-    let verdict = rig.judge(&jobs, false, Duration::from_secs(60)).await;
+    let verdict = rig.judge(&jobs, false).await;
     assert_eq!(verdict.states.get("accepted"), Some(&60));
     let through_fresh = rig.sendgrid.accepted();
     eprintln!("{through_fresh} through the one that is warmed up, {} through the other", 60 - through_fresh);

@@ -6,9 +6,7 @@ use serde_json::Value;
 use sluice_testkit::peers::SendGridAnswer;
 use sluice_testkit::services::SluiceProcess;
 
-use crate::support::{Options, Rig, WebhookSender, event, job, line, until};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{Options, PATIENCE, Rig, WebhookSender, event, job, line, until};
 
 /// A rig whose pool `hooked` sends through an ESP with a webhook.
 fn rig(sender: &WebhookSender) -> Rig {
@@ -39,7 +37,7 @@ fn escape(key: &str) -> String {
 
 async fn wait_for_state(rig: &Rig, id: &str, state: &str) -> Value {
     let mut job = Value::Null;
-    until(&format!("{id} is {state}"), PATIENCE, async || {
+    until(&format!("{id} is {state}"), async || {
         if rig.count(&format!("select count(*) from sluice.job where id = '{id}'")).await < 1 {
             return false;
         }
@@ -64,7 +62,7 @@ async fn an_operator_and_a_webhook_resolve_it() {
     rig.sendgrid.answer_all(Some(SendGridAnswer::CutAfter));
     let ids = ["settled", "resent", "reported", "left"];
     publish(&rig, &ids);
-    until("all are in doubt", PATIENCE, async || {
+    until("all are in doubt", async || {
         rig.count("select count(*) from sluice.job where state = 'unknown'").await == 4
     })
     .await;
@@ -187,7 +185,7 @@ async fn an_idempotency_key_resolves_it() {
         http.post(&url).json(&job("keyed", "default", "unknown.ada@gmail.com")).send().await.unwrap();
     assert_eq!(queued.status().as_u16(), 202);
     let mut view = Value::Null;
-    until("the second call has told", PATIENCE, async || {
+    until("the second call has told", async || {
         view = http.get(format!("{url}/keyed")).send().await.unwrap().json().await.unwrap();
         view["state"] == "accepted"
     })
@@ -223,7 +221,7 @@ async fn what_is_never_answered_is_left_to_an_operator_in_the_end() {
     lost["class"] = "transactional".into();
     assert_eq!(http.post(&url).json(&lost).send().await.unwrap().status().as_u16(), 202);
     let mut view = Value::Null;
-    until("nobody will send it again", PATIENCE, async || {
+    until("nobody will send it again", async || {
         view = http.get(format!("{url}/lost")).send().await.unwrap().json().await.unwrap();
         view["pending"]["reason"] == "unknown" && view["pending"]["due_at"].is_null()
     })

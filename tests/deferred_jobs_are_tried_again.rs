@@ -16,12 +16,12 @@ async fn a_deferred_job_goes_through_pending_and_is_accepted_later() {
         (0..20).map(|i| job(&format!("later-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
     // The first reply stops the group for all: the others wait without a try of their own.
-    crate::support::until("some are deferred", Duration::from_secs(30), async || {
+    crate::support::until("some are deferred", async || {
         rig.count("select count(*) from sluice.pending where reason = 'retry'").await > 0
     })
     .await;
     rig.sendgrid.script(|_| None);
-    let verdict = rig.judge(&jobs, false, Duration::from_secs(60)).await;
+    let verdict = rig.judge(&jobs, false).await;
     assert_eq!(verdict.states.get("accepted"), Some(&20));
     let tries = rig.count("select count(*) from sluice.attempt where outcome = 'deferred'").await;
     assert!(tries > 0, "{tries}");
@@ -60,12 +60,12 @@ async fn send_at_is_waited_for_and_expires_at_ends_a_job() {
     held["expires_at"] = ahead(4).into();
     let all = [job("first", "default", "one@slow.example"), held, scheduled, expired, never];
     rig.publish(&all.each_ref().map(line));
-    crate::support::until("they are parked", Duration::from_secs(20), async || {
+    crate::support::until("they are parked", async || {
         rig.count("select count(*) from sluice.pending where reason = 'scheduled'").await == 2
             || rig.sendgrid.accepted() == 2
     })
     .await;
-    let verdict = rig.judge(&all, false, Duration::from_secs(60)).await;
+    let verdict = rig.judge(&all, false).await;
     assert_eq!((verdict.states.get("expired"), verdict.states.get("accepted")), (Some(&3), Some(&2)));
     assert_eq!(rig.sendgrid.journal().len(), 3);
     let early = format!(
@@ -88,16 +88,10 @@ async fn a_wait_longer_than_the_job_lasts_is_not_the_end_of_it() {
     };
     rig.sendgrid.script(|_| Some(SendGridAnswer::TooManyRequests(Duration::from_secs(7200))));
     rig.publish(&[line(&transactional("elsewhere", "both", "ada@gmail.com"))]);
-    crate::support::until("it is sent elsewhere", Duration::from_secs(30), async || {
-        rig.smtp.accepted_by_job().len() == 1
-    })
-    .await;
+    crate::support::until("it is sent elsewhere", async || rig.smtp.accepted_by_job().len() == 1).await;
     let tries = "select count(*) from sluice.attempt where job_id = 'elsewhere' and (attempt, esp, outcome) in \
                  ((1, 'grid', 'deferred'), (2, 'post', 'accepted'))";
-    crate::support::until("both tries are recorded", Duration::from_secs(20), async || {
-        rig.count(tries).await == 2
-    })
-    .await;
+    crate::support::until("both tries are recorded", async || rig.count(tries).await == 2).await;
     drop(replicas);
 }
 
@@ -117,7 +111,7 @@ async fn an_esp_that_fails_is_failed_over() {
     let jobs: Vec<_> =
         (0..200).map(|i| job(&format!("over-{i}"), "both", &format!("u{i}@gmail.com"))).collect();
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
-    let verdict = rig.judge(&jobs, false, Duration::from_secs(90)).await;
+    let verdict = rig.judge(&jobs, false).await;
     assert_eq!(verdict.states.get("accepted"), Some(&200));
     assert_eq!(rig.smtp.accepted_by_job().len(), 200);
     let (_, metrics) = replicas[0].get("/metrics").unwrap();

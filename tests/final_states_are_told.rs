@@ -2,20 +2,19 @@
 //! replica that sent the job tells nobody.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluice_testkit::peers::Listener;
 use sluice_testkit::services::SluiceProcess;
 
-use crate::support::{Options, Rig, job, line, until};
+use crate::support::{Options, PATIENCE, Rig, job, line, until};
 
 fn replica(rig: &Rig, roles: &str) -> SluiceProcess {
     let replica = SluiceProcess::command(&rig.config())
         .args(["run", "--roles", roles])
         .env("SLUICE__QUEUE__RESULTS", "true")
         .start();
-    replica.wait_ready(Duration::from_secs(60));
+    replica.wait_ready(PATIENCE);
     replica
 }
 
@@ -37,7 +36,7 @@ async fn each_is_told_once_it_is_committed() {
     let mut listener = Listener::start(&rig.amqp_url, "sluice.results", "#").await;
     let jobs = jobs();
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
-    let verdict = rig.judge(&jobs, false, Duration::from_secs(60)).await;
+    let verdict = rig.judge(&jobs, false).await;
     assert_eq!(verdict.states.get("accepted"), Some(&40));
     // Nobody relays yet. What there is to tell is in the store, and has not held anybody up.
     assert_eq!(rig.count("select count(*) from sluice.result").await, 42);
@@ -46,7 +45,7 @@ async fn each_is_told_once_it_is_committed() {
 
     let _relay = replica(&rig, "relay,http");
     let mut told = Vec::new();
-    until("all is told", Duration::from_secs(30), async || {
+    until("all is told", async || {
         told.extend(listener.take().await);
         told.len() >= 42 && rig.count("select count(*) from sluice.result").await == 0
     })
@@ -80,6 +79,6 @@ async fn without_the_key_nothing_is_kept_to_be_told() {
     let _replicas = rig.start(1);
     let jobs = jobs();
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
-    rig.judge(&jobs, false, Duration::from_secs(60)).await;
+    rig.judge(&jobs, false).await;
     assert_eq!(rig.count("select count(*) from sluice.result").await, 0);
 }

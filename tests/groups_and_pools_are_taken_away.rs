@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_testkit::services::{SluiceProcess, sluice_binary};
 
-use crate::support::{Options, Rig, job, line, until};
+use crate::support::{Options, PATIENCE, Rig, job, line, until};
 
 const GROUP: &str = "[[domain_group]]\nname = \"x\"\ndomains = [\"x.example\"]\n";
 
@@ -14,7 +14,7 @@ async fn reread(replica: &SluiceProcess, config: &str) {
     let before = times(replica);
     replica.rewrite_config(config);
     replica.sighup();
-    until("it is read", Duration::from_secs(20), async || times(replica) > before).await;
+    until("it is read", async || times(replica) > before).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,15 +33,9 @@ async fn its_queue_may_be_deleted_and_no_question_brings_it_back() {
 
     reread(replica, &without).await;
     queues.iter().for_each(|it| rig.broker().delete_queue(rig.vhost(), it));
-    until("the lanes end", Duration::from_secs(20), async || {
-        replica.log().matches("lane is gone").count() == 2
-    })
-    .await;
+    until("the lanes end", async || replica.log().matches("lane is gone").count() == 2).await;
     let gone = "sluice_lane_ready{lane=\"default.bulk.x\"}";
-    until("their gauges end", Duration::from_secs(20), async || {
-        !replica.get("/metrics").unwrap().1.contains(gone)
-    })
-    .await;
+    until("their gauges end", async || !replica.get("/metrics").unwrap().1.contains(gone)).await;
     assert_eq!(replica.get("/ready").unwrap().0, 200);
     assert!(!replica.log().contains("dependency is down"), "{}", replica.log());
 
@@ -58,7 +52,7 @@ async fn its_queue_may_be_deleted_and_no_question_brings_it_back() {
 
     reread(replica, &with).await;
     rig.publish(&[line(&job("back", "default", "ada@x.example"))]);
-    until("it is sent", Duration::from_secs(30), async || {
+    until("it is sent", async || {
         rig.count("select count(*) from sluice.job where state = 'accepted'").await == 1
     })
     .await;
@@ -72,7 +66,7 @@ async fn jobs_of_a_pool_wait_for_it() {
     let with = rig.config().replace("[worker]", "[worker]\nprefetch_max = 10");
     let misspelt = with.replace("name = \"mail\"", "name = \"mial\"");
     let replica = &SluiceProcess::start(&with);
-    replica.wait_ready(Duration::from_secs(60));
+    replica.wait_ready(PATIENCE);
     // A backlog: the process stands still while it is published.
     replica.pause();
     let jobs: Vec<_> =
@@ -82,15 +76,15 @@ async fn jobs_of_a_pool_wait_for_it() {
     replica.sighup();
     replica.resume();
     let reads = || replica.log().matches("configuration was read again").count();
-    until("it is read", Duration::from_secs(20), async || reads() == 1).await;
-    until("what was begun ends", Duration::from_secs(30), async || rig.lent() == 0).await;
+    until("it is read", async || reads() == 1).await;
+    until("what was begun ends", async || rig.lent() == 0).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let dead = "select count(*) from sluice.dead_letter";
     assert_eq!(rig.count(dead).await, 0);
     let left = rig.ready();
     assert!(left > 0, "all went before the pool was taken away");
     reread(replica, &with).await;
-    until("all are sent", Duration::from_secs(120), async || {
+    until("all are sent", async || {
         rig.count("select count(*) from sluice.job where state = 'accepted'").await == 2_000
     })
     .await;

@@ -1,8 +1,6 @@
 //! What a replica takes from the broker, and out of `pending`, has a bound in bytes and not only in messages: a publisher of
 //! large bodies does not fill its memory.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use sluice_testkit::services::SluiceProcess;
 
@@ -38,7 +36,7 @@ async fn they_do_not_fill_the_memory() {
     let jobs = large_jobs();
     rig.publish_backlog(&jobs.iter().map(line).collect::<Vec<_>>());
     let replicas = rig.start(1);
-    rig.judge(&jobs, false, Duration::from_secs(120)).await;
+    rig.judge(&jobs, false).await;
     assert_small(&replicas[0]);
 }
 
@@ -51,7 +49,7 @@ async fn nor_do_those_that_come_due_at_once() {
     let due = rfc3339(now + 3600);
     jobs.iter_mut().for_each(|job| job["send_at"] = due.clone().into());
     rig.publish_backlog(&jobs.iter().map(line).collect::<Vec<_>>());
-    until("all are parked", Duration::from_secs(120), async || {
+    until("all are parked", async || {
         usize::try_from(rig.count("select count(*) from sluice.pending").await) == Ok(JOBS)
     })
     .await;
@@ -62,7 +60,7 @@ async fn nor_do_those_that_come_due_at_once() {
         body = convert_to(replace(convert_from(body, 'UTF8'), $1, $2), 'UTF8')";
     rig.sql().await.execute(over, &[&due, &rfc3339(now)]).await.unwrap();
     let replicas = rig.start(1);
-    rig.judge(&jobs, false, Duration::from_secs(120)).await;
+    rig.judge(&jobs, false).await;
     assert_small(&replicas[0]);
 }
 

@@ -1,7 +1,5 @@
 //! What is no job goes to `sluice.dead` and `dead_letter` with its reason and field; the lane goes on.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use sluice_testkit::peers::Listener;
 
@@ -78,11 +76,11 @@ async fn each_becomes_a_dead_letter_and_the_lane_goes_on() {
     lines.extend(good.iter().map(line));
     rig.publish(&lines);
     let wanted = i64::try_from(messages.len()).unwrap();
-    until("all bad ones are kept", Duration::from_secs(60), async || {
+    until("all bad ones are kept", async || {
         rig.count("select count(*) from sluice.dead_letter").await >= wanted
     })
     .await;
-    rig.judge(&good, false, Duration::from_secs(60)).await;
+    rig.judge(&good, false).await;
 
     let client = rig.sql().await;
     let rows = client.query("select reason, field from sluice.dead_letter", &[]).await.unwrap();
@@ -106,7 +104,7 @@ async fn a_dead_letter_carries_on_the_id_and_the_trace() {
     let _replicas = rig.start(1);
     let first = job("taken", "default", "ada@gmail.com");
     rig.publish(&[line(&first)]);
-    rig.judge(std::slice::from_ref(&first), false, Duration::from_secs(60)).await;
+    rig.judge(std::slice::from_ref(&first), false).await;
 
     let mut dead = Listener::start(&rig.amqp_url, "sluice.dead", "").await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -119,7 +117,7 @@ async fn a_dead_letter_carries_on_the_id_and_the_trace() {
         traced["properties"] = json!({"headers": {"traceparent": trace}});
         rig.publish(&[traced]);
         let mut message = None;
-        until("the dead letter is published", Duration::from_secs(30), async || {
+        until("the dead letter is published", async || {
             message = dead.next().await;
             message.is_some()
         })
@@ -151,7 +149,7 @@ async fn odd_properties_and_keys_do_not_matter_the_body_decides() {
             json!({"headers": {"x-sluice-attempt": "many", "x-sluice-resend": 7}}),
         ),
     ]);
-    let verdict = rig.judge(&jobs, false, Duration::from_secs(60)).await;
+    let verdict = rig.judge(&jobs, false).await;
     assert_eq!(verdict.states.get("accepted"), Some(&6));
 }
 
@@ -163,14 +161,14 @@ async fn the_same_id_with_another_body_is_refused_and_the_first_stands() {
     let mut second = first.clone();
     second["subject"] = "Another".into();
     rig.publish(&[line(&first)]);
-    rig.judge(std::slice::from_ref(&first), false, Duration::from_secs(60)).await;
+    rig.judge(std::slice::from_ref(&first), false).await;
     rig.publish(&[line(&first), line(&second)]);
-    until("the conflict is kept", Duration::from_secs(30), async || {
+    until("the conflict is kept", async || {
         rig.count("select count(*) from sluice.dead_letter where reason = 'id_conflict' and field = 'id'")
             .await
             == 1
     })
     .await;
-    rig.judge(std::slice::from_ref(&first), false, Duration::from_secs(60)).await;
+    rig.judge(std::slice::from_ref(&first), false).await;
     assert_eq!(rig.sendgrid.accepted(), 1);
 }

@@ -1,7 +1,5 @@
 //! Time passes: one replica makes the coming days' tables and drops what is old, whole days and single jobs.
 
-use std::time::Duration;
-
 use crate::support::{Options, Rig, job, line, until};
 
 const OLD: &str = "
@@ -21,9 +19,9 @@ async fn old_days_and_old_jobs_go_and_young_ones_stay() {
     let replicas = rig.start(2);
     let jobs = ["old", "young"].map(|id| job(id, "default", &format!("{id}@gmail.com")));
     rig.publish(&jobs.each_ref().map(line));
-    rig.judge(&jobs, false, Duration::from_secs(60)).await;
+    rig.judge(&jobs, false).await;
     rig.sql().await.batch_execute(OLD).await.unwrap();
-    until("they are gone", Duration::from_secs(30), async || {
+    until("they are gone", async || {
         let jobs = rig.count("select count(*) from sluice.job").await;
         let tables = "select count(*) from pg_class where relname = 'attempt_p20200101'";
         jobs == 1 && rig.count(tables).await == 0

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Options, Rig, job, line, rfc3339, until};
+use crate::support::{Options, Rig, job, line, rfc3339, until, within};
 
 /// At the rate of the limit these are four minutes: most are left when the others have expired.
 const MANY: usize = 480;
@@ -26,7 +26,7 @@ fn jobs(name: &str, count: usize, with: impl Fn(&mut Value)) -> Vec<Value> {
 }
 
 async fn are_in_line(rig: &Rig, least: usize) {
-    until("they wait in line", SHORTLY, async || {
+    until("they wait in line", async || {
         let parked = rig.count("select count(*) from sluice.pending where limit_key is not null").await;
         usize::try_from(parked).is_ok_and(|parked| parked >= least)
     })
@@ -46,8 +46,8 @@ async fn those_that_expire_are_closed_at_once() {
     rig.publish_backlog(&jobs("late", MANY, |job| job["expires_at"] = ends.clone().into()));
     are_in_line(&rig, MANY / 2).await;
     rig.publish(&jobs("fresh", FEW, |_| {}));
-    until("the others are sent", SHORTLY, async || sent(&rig, "fresh") == FEW).await;
-    until("all that expired are closed", SHORTLY, async || {
+    within(SHORTLY, "the others are sent", async || sent(&rig, "fresh") == FEW).await;
+    until("all that expired are closed", async || {
         let closed = "select count(*) from sluice.job where state in ('accepted', 'expired')";
         usize::try_from(rig.count(closed).await).is_ok_and(|closed| closed == MANY + FEW)
     })
@@ -68,15 +68,15 @@ async fn those_of_a_paused_campaign_are_passed_over() {
     are_in_line(&rig, MANY / 2).await;
     rig.cli(&["campaign", "pause", "acme", "spring"]);
     rig.publish(&jobs("fresh", FEW, |_| {}));
-    until("the others are sent", SHORTLY, async || sent(&rig, "fresh") == FEW).await;
+    within(SHORTLY, "the others are sent", async || sent(&rig, "fresh") == FEW).await;
     let in_line = "select count(*) from sluice.pending where limit_key like 'domain:%'";
     assert!(rig.count(in_line).await > 300, "they stay where they are");
-    until("metrics tell why they wait", Duration::from_secs(40), async || {
+    until("metrics tell why they wait", async || {
         rig.metric(&replicas, "sluice_fleet_waiting{reason=\"domain_limit\"}") > 300.0
     })
     .await;
     rig.cli(&["campaign", "cancel", "acme", "spring", "--yes"]);
-    until("a cancelled one leaves the line", SHORTLY, async || {
+    until("a cancelled one leaves the line", async || {
         rig.count("select count(*) from sluice.pending").await == 0
     })
     .await;

@@ -10,7 +10,7 @@ async fn nothing_is_sent_without_a_claim_and_the_replicas_go_on() {
     let replicas = rig.start(2);
     let mix = mixed_jobs("postgres", 3000);
     rig.publish(&mix.lines);
-    until("a part is sent", Duration::from_secs(60), async || rig.sendgrid.accepted() > 100).await;
+    until("a part is sent", async || rig.sendgrid.accepted() > 100).await;
     rig.database().stop_immediate();
     tokio::time::sleep(Duration::from_secs(3)).await;
     let sent = rig.sendgrid.calls();
@@ -20,7 +20,7 @@ async fn nothing_is_sent_without_a_claim_and_the_replicas_go_on() {
     assert_eq!(status, 503);
     assert!(body.contains("store"), "{body}");
     rig.database().restart();
-    let verdict = rig.judge(&mix.jobs, true, Duration::from_secs(180)).await;
+    let verdict = rig.judge(&mix.jobs, true).await;
     assert_eq!(verdict.flagged_duplicates, 0);
     assert!(replicas.iter().all(|replica| replica.status().is_none()), "a replica ended");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_testkit::peers::SendGridAnswer;
 
-use crate::support::{Options, Rig, job, line, until};
+use crate::support::{Options, PATIENCE, Rig, job, line, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_costs_no_attempt() {
@@ -20,13 +20,13 @@ async fn a_rolling_restart_costs_no_attempt() {
         let sent = rig.sendgrid.calls();
         rig.publish(&more.iter().map(line).collect::<Vec<_>>());
         jobs.extend(more);
-        until("it is sent", Duration::from_secs(60), async || rig.sendgrid.calls() > sent).await;
+        until("it is sent", async || rig.sendgrid.calls() > sent).await;
         let before = std::mem::replace(replica, next);
         before.sigterm();
-        let status = before.wait(Duration::from_secs(40));
+        let status = before.wait(PATIENCE);
         assert!(status.success(), "{status}\n{}", before.log());
     }
-    let verdict = rig.judge(&jobs, false, Duration::from_secs(120)).await;
+    let verdict = rig.judge(&jobs, false).await;
     assert_eq!(verdict.states.get("accepted"), Some(&jobs.len()));
     assert_eq!(rig.sendgrid.calls(), jobs.len(), "one call a job");
     let attempts = rig.count("select count(*) from sluice.attempt").await;
@@ -43,15 +43,14 @@ async fn a_second_sigterm_ends_at_once_and_loses_nothing() {
     let jobs: Vec<_> =
         (0..20).map(|i| job(&format!("twice-{i}"), "default", &format!("late+{i}@acme.example"))).collect();
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
-    until("calls are under way", Duration::from_secs(30), async || rig.sendgrid.calls() >= 10).await;
+    until("calls are under way", async || rig.sendgrid.calls() >= 10).await;
     replicas[0].sigterm();
-    until("it drains", Duration::from_secs(10), async || replicas[0].log().contains("finish in flight"))
-        .await;
+    until("it drains", async || replicas[0].log().contains("finish in flight")).await;
     replicas[0].sigterm();
-    let status = replicas[0].wait(Duration::from_secs(2));
+    let status = replicas[0].wait(Duration::from_secs(10));
     assert_eq!(status.code(), Some(1), "left without draining");
     let _next = rig.start(1);
-    let verdict = rig.judge(&jobs, true, Duration::from_secs(60)).await;
+    let verdict = rig.judge(&jobs, true).await;
     let of = |state: &str| verdict.states.get(state).copied().unwrap_or(0);
     assert_eq!(of("accepted") + of("unknown"), jobs.len(), "{verdict:?}");
     assert!(of("unknown") >= 1, "who is left in the middle of a call is in doubt: {verdict:?}");

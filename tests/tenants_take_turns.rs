@@ -1,8 +1,6 @@
 //! A tenant with a long campaign and one with a short one are due at the same moment: the short one need not wait for the end
 //! of the long one.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::support::{Options, Rig, job, line, rfc3339, until};
@@ -35,7 +33,7 @@ async fn a_short_campaign_passes_a_long_one() {
     };
     let (long, short) = (campaign("long", LONG), campaign("short", SHORT));
     rig.publish_backlog(&long.iter().chain(&short).map(line).collect::<Vec<_>>());
-    until("all are parked", Duration::from_secs(120), async || {
+    until("all are parked", async || {
         let parked = rig.count("select count(*) from sluice.pending").await;
         usize::try_from(parked).is_ok_and(|parked| parked == LONG + SHORT)
     })
@@ -47,7 +45,7 @@ async fn a_short_campaign_passes_a_long_one() {
     assert_eq!(usize::try_from(made_due), Ok(LONG + SHORT));
     let sent =
         |tenant: &str| rig.sendgrid.accepted_by_job().keys().filter(|id| id.starts_with(tenant)).count();
-    until("the short one has gone", Duration::from_secs(120), async || sent("short") == SHORT).await;
+    until("the short one has gone", async || sent("short") == SHORT).await;
     // As the ESP took them: whoever looks on a busy machine looks late.
     let taken: Vec<String> = rig
         .sendgrid

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::Value;
 use sluice_testkit::services::{SluiceProcess, sluice_binary};
 
-use crate::support::{Options, Rig, job, mixed_jobs};
+use crate::support::{Options, PATIENCE, Rig, job, mixed_jobs};
 
 /// The lines of a log that would wake somebody.
 fn alarms(log: &str) -> Vec<&str> {
@@ -66,7 +65,7 @@ async fn a_replica_that_drains_warns_of_nothing() {
         let before: Vec<usize> = replicas.iter().map(|replica| replica.log().len()).collect();
         replicas.iter().for_each(SluiceProcess::sigterm);
         for (replica, before) in replicas.iter().zip(before) {
-            let status = replica.wait(Duration::from_secs(40));
+            let status = replica.wait(PATIENCE);
             let log = replica.log();
             assert!(status.success(), "{status}\n{log}");
             let (_, leaving) = log.split_at(before);

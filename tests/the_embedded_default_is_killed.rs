@@ -1,12 +1,10 @@
 //! `sluice run` with no server beside it: jobs by HTTP and by file, kill -9, and nothing lost.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use sluice_testkit::peers::SendGridStandIn;
 use sluice_testkit::services::SluiceProcess;
 
-use crate::support::{job, until};
+use crate::support::{PATIENCE, job, until};
 
 fn config(sendgrid: &SendGridStandIn, file: &std::path::Path) -> String {
     format!(
@@ -38,7 +36,7 @@ async fn what_was_queued_is_sent_after_a_restart() {
     let file = dir.path().join("sluice.db");
     let sendgrid = SendGridStandIn::start();
     let replica = SluiceProcess::start(&config(&sendgrid, &file));
-    replica.wait_ready(Duration::from_secs(30));
+    replica.wait_ready(PATIENCE);
     let mut jobs: Vec<Value> =
         (0..400).map(|i| job(&format!("kept-{i}"), "default", &format!("u{i}@gmail.com"))).collect();
     for job in &mut jobs {
@@ -61,14 +59,13 @@ async fn what_was_queued_is_sent_after_a_restart() {
         .unwrap();
     assert_eq!((&wrong["status"], &wrong["field"]), (&"error".into(), &"from".into()), "{wrong}");
 
-    until("a part is sent", Duration::from_secs(30), async || sendgrid.accepted() > 60).await;
+    until("a part is sent", async || sendgrid.accepted() > 60).await;
     replica.kill9();
     let before = sendgrid.accepted();
     assert!(before < 400, "killed too late to tell");
     let replica = SluiceProcess::start(&config(&sendgrid, &file));
-    replica.wait_ready(Duration::from_secs(30));
-    until("the rest is sent", Duration::from_secs(60), async || sendgrid.accepted_by_job().len() == 400)
-        .await;
+    replica.wait_ready(PATIENCE);
+    until("the rest is sent", async || sendgrid.accepted_by_job().len() == 400).await;
 
     let view = |id: String| {
         let (http, addr) = (http.clone(), replica.http_addr());
@@ -79,10 +76,7 @@ async fn what_was_queued_is_sent_after_a_restart() {
     let accepted = sendgrid.accepted_by_job();
     for job in &jobs {
         let id = job["id"].as_str().unwrap().to_owned();
-        until(&format!("{id} is accepted"), Duration::from_secs(30), async || {
-            view(id.clone()).await["state"] == "accepted"
-        })
-        .await;
+        until(&format!("{id} is accepted"), async || view(id.clone()).await["state"] == "accepted").await;
         let times = accepted[&id];
         let flagged = view(id.clone()).await["attempt_list"]
             .as_array()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sluice_testkit::peers::SendGridAnswer;
 
-use crate::support::{Options, Rig, job, line, until};
+use crate::support::{Options, PATIENCE, Rig, job, line, until};
 
 /// As a migration would write it; `V99` stands for the later version in the history that migrations are looked up in.
 const EXPAND: &str = "
@@ -35,7 +35,7 @@ async fn old_and_new_work_side_by_side() {
     let more = async || {
         let sent = rig.sendgrid.accepted();
         let enough = (sent + 50).min(jobs.len());
-        until("more is sent", Duration::from_secs(60), async || rig.sendgrid.accepted() >= enough).await;
+        until("more is sent", async || rig.sendgrid.accepted() >= enough).await;
     };
     more().await;
     client.batch_execute(EXPAND).await.unwrap();
@@ -44,11 +44,11 @@ async fn old_and_new_work_side_by_side() {
         let next = rig.start(1).remove(0);
         let before = std::mem::replace(replica, next);
         before.sigterm();
-        assert!(before.wait(Duration::from_secs(40)).success(), "{}", before.log());
+        assert!(before.wait(PATIENCE).success(), "{}", before.log());
     }
     more().await;
     client.batch_execute(CONTRACT).await.unwrap();
-    let verdict = rig.judge(&jobs, false, Duration::from_secs(120)).await;
+    let verdict = rig.judge(&jobs, false).await;
     assert_eq!(verdict.states.get("accepted"), Some(&jobs.len()));
     assert_eq!(rig.sendgrid.calls(), jobs.len(), "one call a job");
 }

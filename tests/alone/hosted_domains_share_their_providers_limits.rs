@@ -27,12 +27,9 @@ async fn together_they_get_no_more_than_the_provider_allows() {
         .collect();
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
     let sent = |domain: &str| rig.sendgrid.accepted_at(|to| to.ends_with(domain)).len();
-    until("who is not hosted there has gone", Duration::from_secs(60), async || {
-        sent("elsewhere.example") == EACH
-    })
-    .await;
+    until("who is not hosted there has gone", async || sent("elsewhere.example") == EACH).await;
     let meanwhile = sent("icloud.com") + sent("hosted.example");
-    let verdict = rig.judge(&jobs, false, Duration::from_secs(90)).await;
+    let verdict = rig.judge(&jobs, false).await;
     assert_eq!(verdict.states.get("accepted"), Some(&jobs.len()));
     let provider = rig.written_at("grid", &["icloud.com", "hosted.example"]).await;
     let busiest = busiest_window(provider, Duration::from_secs(1));

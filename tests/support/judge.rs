@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::rig::Rig;
+use super::rig::{PATIENCE, Rig};
 
 /// What came of a batch.
 #[derive(Debug, Default)]
@@ -22,8 +22,8 @@ impl Rig {
     /// Waits until nothing is left to do, then compares every job with the journals.
     ///
     /// Jobs may be in doubt only if `doubts_allowed`; even then each must be flagged.
-    pub(crate) async fn judge(&self, jobs: &[Value], doubts_allowed: bool, timeout: Duration) -> Verdict {
-        self.wait_settled(jobs.len(), timeout).await;
+    pub(crate) async fn judge(&self, jobs: &[Value], doubts_allowed: bool) -> Verdict {
+        self.wait_settled(jobs.len()).await;
         let client = self.sql().await;
         let query = "select id, state, attempts, esp, resent from sluice.job";
         let rows = client.query(query, &[]).await.unwrap();
@@ -81,7 +81,7 @@ impl Rig {
     }
 
     /// Until every job has its row in a final state (or flagged), and queues and `pending` are empty.
-    async fn wait_settled(&self, jobs: usize, timeout: Duration) {
+    async fn wait_settled(&self, jobs: usize) {
         let wanted = i64::try_from(jobs).unwrap();
         let begin = std::time::Instant::now();
         loop {
@@ -96,12 +96,12 @@ impl Rig {
             if done == wanted && parked == 0 && self.in_lanes() == 0 {
                 return;
             }
-            if begin.elapsed() > timeout {
+            if begin.elapsed() > PATIENCE {
                 let rows = self.count("select count(*) from sluice.job").await;
                 let dead = self.count("select count(*) from sluice.dead_letter").await;
                 let queued = self.in_lanes();
                 panic!(
-                    "not settled within {timeout:?}: {done} of {wanted} jobs final, {rows} have a row, {parked} parked, \
+                    "not settled within {PATIENCE:?}: {done} of {wanted} jobs final, {rows} have a row, {parked} parked, \
                      {dead} dead letters, {queued} in the lanes"
                 );
             }

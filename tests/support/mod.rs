@@ -8,5 +8,5 @@ mod skewed_clock;
 mod webhook;
 
 pub(crate) use jobs::{job, line, mixed_jobs, rfc3339};
-pub(crate) use rig::{Options, Rig, until};
+pub(crate) use rig::{Options, PATIENCE, Rig, until, within};
 pub(crate) use webhook::{WebhookSender, event};

@@ -14,6 +14,9 @@ use sluice_testkit::services::{
 use super::floor::Floor;
 use super::skewed_clock::skewed_clock;
 
+/// How long something may take that has no bound of its own: a test is no measurement, and machines are shared.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+
 /// A server of all scenarios, or one that a scenario may kill.
 #[derive(Debug)]
 enum Server<T: 'static> {
@@ -199,7 +202,7 @@ impl Rig {
     pub(crate) fn start(&self, count: usize) -> Vec<SluiceProcess> {
         let replicas: Vec<_> = (0..count).map(|_| SluiceProcess::start(&self.config())).collect();
         for replica in &replicas {
-            replica.wait_ready(Duration::from_secs(60));
+            replica.wait_ready(PATIENCE);
         }
         replicas
     }
@@ -216,7 +219,7 @@ impl Rig {
         };
         let replicas: Vec<_> = (0..count).map(start).collect();
         for replica in &replicas {
-            replica.wait_ready(Duration::from_secs(60));
+            replica.wait_ready(PATIENCE);
         }
         replicas
     }
@@ -329,8 +332,24 @@ impl Rig {
     }
 }
 
-/// Waits until `check` holds; says what was waited for when it does not in time.
-pub(crate) async fn until(what: &str, timeout: Duration, mut check: impl AsyncFnMut() -> bool) {
+impl Drop for Rig {
+    /// Quorum queues cost the shared broker something for as long as they exist: their counting, a core for 2,000 of them.
+    fn drop(&mut self) {
+        if let Server::Shared(broker) = self.broker
+            && !std::thread::panicking()
+        {
+            broker.delete_vhost(&self.amqp_url);
+        }
+    }
+}
+
+/// Waits until `check` holds, which it does sooner or later unless something is wrong.
+pub(crate) async fn until(what: &str, check: impl AsyncFnMut() -> bool) {
+    within(PATIENCE, what, check).await;
+}
+
+/// Waits until `check` holds, which it must before `timeout`; says what was waited for if not.
+pub(crate) async fn within(timeout: Duration, what: &str, mut check: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !check().await {
         assert!(start.elapsed() < timeout, "not within {timeout:?}: {what}");

@@ -157,8 +157,7 @@ impl Drop for Scene<'_> {
         if self.stage.leaves_all {
             return;
         }
-        let vhost = self.amqp.rsplit('/').next().unwrap_or_default();
-        self.stage.broker.rabbitmqctl(&["delete_vhost", vhost]);
+        self.stage.broker.delete_vhost(&self.amqp);
         let name = self.db.rsplit('/').next().unwrap_or_default().to_owned();
         let admin = self.stage.database.url("postgres");
         let dropped = self.stage.runtime.block_on(async {

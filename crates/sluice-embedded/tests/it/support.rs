@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 pub(crate) const TTL: Duration = Duration::from_secs(60);
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a test waits to see that nothing comes.
 const QUIET: Duration = Duration::from_millis(200);
 

@@ -125,7 +125,7 @@ impl Rig {
     pub(crate) async fn stop(self) -> Duration {
         let before = tokio::time::Instant::now();
         self.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(20), self.served).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(60), self.served).await.unwrap().unwrap();
         before.elapsed()
     }
 }

@@ -23,7 +23,7 @@ async fn next_due(worker: &sluice_postgres::Postgres) -> Box<dyn DueBatch> {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), look).await.unwrap()
+    tokio::time::timeout(Duration::from_secs(60), look).await.unwrap()
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn no_relay_connection_is_left_in_a_transaction() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap();
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_final_record_does_not_wait_for_a_relay() {
     worker.park(&[parked("j", 1, NOW, WaitReason::InFlightElsewhere)]).await.unwrap();
     let batch = relay.due(&up_to(10)).await.unwrap().unwrap();
     let done = record("j", 1, None, NextStep::Final { state: JobState::Cancelled, category: None });
-    let recorded = tokio::time::timeout(Duration::from_secs(5), record_one(&worker, done)).await;
+    let recorded = tokio::time::timeout(Duration::from_secs(60), record_one(&worker, done)).await;
     assert!(recorded.is_ok());
     batch.published(&[id("j")]).await.unwrap();
     assert_eq!(fixture.pending("j").await, "");
@@ -199,7 +199,7 @@ async fn a_campaign_is_woken_but_for_what_a_relay_holds() {
     a.park(&[in_line("held"), in_line("woken")]).await.unwrap();
     let batch = relay.release(&from_line("k", 1)).await.unwrap().unwrap();
     let woken =
-        tokio::time::timeout(Duration::from_secs(5), a.wake_campaign(&Tenant::default(), &spring)).await;
+        tokio::time::timeout(Duration::from_secs(60), a.wake_campaign(&Tenant::default(), &spring)).await;
     assert_eq!(woken.unwrap().unwrap(), 1);
     batch.published(&[]).await.unwrap();
     assert_eq!(a.waiting(None, 9, 10_000).await.unwrap().len(), 1);

@@ -12,7 +12,7 @@ use super::jobs::{claim, fresh_id, in_line, parked, record};
 use super::store::{LATER, SOON, Store, up_to};
 
 /// Longest wait for the rows of a batch that was dropped.
-const VISIBLE_AGAIN: Duration = Duration::from_secs(10);
+const VISIBLE_AGAIN: Duration = Duration::from_secs(60);
 
 impl Store {
     async fn park(&self, jobs: &[Parked]) {

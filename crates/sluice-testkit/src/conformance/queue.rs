@@ -21,7 +21,7 @@ pub struct Queue {
     pub keep: Box<dyn std::fmt::Debug + Send + Sync>,
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_millis(300);
 
 fn lane(text: &str) -> Lane {

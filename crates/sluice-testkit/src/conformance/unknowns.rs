@@ -30,7 +30,7 @@ pub struct Desk {
 }
 
 /// A sweep may have to wait for an event whose first pause is a second.
-const SWEEP_WAIT: Duration = Duration::from_secs(15);
+const SWEEP_WAIT: Duration = Duration::from_secs(60);
 
 impl Desk {
     async fn claimed(&self, id: &JobId) {

@@ -17,7 +17,7 @@ const EXCHANGE: &str = "sluice.jobs";
 /// Messages that wait for their confirm. Beyond some thousands a quorum queue gets no faster.
 const WINDOW: usize = 4_000;
 /// For each answer of the broker; a busy machine may take long for a window.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Persistent (AMQP 0-9-1, basic class).
 const DELIVERY_MODE: u8 = 2;
 

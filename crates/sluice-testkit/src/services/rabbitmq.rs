@@ -77,6 +77,14 @@ impl PrivateRabbitMq {
         self.url(&name)
     }
 
+    /// Deletes a vhost (a name or a url of [`create_vhost`](Self::create_vhost)) with all its queues, whatever they hold.
+    ///
+    /// # Panics
+    /// If the broker refuses.
+    pub fn delete_vhost(&self, vhost: &str) {
+        self.control.delete_vhost(vhost_name(vhost));
+    }
+
     /// SIGKILL to the broker: a crash, a second and a half after the call. Returns when it is gone.
     ///
     /// The delay keeps a defect of brokers before mid-2024 out of the tests: the name of a new quorum queue reaches

@@ -60,6 +60,10 @@ impl RabbitMqControl {
         self.run(&["set_permissions", "--vhost", name, "guest", ".*", ".*", ".*"]);
     }
 
+    pub(crate) fn delete_vhost(&self, name: &str) {
+        self.run(&["delete_vhost", name]);
+    }
+
     pub(crate) fn delete_queue(&self, vhost: &str, name: &str) {
         self.run(&["delete_queue", "--vhost", vhost, name]);
     }

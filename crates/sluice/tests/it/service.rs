@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::rig::{Rig, job_line};
 
 /// Longest wait for the service.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn wait_for(rig: &Rig, what: impl Fn(&Value) -> bool) -> Value {
     let began = Instant::now();

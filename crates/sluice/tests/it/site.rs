@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::rig::{Rig, Running, Said, job_line};
 
 /// Longest wait for something that the service does.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Time in which a running service takes up an order, with something to spare.
 pub(crate) const TWO_TICKS: Duration = Duration::from_millis(1500);
