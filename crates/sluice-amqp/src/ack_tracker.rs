@@ -3,7 +3,7 @@
 //! Pure. `multiple` acks everything up to a tag, so it may only ever name a tag below the lowest unfinished one. Tags that are
 //! done above an unfinished one (stragglers) are acked one by one, so that one slow job does not use up the prefetch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use sluice_types::Tick;
@@ -29,10 +29,7 @@ pub(crate) enum AckOp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Lent,
-    /// Done, but not known to [`AckTracker::take_ready`] yet.
     Done,
-    /// Done, and known since then.
-    DoneSince(Tick),
 }
 
 /// The deliveries of one channel that the broker still counts as lent.
@@ -43,12 +40,24 @@ pub(crate) struct AckTracker {
     tags: BTreeMap<u64, State>,
     released: Vec<u64>,
     done: usize,
+    /// What is done since the last [`AckTracker::take`].
+    fresh: Vec<u64>,
+    /// What was done above an unfinished tag, and since when that is known; some of it is acked by now.
+    stragglers: VecDeque<(Tick, u64)>,
 }
 
 impl AckTracker {
     /// Stragglers wait `straggler_after` for the tags below them; not when `urgent_done` deliveries wait to be acked.
     pub(crate) fn new(straggler_after: Duration, urgent_done: usize) -> Self {
-        Self { straggler_after, urgent_done, tags: BTreeMap::new(), released: Vec::new(), done: 0 }
+        Self {
+            straggler_after,
+            urgent_done,
+            tags: BTreeMap::new(),
+            released: Vec::new(),
+            done: 0,
+            fresh: Vec::new(),
+            stragglers: VecDeque::new(),
+        }
     }
 
     /// The broker has lent `tag`, which is higher than all before it.
@@ -61,6 +70,7 @@ impl AckTracker {
         if let Some(state @ State::Lent) = self.tags.get_mut(&tag) {
             *state = State::Done;
             self.done += 1;
+            self.fresh.push(tag);
         }
     }
 
@@ -96,8 +106,17 @@ impl AckTracker {
     fn take(&mut self, now: Tick, stragglers_too: bool) -> Vec<AckOp> {
         let mut ops: Vec<_> = self.released.drain(..).map(|tag| AckOp::Release { tag }).collect();
         ops.extend(self.take_prefix());
-        if self.done > 0 {
-            ops.extend(self.take_stragglers(now, stragglers_too));
+        let tags = &self.tags;
+        self.stragglers
+            .extend(self.fresh.drain(..).filter(|tag| tags.contains_key(tag)).map(|tag| (now, tag)));
+        while let Some((since, tag)) = self.stragglers.front().copied()
+            && (stragglers_too || now.since(since) >= self.straggler_after || !self.tags.contains_key(&tag))
+        {
+            self.stragglers.pop_front();
+            if self.tags.remove(&tag).is_some() {
+                self.done -= 1;
+                ops.push(AckOp::Ack { tag, multiple: false });
+            }
         }
         ops
     }
@@ -114,27 +133,6 @@ impl AckTracker {
         }
         self.done -= count;
         last.map(|tag| AckOp::Ack { tag, multiple: count > 1 })
-    }
-
-    fn take_stragglers(&mut self, now: Tick, all: bool) -> Vec<AckOp> {
-        let mut taken = Vec::new();
-        for (tag, state) in &mut self.tags {
-            let since = match *state {
-                State::Lent => continue,
-                State::Done => now,
-                State::DoneSince(since) => since,
-            };
-            if all || now.since(since) >= self.straggler_after {
-                taken.push(*tag);
-            } else {
-                *state = State::DoneSince(since);
-            }
-        }
-        for tag in &taken {
-            self.tags.remove(tag);
-        }
-        self.done -= taken.len();
-        taken.into_iter().map(|tag| AckOp::Ack { tag, multiple: false }).collect()
     }
 }
 
