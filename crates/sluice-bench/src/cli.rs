@@ -23,7 +23,7 @@ const JOBS_MAX: usize = 5_000_000;
 const EXPLANATION: &str = "\
 How it is measured:
   Private RabbitMQ (quorum queues) and Postgres (fsync and synchronous_commit on) with stock
-  settings; real `sluice run` processes of the release build; an ESP on loopback, inside this
+  settings; real `sluice run` processes, built as for the image; an ESP on loopback, inside this
   process, that answers 202 and notes which job came when. Jobs of 1.5 KB lie in their lanes before
   the worker starts, so that no publisher is measured.
     jobs/s        from the first call at the ESP to the last committed row; in `fan-out-lanes`,

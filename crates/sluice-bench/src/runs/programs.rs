@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::num::NonZeroUsize;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sluice_testkit::services::SluiceProcess;
@@ -10,6 +11,9 @@ use sluice_testkit::services::SluiceProcess;
 use crate::metrics;
 use crate::process;
 use crate::run::{Figure, Run};
+
+/// Twice what a worker takes at most, by default, to drain.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Processes whose CPU and memory count.
 pub(super) trait Programs {
@@ -30,6 +34,16 @@ impl Workers {
         let threads = (cores / count.max(1)).max(1).to_string();
         let start = |_| SluiceProcess::command(toml).env("TOKIO_WORKER_THREADS", threads.clone()).start();
         Self((0..count).map(start).collect())
+    }
+
+    /// Tells them to end and waits until they have. One that does not end in order is a fault of the run.
+    pub(super) fn end(self) -> Vec<String> {
+        self.0.iter().for_each(SluiceProcess::sigterm);
+        let ended = self.0.iter().map(|worker| worker.wait(END_TIMEOUT));
+        ended
+            .filter(|status| !status.success())
+            .map(|status| format!("a worker ended with {status}"))
+            .collect()
     }
 
     /// Enters batch sizes and memory.

@@ -60,6 +60,7 @@ pub(super) fn run(stage: &Stage, shape: &Shape, scale: &Scale) -> anyhow::Result
     let published = stage.runtime.block_on(steady);
     wait("the paced jobs", PACED_TIMEOUT, || Ok(scene.count(&committed())? >= all))?;
     latency::enter(&mut run, &latency::waits(&journal, jobs, &published));
+    run.faults.extend(workers.end());
     run.faults.extend(journal.faults(0..all));
     run.faults.extend(scene.queue_faults());
     run.faults.extend(aged::faults(&scene, &site, &age)?);
