@@ -47,7 +47,7 @@ async fn those_that_expire_are_closed_at_once() {
     are_in_line(&rig, MANY / 2).await;
     rig.publish(&jobs("fresh", FEW, |_| {}));
     within(SHORTLY, "the others are sent", async || sent(&rig, "fresh") == FEW).await;
-    until("all that expired are closed", async || {
+    within(SHORTLY, "all that expired are closed", async || {
         let closed = "select count(*) from sluice.job where state in ('accepted', 'expired')";
         usize::try_from(rig.count(closed).await).is_ok_and(|closed| closed == MANY + FEW)
     })
@@ -76,7 +76,7 @@ async fn those_of_a_paused_campaign_are_passed_over() {
     })
     .await;
     rig.cli(&["campaign", "cancel", "acme", "spring", "--yes"]);
-    until("a cancelled one leaves the line", async || {
+    within(SHORTLY, "a cancelled one leaves the line", async || {
         rig.count("select count(*) from sluice.pending").await == 0
     })
     .await;

@@ -94,7 +94,8 @@ async fn a_backlog_waits_in_the_broker_and_transactional_jobs_pass_it() {
     jobs.extend(urgent);
     until("all are sent", async || accepted() == BULK + URGENT).await;
     let redelivered = rig.metric(&replicas, "sluice_redeliveries_total");
-    // What is on its way to a consumer that is closed comes again: a few, more where the machine is busy; of each place that is full it would be thousands.
+    // What is on its way to a consumer that is closed comes again: a few, and more where calls take longer than usual, as on a
+    // busy machine (20 were seen).
     assert!(redelivered <= 60.0, "{redelivered} redelivered");
     let verdict = rig.judge(&jobs, false).await;
     assert_eq!(verdict.states.get("accepted"), Some(&jobs.len()));
