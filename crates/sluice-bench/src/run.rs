@@ -25,6 +25,12 @@ pub(crate) enum Figure {
     JobsPerSecond,
     /// CPU seconds of all workers, user and system, for 1,000 jobs.
     CpuPerThousand,
+    /// The same of RabbitMQ.
+    BrokerCpuPerThousand,
+    /// The same of Postgres.
+    DatabaseCpuPerThousand,
+    /// The same of this process, which is the ESP.
+    EspCpuPerThousand,
     /// The largest resident set of any worker, in MiB.
     PeakRssMib,
     /// Half of the jobs waited no longer than this, from publication to the ESP, in milliseconds.

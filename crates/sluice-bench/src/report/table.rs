@@ -5,12 +5,15 @@ use super::stats::Spread;
 use crate::case::Kind;
 use crate::run::Figure;
 
-const HEAD: [&str; 11] = [
+const HEAD: [&str; 14] = [
     "case",
     "jobs/s",
     "min..max",
     "of ideal-claim",
     "CPU s/1,000",
+    "RabbitMQ",
+    "Postgres",
+    "ESP",
     "RSS MiB",
     "p50 ms",
     "p99 ms",
@@ -62,7 +65,7 @@ fn rule(column: usize, width: usize) -> String {
     if column == 0 { format!(":{}", "-".repeat(width + 1)) } else { format!("{}:", "-".repeat(width + 1)) }
 }
 
-fn cells(case: &Measured, measured: &[&Measured]) -> [String; 11] {
+fn cells(case: &Measured, measured: &[&Measured]) -> [String; 14] {
     let rate = case.spread(Figure::JobsPerSecond);
     let median = |figure| case.spread(figure).map(|spread| spread.median);
     [
@@ -71,6 +74,9 @@ fn cells(case: &Measured, measured: &[&Measured]) -> [String; 11] {
         range(rate),
         percent(rate.zip(baseline(case, measured)).map(|(rate, base)| rate.median / base)),
         thousandths(median(Figure::CpuPerThousand)),
+        thousandths(median(Figure::BrokerCpuPerThousand)),
+        thousandths(median(Figure::DatabaseCpuPerThousand)),
+        thousandths(median(Figure::EspCpuPerThousand)),
         whole(median(Figure::PeakRssMib)),
         tenths(median(Figure::P50Ms)),
         tenths(median(Figure::P99Ms)),

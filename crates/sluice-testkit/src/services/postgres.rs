@@ -12,7 +12,7 @@ use super::account::Account;
 use super::guarded_child::{GuardedChild, Program};
 use super::scratch_dir::ScratchDir;
 use super::watchdog::Ending;
-use super::{binaries, log_file, ports};
+use super::{binaries, log_file, ports, process_tree};
 use crate::background;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -65,6 +65,11 @@ impl PrivatePostgres {
     /// The port it listens on, also while it is down.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The server's processes at this moment, the first one first.
+    pub fn pids(&self) -> Vec<u32> {
+        process_tree::tree(self.server().pid())
     }
 
     /// Makes an empty database with a name of its own, and answers its url.

@@ -11,7 +11,7 @@ use super::guarded_child::{GuardedChild, Program};
 use super::rabbitmq_control::RabbitMqControl;
 use super::scratch_dir::ScratchDir;
 use super::watchdog::Ending;
-use super::{binaries, log_file, ports};
+use super::{binaries, log_file, ports, process_tree};
 
 /// Six seconds on a quiet machine; beside builds on two cores it has taken more than 90.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
@@ -65,6 +65,11 @@ impl PrivateRabbitMq {
     /// The port it listens on, also while it is down.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The server's processes at this moment, the first one first.
+    pub fn pids(&self) -> Vec<u32> {
+        process_tree::tree(self.server().pid())
     }
 
     /// Makes an empty vhost with a name of its own, and answers its url.
