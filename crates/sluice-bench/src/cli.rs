@@ -28,8 +28,8 @@ How it is measured:
   the worker starts, so that no publisher is measured.
     jobs/s        from the first call at the ESP to the last committed row; in `fan-out-lanes`,
                   `webhooks` and `enqueue-*` rows, events and lines
-    CPU s/1,000   CPU seconds of all workers, user and system, for 1,000 jobs; RabbitMQ, Postgres and ESP: the same
-                  of those (the ESP is this program)
+    CPU s/1,000   CPU seconds of all workers, user and system, for 1,000 jobs; then the same of
+                  RabbitMQ, of Postgres and of the ESP, with which they share the machine
     p50, p99      from publication to the ESP, of jobs published afterwards at 500/s; in `backlog`
                   and `priority` those of the transactional jobs; in `isolation-*` and `paced-*`
                   from the worker's start
