@@ -13,6 +13,7 @@ mod connections;
 mod decode;
 mod drain;
 mod engine;
+mod enter;
 mod events;
 mod failpoint;
 mod fleet;

@@ -1,19 +1,21 @@
-//! The places of one ESP account in this process: so many calls at the same time, how long one takes, and few while none is
-//! answered.
+//! The places of one ESP account in this process: so many calls at the same time, and as many more in a claim as calls end
+//! meanwhile; how long one takes, and few while none is answered.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sluice_types::{Class, Outcome, Tick};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::ports::Clock;
 use crate::waiters::{Waiters, is_wanted, reserve};
+use ahead::Ahead;
 use faults::Faults;
 pub(crate) use silence::Calling;
 use silence::Silence;
 
+mod ahead;
 mod faults;
 mod silence;
 
@@ -30,12 +32,16 @@ const WAITS: u64 = 1 << (2 * BITS);
 
 /// The places of one ESP account.
 ///
-/// While nobody waits one is taken and given back without a lock.
+/// A job takes one before its claim and [enters](Place::enter) with it, to call. While nobody waits one is taken and given back
+/// without a lock.
 #[derive(Debug)]
 pub(crate) struct Places {
+    /// Calls at the same time.
     count: u32,
+    door: Semaphore,
+    ahead: Ahead,
     reserved: AtomicU32,
-    /// How many bulk and transactional jobs have, and how many jobs wait.
+    /// How many bulk and transactional jobs have one, and how many jobs wait.
     state: AtomicU64,
     line: Mutex<Line>,
     /// Transactional jobs among those who wait.
@@ -61,6 +67,9 @@ struct Line {
 pub(crate) struct Place {
     places: Arc<Places>,
     class: Class,
+    taken_at: Tick,
+    /// It is one of the calls under way.
+    has_entered: bool,
 }
 
 /// One who waits for a place; leaves the line when dropped.
@@ -80,6 +89,8 @@ impl Places {
         let count = u32::try_from(count.clamp(1, PLACES_MAX)).unwrap_or(1);
         Arc::new(Self {
             count,
+            door: Semaphore::new(usize::try_from(count).unwrap_or(1)),
+            ahead: Ahead::default(),
             reserved: AtomicU32::new(reserve(count, reserved_permille)),
             state: AtomicU64::new(0),
             line: Mutex::default(),
@@ -97,15 +108,15 @@ impl Places {
         self.reserved.store(reserve(self.count, permille), Ordering::Relaxed);
     }
 
-    /// How many there are.
+    /// How many call at the same time.
     pub(crate) const fn count(&self) -> u32 {
         self.count
     }
 
     /// Calls under way.
     pub(crate) fn in_use(&self) -> u64 {
-        let state = self.state.load(Ordering::Relaxed);
-        part(state, BULK) + part(state, TRANSACTIONAL)
+        let free = u64::try_from(self.door.available_permits()).unwrap_or(u64::MAX);
+        u64::from(self.count).saturating_sub(free)
     }
 
     /// About how long a call takes.
@@ -158,7 +169,7 @@ impl Places {
         while part(state, WAITS) == 0 && self.is_free(state, class) {
             let taken = state + of(class);
             match self.state.compare_exchange_weak(state, taken, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some(Place { places: Arc::clone(self), class }),
+                Ok(_) => return Some(self.place(class)),
                 Err(now) => state = now,
             }
         }
@@ -177,6 +188,10 @@ impl Places {
         drop(line);
         tell(turns);
         PlaceWait { places: Arc::clone(self), class, number, turn }
+    }
+
+    fn place(self: &Arc<Self>, class: Class) -> Place {
+        Place { places: Arc::clone(self), class, taken_at: self.clock.tick(), has_entered: false }
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -210,11 +225,12 @@ impl Places {
         if self.silence.holds(stake, || self.clock.tick()) || self.faults.hold(stake, used) {
             return false;
         }
-        if used >= u64::from(self.count) || class == Class::Transactional {
-            return used < u64::from(self.count);
+        let count = u64::from(self.count) + self.ahead.beside(self.count, self.call.mean());
+        if used >= count || class == Class::Transactional {
+            return used < count;
         }
         let kept = u64::from(self.reserved.load(Ordering::Relaxed)).saturating_sub(urgent);
-        if used + kept < u64::from(self.count) {
+        if used + kept < count {
             return true;
         }
         let urgent_at = self.urgent_at.load(Ordering::Relaxed);
@@ -233,7 +249,7 @@ impl Places {
                 if !turn.is_closed() {
                     // Nobody else takes one meanwhile: this one waits, and so all others need the lock.
                     self.state.fetch_add(of(class), Ordering::AcqRel);
-                    turns.push((turn, Place { places: Arc::clone(self), class }));
+                    turns.push((turn, self.place(class)));
                 }
                 self.count_waiting(class, false);
             }
@@ -277,8 +293,26 @@ fn tell(turns: Turns) {
     }
 }
 
+impl Place {
+    /// Whoever is claimed goes on to the call, if there are not as many already.
+    pub(crate) fn try_enter(&mut self) -> bool {
+        self.places.ahead.claimed(self.places.clock.tick().since(self.taken_at));
+        // It comes back with the place.
+        self.has_entered |= self.places.door.try_acquire().map(SemaphorePermit::forget).is_ok();
+        self.has_entered
+    }
+
+    /// Waits until one of the calls has ended.
+    pub(crate) async fn enter(&mut self) {
+        self.has_entered |= self.places.door.acquire().await.map(SemaphorePermit::forget).is_ok();
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.has_entered {
+            self.places.door.add_permits(1);
+        }
         self.places.give_back(self.class);
     }
 }
@@ -296,33 +330,52 @@ impl Drop for PlaceWait {
 /// consumer: so it moves only when calls take twice or half as long.
 #[derive(Debug)]
 struct CallTime {
-    /// A moving mean in nanoseconds; 0: no call has ended. What one of two that end at once adds may be lost.
-    mean_ns: AtomicU64,
+    mean: MeanTime,
     about_ns: AtomicU64,
 }
 
 impl Default for CallTime {
     fn default() -> Self {
-        Self { mean_ns: AtomicU64::new(0), about_ns: AtomicU64::new(CALL_NS) }
+        Self { mean: MeanTime::default(), about_ns: AtomicU64::new(CALL_NS) }
     }
 }
 
 impl CallTime {
     fn note(&self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let mean = match self.mean_ns.load(Ordering::Relaxed) {
-            0 => took,
-            mean => mean - mean / 8 + took / 8,
-        };
-        self.mean_ns.store(mean.max(1), Ordering::Relaxed);
+        let mean = self.mean.note(took);
         let about = self.about_ns.load(Ordering::Relaxed);
         if mean > about.saturating_mul(2) || mean < about / 2 {
-            self.about_ns.store(mean.max(1), Ordering::Relaxed);
+            self.about_ns.store(mean, Ordering::Relaxed);
         }
     }
 
     fn about(&self) -> Duration {
         Duration::from_nanos(self.about_ns.load(Ordering::Relaxed))
+    }
+
+    fn mean(&self) -> &MeanTime {
+        &self.mean
+    }
+}
+
+/// A moving mean in nanoseconds; 0: nothing was noted. What one of two that come at once adds may be lost.
+#[derive(Debug, Default)]
+struct MeanTime(AtomicU64);
+
+impl MeanTime {
+    /// One more; answers the mean.
+    fn note(&self, took: Duration) -> u64 {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let mean = match self.0.load(Ordering::Relaxed) {
+            0 => took,
+            mean => (mean - mean / 8 + took / 8).max(1),
+        };
+        self.0.store(mean, Ordering::Relaxed);
+        mean
+    }
+
+    fn nanos(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

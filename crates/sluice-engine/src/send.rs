@@ -6,6 +6,7 @@ use sluice_policy::Order;
 use sluice_types::{EspId, Limit, Outcome, Tick, Timestamp, WaitReason};
 
 use crate::case::Case;
+use crate::enter::{NoEntry, enter};
 use crate::failpoint::{Failpoint, at};
 use crate::fleet::CallNews;
 use crate::ports::{Answer, Due, Parked, QuotaHint};
@@ -47,7 +48,7 @@ pub(crate) async fn send(
     reservation: Reservation,
     claimed_until: Tick,
 ) -> Sent {
-    let Reservation { esp, drawn: Drawn { mut ticket, line }, limit, mut leave, place, connection } =
+    let Reservation { esp, drawn: Drawn { mut ticket, line }, limit, mut leave, mut place, connection } =
         reservation;
     let no_turn = |esp: EspId| {
         let parked = match (worker.link.order(case), limit.clone().or_else(|| slowest(worker, case, &esp))) {
@@ -63,6 +64,14 @@ pub(crate) async fn send(
         Sent::Unsent { esp, parked: Box::new(parked) }
     };
     let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
+    if !place.try_enter()
+        && let Err(no_entry) = Box::pin(enter(worker, case, &mut place, &ticket, &leave, claimed_until)).await
+    {
+        return match no_entry {
+            NoEntry::Broken => broken(case, esp),
+            NoEntry::TooLong => no_turn(esp),
+        };
+    }
     let (mut started_at, mut began) = (worker.clock.now(), worker.clock.tick());
     let ready = ready(worker, case, handle, &ticket, &mut leave).await;
     let (answer, calling) = match ready {
@@ -80,9 +89,7 @@ pub(crate) async fn send(
             }
             if leave.is_withdrawn() {
                 ticket.unused(grant);
-                // It goes on at once, to whom the pool has beside this ESP.
-                let parked = case.parked(Due::In(Duration::ZERO), WaitReason::BreakerOpen);
-                return Sent::Unsent { esp, parked: Box::new(parked) };
+                return broken(case, esp);
             }
             let patience = Patience::with(worker, &esp);
             if !connection.outlasts(patience.longest) || !line.holds(worker, case, &esp) {
@@ -114,6 +121,12 @@ pub(crate) async fn send(
     }
     tell_fleet(worker, case, &esp, &outcome, quota);
     Sent::Called(Call { esp, outcome, started_at, finished_at: worker.clock.now() })
+}
+
+/// The breaker of `esp` has opened: the job goes on at once, to whom the pool has beside this ESP.
+fn broken(case: &Case<'_>, esp: EspId) -> Sent {
+    let parked = case.parked(Due::In(Duration::ZERO), WaitReason::BreakerOpen);
+    Sent::Unsent { esp, parked: Box::new(parked) }
 }
 
 /// Waits for a slot under every limit, no longer than the claim stands, the job lasts and a job is held; answers when it was taken.

@@ -20,6 +20,11 @@ fn places(count: usize) -> (Arc<FrozenClock>, Arc<Places>) {
     (Arc::clone(&clock), Places::new(count, 200, clock))
 }
 
+fn used(all: &Places) -> u64 {
+    let state = all.state.load(Ordering::Relaxed);
+    part(state, BULK) + part(state, TRANSACTIONAL)
+}
+
 fn has_turn(wait: &mut PlaceWait) -> Option<Place> {
     wait.turn.try_recv().ok()
 }
@@ -42,7 +47,7 @@ fn places_are_handed_out_in_order_of_arrival_transactional_first() {
     for wait in &mut bulk {
         drop(has_turn(wait).expect("then the others as they came"));
     }
-    assert_eq!(all.in_use(), 0);
+    assert_eq!(used(&all), 0);
     assert!(all.try_take(Class::Bulk).is_some());
 }
 
@@ -68,6 +73,27 @@ fn the_reserved_share_is_kept_while_transactional_jobs_come_and_lent_else() {
 }
 
 #[test]
+fn as_many_are_claimed_ahead_as_calls_end_meanwhile_and_no_more_call() {
+    let (clock, all) = places(10);
+    let take = |count| (0..count).map_while(|_| all.try_take(Class::Bulk)).collect::<Vec<_>>();
+    let mut held = take(99);
+    assert_eq!(held.len(), 10, "nothing is known yet");
+    clock.0.fetch_add(6_000_000, Ordering::Relaxed);
+    let mut first = held.pop().unwrap();
+    assert!(first.try_enter());
+    all.took(Duration::from_millis(10));
+    held.extend(take(99));
+    assert_eq!(held.len() + 1, 16, "a claim takes six tenths of a call");
+    let mut called = held.iter_mut().filter_map(|place| place.try_enter().then_some(())).count();
+    assert_eq!((called, all.in_use()), (9, 10), "no more call than may");
+    drop(first);
+    called += usize::from(held.last_mut().unwrap().try_enter());
+    assert_eq!((called, all.in_use()), (10, 10), "one has ended, another begins");
+    drop(held);
+    assert_eq!((all.in_use(), used(&all)), (0, 0));
+}
+
+#[test]
 fn one_who_gives_up_loses_no_place() {
     let (_clock, all) = places(1);
     let held = all.try_take(Class::Bulk).unwrap();
@@ -81,7 +107,7 @@ fn one_who_gives_up_loses_no_place() {
     drop(told);
     assert!(has_turn(&mut last).is_some());
     drop(last);
-    assert_eq!(all.in_use(), 0);
+    assert_eq!(used(&all), 0);
 }
 
 #[test]
@@ -103,7 +129,7 @@ fn places_are_never_more_however_many_threads_ask() {
                             std::thread::yield_now();
                         }
                     });
-                    most.fetch_max(all.in_use(), Ordering::Relaxed);
+                    most.fetch_max(used(all), Ordering::Relaxed);
                     drop(place);
                 }
             });
