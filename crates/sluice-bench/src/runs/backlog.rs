@@ -23,8 +23,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let scene = stage.scene()?;
     let journal = Arc::new(Journal::new(all));
     let esp = stage.esp(&journal, Duration::ZERO)?;
-    let site =
-        Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: String::new() };
+    let site = Site::new(scene.store(), vec![esp.addr()], Limits::Idle);
     scene.prepare(&site.toml())?;
     let bulk = Address::bulk(ONE_DOMAIN);
     scene.publish((0..scale.jobs).map(|number| message(number, &bulk)))?;

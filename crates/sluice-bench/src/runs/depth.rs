@@ -27,8 +27,7 @@ pub(super) fn run(stage: &Stage, backlog: usize, scale: &Scale) -> anyhow::Resul
     let scene = stage.scene()?;
     let journal = Arc::new(Journal::new(backlog + samples * backlog.min(2 * window.1)));
     let esp = stage.esp(&journal, Duration::ZERO)?;
-    let site =
-        Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: String::new() };
+    let site = Site::new(scene.store(), vec![esp.addr()], Limits::Idle);
     scene.prepare(&site.toml())?;
     let mut lane = Lane { scene: &scene, journal: &journal, site: &site, backlog, published: 0 };
     let mut run = Run::default();

@@ -28,7 +28,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let journal = Arc::new(Journal::new(jobs));
     let esp = stage.esp(&journal, Duration::ZERO)?;
     let store = Store::Embedded { file: folder.path().join("sluice.db") };
-    let site = Site { store, esps: vec![esp.addr()], limits: Limits::Off, more: String::new() };
+    let site = Site::new(store, vec![esp.addr()], Limits::Off);
     let config = folder.path().join("sluice.toml");
     std::fs::write(&config, site.toml())?;
     let lines = folder.path().join("jobs.jsonl");

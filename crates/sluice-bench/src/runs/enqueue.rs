@@ -29,8 +29,7 @@ pub(super) fn run(stage: &Stage, lines: usize, scale: &Scale) -> anyhow::Result<
     let scene = stage.scene()?;
     let journal = Arc::new(Journal::new(lines));
     let esp = stage.esp(&journal, Duration::ZERO)?;
-    let site =
-        Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Off, more: String::new() };
+    let site = Site::new(scene.store(), vec![esp.addr()], Limits::Off);
     scene.prepare(&site.toml())?;
     // A disk, where /tmp may be memory.
     let folder = tempfile::Builder::new().prefix("sluice-bench-").tempdir_in("/var/tmp")?;

@@ -28,8 +28,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let scene = stage.scene()?;
     let journal = Arc::new(Journal::new(scale.jobs));
     let esp = stage.esp(&journal, Duration::ZERO)?;
-    let site =
-        Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: String::new() };
+    let site = Site::new(scene.store(), vec![esp.addr()], Limits::Idle);
     scene.prepare(&site.toml())?;
     park(&scene, scale.jobs, |_| (ONE_DOMAIN.to_owned(), "gmail".to_owned()))?;
     let mut workers = Workers::start(&site.toml(), 1);

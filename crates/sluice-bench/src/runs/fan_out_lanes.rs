@@ -38,7 +38,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let scene = stage.scene()?;
     let journal = Arc::new(Journal::new(jobs));
     let esp = stage.esp(&journal, Duration::ZERO)?;
-    let site = Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Off, more: groups() };
+    let site = Site { more: groups(), ..Site::new(scene.store(), vec![esp.addr()], Limits::Off) };
     scene.prepare(&site.toml())?;
     let confirms = confirms_per_second(&scene, jobs)?;
     park(&scene, jobs, |number| (domain(number), group(number)))?;

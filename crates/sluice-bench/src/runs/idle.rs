@@ -19,8 +19,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let scene = stage.scene()?;
     let journal = Arc::new(Journal::new(0));
     let esp = stage.esp(&journal, Duration::ZERO)?;
-    let site =
-        Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: String::new() };
+    let site = Site::new(scene.store(), vec![esp.addr()], Limits::Idle);
     let mut workers = Workers::start(&site.toml(), 1);
     workers.0.iter().for_each(|worker| worker.wait_ready(START_TIMEOUT));
     std::thread::sleep(SETTLE);

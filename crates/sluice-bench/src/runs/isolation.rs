@@ -43,7 +43,7 @@ pub(super) fn run(stage: &Stage, stuck: Stuck, limits: Limits, scale: &Scale) ->
     let more = SLOW_GROUP.to_owned()
         + &pool_of_one("dead", dead, "1s")
         + &pool_of_one("hung", hung.local_addr()?, "5s");
-    let site = Site { store: scene.store(), esps: vec![esp.addr()], limits, more };
+    let site = Site { more, ..Site::new(scene.store(), vec![esp.addr()], limits) };
     scene.prepare_with(&site.toml(), || {
         limit_domain(&site, SLOW_DOMAIN)?;
         scene.wait_bound(&format!("default.bulk.{SLOW_DOMAIN}"))

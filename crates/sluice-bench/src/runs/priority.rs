@@ -30,8 +30,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
     let scene = stage.scene()?;
     let journal = Arc::new(Journal::new(backlog + scale.urgent));
     let esp = stage.esp(&journal, Duration::ZERO)?;
-    let site =
-        Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Idle, more: MORE.to_owned() };
+    let site = Site { more: MORE.to_owned(), ..Site::new(scene.store(), vec![esp.addr()], Limits::Idle) };
     scene.prepare(&site.toml())?;
     let bulk = Address::bulk("icloud.com");
     scene.publish((0..backlog).map(|number| message(number, &bulk)))?;

@@ -20,7 +20,7 @@ use crate::ledger;
 use crate::process;
 use crate::reference::Kind;
 use crate::run::{Figure, Run};
-use crate::site::{Limits, ONE_DOMAIN, Site};
+use crate::site::{Limits, ONE_DOMAIN, Site, calls};
 use crate::stage::{Scene, Stage, wait};
 
 const QUEUE: &str = "sluice.lane.default.bulk.gmail";
@@ -28,8 +28,6 @@ const TABLE: &str = "CREATE TABLE result (id text COLLATE \"C\" PRIMARY KEY, sta
     provider_message_id text, worker text, deadline timestamptz, updated_at timestamptz NOT NULL DEFAULT now())
     WITH (fillfactor = 50)";
 const COMMITTED: &str = "SELECT count(*) FROM result WHERE state = 'accepted'";
-/// Calls at the same time: enough to keep the ESP busy, and to fill 20 ms.
-const CONNECTIONS: (usize, usize) = (64, 800);
 /// Deliveries that the Python worker has in work.
 const PYTHON_CONCURRENCY: usize = 200;
 const PACED_TIMEOUT: Duration = Duration::from_secs(60);
@@ -44,9 +42,8 @@ pub(super) fn bare(stage: &Stage, kind: Kind, latency: Duration, scale: &Scale) 
             Kind::IdealClaim => "ideal-claim",
             Kind::IdealWork => "ideal-work",
         };
-        let connections = if latency.is_zero() { CONNECTIONS.0 } else { CONNECTIONS.1 };
         command.args(["reference", name, "--queue", QUEUE, "--amqp", &scene.amqp, "--db", &scene.db]);
-        command.args(["--esp", &esp.to_string(), "--connections", &connections.to_string()]);
+        command.args(["--esp", &esp.to_string(), "--connections", &calls(latency).to_string()]);
         command.args(["--jobs", &scale.jobs.to_string()]);
         Ok(command)
     };
@@ -80,7 +77,7 @@ fn python_program() -> anyhow::Result<PathBuf> {
 /// A vhost with the lanes and `jobs` in one of them, and an empty table.
 fn scene<'a>(stage: &'a Stage, esp: SocketAddr, jobs: usize) -> anyhow::Result<Scene<'a>> {
     let scene = stage.scene()?;
-    let site = Site { store: scene.store(), esps: vec![esp], limits: Limits::Off, more: String::new() };
+    let site = Site::new(scene.store(), vec![esp], Limits::Off);
     scene.prepare(&site.toml())?;
     scene.run_sql(TABLE)?;
     let address = Address::bulk(ONE_DOMAIN);

@@ -38,7 +38,7 @@ pub(super) fn run(stage: &Stage, scale: &Scale) -> anyhow::Result<Run> {
         esp.addr(),
         signer.public_key()
     );
-    let site = Site { store: scene.store(), esps: vec![esp.addr()], limits: Limits::Off, more };
+    let site = Site { more, ..Site::new(scene.store(), vec![esp.addr()], Limits::Off) };
     scene.prepare(&site.toml())?;
     let address = Address::bulk(ONE_DOMAIN);
     scene.publish((0..jobs).map(|number| message(number, &address)))?;
