@@ -3,17 +3,14 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Jobs per second of the limit that is reached.
 pub(crate) const REACHED_PER_SECOND: u32 = 2_000;
 /// The only domain of the group `gmail`, whose lane the throughput cases use.
 pub(crate) const ONE_DOMAIN: &str = "gmail.com";
 
-/// Calls at an ESP at the same time, of the worker and of the programs beside it: enough to keep one busy that takes so long.
-pub(crate) const fn calls(latency: Duration) -> u32 {
-    if latency.is_zero() { 64 } else { 800 }
-}
+/// Calls at an ESP at the same time, of the worker and of the programs beside it: enough to fill 20 ms.
+pub(crate) const CALLS: u32 = 1_000;
 
 /// Which limits are configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +35,15 @@ pub(crate) enum Store {
 pub(crate) struct Site {
     pub(crate) store: Store,
     pub(crate) esps: Vec<SocketAddr>,
-    /// Calls at each of them at the same time.
-    pub(crate) calls: u32,
     pub(crate) limits: Limits,
     /// More TOML at the end.
     pub(crate) more: String,
 }
 
 impl Site {
-    /// With ESPs that answer at once, and nothing more.
+    /// With nothing more.
     pub(crate) fn new(store: Store, esps: Vec<SocketAddr>, limits: Limits) -> Self {
-        Self { store, esps, calls: calls(Duration::ZERO), limits, more: String::new() }
+        Self { store, esps, limits, more: String::new() }
     }
 
     /// The file for `sluice run`.
@@ -75,8 +70,7 @@ impl Site {
             write!(
                 toml,
                 "[[esp]]\nname = \"main-{place}\"\nkind = \"sendgrid\"\nbase_url = \"http://{addr}\"\napi_key = \"bench\"\n\
-                 timeout = \"10s\"\nmax_in_flight = {}\n{esp}",
-                self.calls
+                 timeout = \"10s\"\nmax_in_flight = {CALLS}\n{esp}"
             )
             .ok();
             write!(members, "{{ esp = \"main-{place}\" }}, ").ok();

@@ -20,7 +20,7 @@ use crate::ledger;
 use crate::process;
 use crate::reference::Kind;
 use crate::run::{Figure, Run};
-use crate::site::{Limits, ONE_DOMAIN, Site, calls};
+use crate::site::{CALLS, Limits, ONE_DOMAIN, Site};
 use crate::stage::{Scene, Stage, wait};
 
 const QUEUE: &str = "sluice.lane.default.bulk.gmail";
@@ -43,7 +43,7 @@ pub(super) fn bare(stage: &Stage, kind: Kind, latency: Duration, scale: &Scale) 
             Kind::IdealWork => "ideal-work",
         };
         command.args(["reference", name, "--queue", QUEUE, "--amqp", &scene.amqp, "--db", &scene.db]);
-        command.args(["--esp", &esp.to_string(), "--connections", &calls(latency).to_string()]);
+        command.args(["--esp", &esp.to_string(), "--connections", &CALLS.to_string()]);
         command.args(["--jobs", &scale.jobs.to_string()]);
         Ok(command)
     };

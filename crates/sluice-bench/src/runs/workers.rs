@@ -14,7 +14,7 @@ use crate::journal::Journal;
 use crate::latency;
 use crate::ledger;
 use crate::run::Run;
-use crate::site::{Limits, ONE_DOMAIN, REACHED_PER_SECOND, Site, calls};
+use crate::site::{Limits, ONE_DOMAIN, REACHED_PER_SECOND, Site};
 use crate::stage::{Stage, wait};
 
 /// Well below what any of the cases allows, so that waits are the way and not a queue.
@@ -38,11 +38,7 @@ pub(super) fn run(stage: &Stage, shape: &Shape, scale: &Scale) -> anyhow::Result
     let esps =
         (0..shape.esps).map(|_| stage.esp(&journal, shape.latency)).collect::<anyhow::Result<Vec<_>>>()?;
     let addrs = esps.iter().map(crate::stand_in::StandIn::addr).collect();
-    let site = Site {
-        calls: calls(shape.latency),
-        more: aged::retention(&shape.age),
-        ..Site::new(scene.store(), addrs, shape.limits)
-    };
+    let site = Site { more: aged::retention(&shape.age), ..Site::new(scene.store(), addrs, shape.limits) };
     scene.prepare(&site.toml())?;
     let age = shape.age.shrunk(scale.smaller);
     aged::fill(&scene, &age)?;
