@@ -40,8 +40,8 @@ pub(crate) async fn enter(
     let mut entering = std::pin::pin!(place.enter());
     loop {
         let left = until.since(worker.clock.tick());
-        if tokio::time::timeout(left.min(SHORT), &mut entering).await.is_ok() {
-            return Ok(());
+        if let Ok(has_entered) = tokio::time::timeout(left.min(SHORT), &mut entering).await {
+            return if has_entered { Ok(()) } else { Err(NoEntry::TooLong) };
         }
         // Others whose turn is near may have what this one lacks.
         ticket.step_aside();

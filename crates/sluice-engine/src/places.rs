@@ -6,46 +6,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sluice_types::{Class, Outcome, Tick};
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use crate::ports::Clock;
 use crate::waiters::{Waiters, is_wanted, reserve};
 use ahead::Ahead;
+use call_time::CallTime;
 use faults::Faults;
 pub(crate) use silence::Calling;
 use silence::Silence;
 
 mod ahead;
+mod call_time;
 mod faults;
 mod silence;
 
 /// Most places of one account.
 const PLACES_MAX: usize = 1 << 20;
-/// How long a call takes in nanoseconds, until some have taken twice or half as long.
-const CALL_NS: u64 = 1_000_000_000;
 
-/// Bits of each count in [`Places::state`].
+/// Bits of each count in [`Gate::state`].
 const BITS: u32 = 21;
 const BULK: u64 = 1;
 const TRANSACTIONAL: u64 = 1 << BITS;
 const WAITS: u64 = 1 << (2 * BITS);
 
-/// The places of one ESP account.
-///
-/// A job takes one before its claim and [enters](Place::enter) with it, to call. While nobody waits one is taken and given back
-/// without a lock.
+/// The places of one ESP account: a job takes one before its claim, and [enters](Place::enter) with it to call.
 #[derive(Debug)]
 pub(crate) struct Places {
     /// Calls at the same time.
     count: u32,
-    door: Semaphore,
-    ahead: Ahead,
     reserved: AtomicU32,
-    /// How many bulk and transactional jobs have one, and how many jobs wait.
-    state: AtomicU64,
-    line: Mutex<Line>,
-    /// Transactional jobs among those who wait.
-    urgent_waiting: AtomicU32,
+    /// Who is claimed or calls.
+    claims: Gate,
+    /// Who of these calls.
+    calls: Gate,
+    ahead: Ahead,
     /// When a transactional job wanted one last, in nanoseconds; 0: never.
     urgent_at: AtomicU64,
     /// So many calls are put at stake on an ESP that has fallen silent, or fails call after call; 0: any number.
@@ -56,45 +51,70 @@ pub(crate) struct Places {
     clock: Arc<dyn Clock>,
 }
 
+/// What a place is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Claim,
+    Call,
+}
+
+/// Who has passed, and who waits for that.
+///
+/// While nobody waits one passes and goes without a lock.
+#[derive(Debug, Default)]
+struct Gate {
+    /// How many bulk and transactional jobs have passed, and how many jobs wait.
+    state: AtomicU64,
+    line: Mutex<Line>,
+    /// Transactional jobs among those who wait.
+    urgent_waiting: AtomicU32,
+}
+
 #[derive(Debug, Default)]
 struct Line {
-    waiters: Waiters<Place>,
+    waiters: Waiters<Pass>,
     next: u64,
+}
+
+/// One has passed; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    places: Arc<Places>,
+    class: Class,
+    step: Step,
 }
 
 /// One place; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    places: Arc<Places>,
-    class: Class,
+    /// It is one of the calls under way; that ends first.
+    call: Option<Pass>,
+    claim: Pass,
     taken_at: Tick,
-    /// It is one of the calls under way.
-    has_entered: bool,
 }
 
-/// One who waits for a place; leaves the line when dropped.
+/// One who waits to pass; leaves the line when dropped.
 #[derive(Debug)]
-pub(crate) struct PlaceWait {
+pub(crate) struct PassWait {
     places: Arc<Places>,
     class: Class,
+    step: Step,
     number: u64,
-    pub(crate) turn: oneshot::Receiver<Place>,
+    pub(crate) turn: oneshot::Receiver<Pass>,
 }
 
 /// Those whose turn has come, to be told once the lock is free.
-type Turns = Vec<(oneshot::Sender<Place>, Place)>;
+type Turns = Vec<(oneshot::Sender<Pass>, Pass)>;
 
 impl Places {
     pub(crate) fn new(count: usize, reserved_permille: u32, clock: Arc<dyn Clock>) -> Arc<Self> {
         let count = u32::try_from(count.clamp(1, PLACES_MAX)).unwrap_or(1);
         Arc::new(Self {
             count,
-            door: Semaphore::new(usize::try_from(count).unwrap_or(1)),
-            ahead: Ahead::default(),
             reserved: AtomicU32::new(reserve(count, reserved_permille)),
-            state: AtomicU64::new(0),
-            line: Mutex::default(),
-            urgent_waiting: AtomicU32::new(0),
+            claims: Gate::default(),
+            calls: Gate::default(),
+            ahead: Ahead::default(),
             urgent_at: AtomicU64::new(0),
             stake: AtomicU32::new(0),
             silence: Silence::default(),
@@ -115,8 +135,7 @@ impl Places {
 
     /// Calls under way.
     pub(crate) fn in_use(&self) -> u64 {
-        let free = u64::try_from(self.door.available_permits()).unwrap_or(u64::MAX);
-        u64::from(self.count).saturating_sub(free)
+        self.calls.passed()
     }
 
     /// About how long a call takes.
@@ -151,12 +170,12 @@ impl Places {
 
     /// About how long a further job of the class would wait.
     pub(crate) fn wait(&self, class: Class) -> Duration {
-        let state = self.state.load(Ordering::Relaxed);
+        let state = self.claims.state.load(Ordering::Relaxed);
         let waiting = match class {
-            Class::Transactional => self.urgent_waiting.load(Ordering::Relaxed),
+            Class::Transactional => self.claims.urgent_waiting.load(Ordering::Relaxed),
             Class::Bulk => u32::try_from(part(state, WAITS)).unwrap_or(u32::MAX),
         };
-        if waiting == 0 && self.is_free(state, class) {
+        if waiting == 0 && self.is_free(Step::Claim, state, class) {
             return Duration::ZERO;
         }
         self.call().saturating_mul(waiting.saturating_add(1)) / self.count
@@ -165,37 +184,123 @@ impl Places {
     /// Takes one if it is free and nobody waits.
     pub(crate) fn try_take(self: &Arc<Self>, class: Class) -> Option<Place> {
         self.note_class(class);
-        let mut state = self.state.load(Ordering::Relaxed);
-        while part(state, WAITS) == 0 && self.is_free(state, class) {
-            let taken = state + of(class);
-            match self.state.compare_exchange_weak(state, taken, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Some(self.place(class)),
-                Err(now) => state = now,
+        self.try_pass(Step::Claim, class).map(Place::of)
+    }
+
+    /// Joins the line of those who want a place.
+    pub(crate) fn join(self: &Arc<Self>, class: Class) -> PassWait {
+        self.note_class(class);
+        self.wait_to_pass(Step::Claim, class)
+    }
+
+    const fn gate(&self, step: Step) -> &Gate {
+        match step {
+            Step::Claim => &self.claims,
+            Step::Call => &self.calls,
+        }
+    }
+
+    fn try_pass(self: &Arc<Self>, step: Step, class: Class) -> Option<Pass> {
+        let Gate { state, .. } = self.gate(step);
+        let mut seen = state.load(Ordering::Relaxed);
+        while part(seen, WAITS) == 0 && self.is_free(step, seen, class) {
+            let more = seen + of(class);
+            match state.compare_exchange_weak(seen, more, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Some(Pass { places: Arc::clone(self), class, step }),
+                Err(now) => seen = now,
             }
         }
         None
     }
 
-    /// Joins the line.
-    pub(crate) fn join(self: &Arc<Self>, class: Class) -> PlaceWait {
-        self.note_class(class);
-        let mut line = self.line();
+    fn wait_to_pass(self: &Arc<Self>, step: Step, class: Class) -> PassWait {
+        let gate = self.gate(step);
+        let mut line = gate.line();
         line.next += 1;
         let number = line.next;
         let turn = line.waiters.join(class, number);
-        self.count_waiting(class, true);
-        let turns = self.serve(&mut line);
+        gate.count_waiting(class, true);
+        let turns = self.serve(step, &mut line);
         drop(line);
         tell(turns);
-        PlaceWait { places: Arc::clone(self), class, number, turn }
+        PassWait { places: Arc::clone(self), class, step, number, turn }
     }
 
-    fn place(self: &Arc<Self>, class: Class) -> Place {
-        Place { places: Arc::clone(self), class, taken_at: self.clock.tick(), has_entered: false }
+    fn note_class(&self, class: Class) {
+        if class == Class::Transactional && self.reserved.load(Ordering::Relaxed) > 0 {
+            self.urgent_at.store(self.clock.tick().as_nanos().max(1), Ordering::Relaxed);
+        }
     }
 
+    fn is_free(&self, step: Step, state: u64, class: Class) -> bool {
+        let urgent = part(state, TRANSACTIONAL);
+        let used = part(state, BULK) + urgent;
+        let mut count = u64::from(self.count);
+        if step == Step::Claim {
+            let stake = self.stake.load(Ordering::Relaxed);
+            if self.silence.holds(stake, || self.clock.tick()) || self.faults.hold(stake, used) {
+                return false;
+            }
+            count += self.ahead.beside(self.count, &self.call.mean);
+        }
+        if used >= count || class == Class::Transactional {
+            return used < count;
+        }
+        let kept = u64::from(self.reserved.load(Ordering::Relaxed)).saturating_sub(urgent);
+        if used + kept < count {
+            return true;
+        }
+        let urgent_at = self.urgent_at.load(Ordering::Relaxed);
+        let urgent_at = (urgent_at > 0).then(|| Tick::from_nanos(urgent_at));
+        urgent_at.is_none() || !is_wanted(urgent_at, self.clock.tick())
+    }
+
+    /// Hands out what is free; called with the lock held.
+    fn serve(self: &Arc<Self>, step: Step, line: &mut Line) -> Turns {
+        let gate = self.gate(step);
+        let mut turns = Vec::new();
+        for class in [Class::Transactional, Class::Bulk] {
+            while line.waiters.first(class).is_some()
+                && self.is_free(step, gate.state.load(Ordering::Acquire), class)
+                && let Some(turn) = line.waiters.pop(class)
+            {
+                if !turn.is_closed() {
+                    // Nobody else takes one meanwhile: this one waits, and so all others need the lock.
+                    gate.state.fetch_add(of(class), Ordering::AcqRel);
+                    turns.push((turn, Pass { places: Arc::clone(self), class, step }));
+                }
+                gate.count_waiting(class, false);
+            }
+        }
+        turns
+    }
+
+    fn give_back(self: &Arc<Self>, step: Step, class: Class) {
+        let gate = self.gate(step);
+        let mut seen = gate.state.load(Ordering::Relaxed);
+        while part(seen, WAITS) == 0 {
+            let less = seen.saturating_sub(of(class));
+            match gate.state.compare_exchange_weak(seen, less, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+        let mut line = gate.line();
+        gate.state.fetch_sub(of(class), Ordering::AcqRel);
+        let turns = self.serve(step, &mut line);
+        drop(line);
+        tell(turns);
+    }
+}
+
+impl Gate {
     fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn passed(&self) -> u64 {
+        let state = self.state.load(Ordering::Relaxed);
+        part(state, BULK) + part(state, TRANSACTIONAL)
     }
 
     /// One more or one less waits; called with the lock held.
@@ -210,67 +315,6 @@ impl Places {
             let count = if more { count.saturating_add(1) } else { count.saturating_sub(1) };
             self.urgent_waiting.store(count, Ordering::Relaxed);
         }
-    }
-
-    fn note_class(&self, class: Class) {
-        if class == Class::Transactional && self.reserved.load(Ordering::Relaxed) > 0 {
-            self.urgent_at.store(self.clock.tick().as_nanos().max(1), Ordering::Relaxed);
-        }
-    }
-
-    fn is_free(&self, state: u64, class: Class) -> bool {
-        let stake = self.stake.load(Ordering::Relaxed);
-        let urgent = part(state, TRANSACTIONAL);
-        let used = part(state, BULK) + urgent;
-        if self.silence.holds(stake, || self.clock.tick()) || self.faults.hold(stake, used) {
-            return false;
-        }
-        let count = u64::from(self.count) + self.ahead.beside(self.count, self.call.mean());
-        if used >= count || class == Class::Transactional {
-            return used < count;
-        }
-        let kept = u64::from(self.reserved.load(Ordering::Relaxed)).saturating_sub(urgent);
-        if used + kept < count {
-            return true;
-        }
-        let urgent_at = self.urgent_at.load(Ordering::Relaxed);
-        let urgent_at = (urgent_at > 0).then(|| Tick::from_nanos(urgent_at));
-        urgent_at.is_none() || !is_wanted(urgent_at, self.clock.tick())
-    }
-
-    /// Hands out what is free; called with the lock held.
-    fn serve(self: &Arc<Self>, line: &mut Line) -> Turns {
-        let mut turns = Vec::new();
-        for class in [Class::Transactional, Class::Bulk] {
-            while line.waiters.first(class).is_some()
-                && self.is_free(self.state.load(Ordering::Acquire), class)
-                && let Some(turn) = line.waiters.pop(class)
-            {
-                if !turn.is_closed() {
-                    // Nobody else takes one meanwhile: this one waits, and so all others need the lock.
-                    self.state.fetch_add(of(class), Ordering::AcqRel);
-                    turns.push((turn, self.place(class)));
-                }
-                self.count_waiting(class, false);
-            }
-        }
-        turns
-    }
-
-    fn give_back(self: &Arc<Self>, class: Class) {
-        let mut state = self.state.load(Ordering::Relaxed);
-        while part(state, WAITS) == 0 {
-            let less = state.saturating_sub(of(class));
-            match self.state.compare_exchange_weak(state, less, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => state = now,
-            }
-        }
-        let mut line = self.line();
-        self.state.fetch_sub(of(class), Ordering::AcqRel);
-        let turns = self.serve(&mut line);
-        drop(line);
-        tell(turns);
     }
 }
 
@@ -288,94 +332,47 @@ const fn part(state: u64, unit: u64) -> u64 {
 
 /// Who has given up meanwhile gives it back by dropping it.
 fn tell(turns: Turns) {
-    for (turn, place) in turns {
-        drop(turn.send(place));
+    for (turn, pass) in turns {
+        drop(turn.send(pass));
     }
 }
 
 impl Place {
+    /// The place of a job that has passed on to its claim.
+    pub(crate) fn of(claim: Pass) -> Self {
+        let taken_at = claim.places.clock.tick();
+        Self { call: None, claim, taken_at }
+    }
+
     /// Whoever is claimed goes on to the call, if there are not as many already.
     pub(crate) fn try_enter(&mut self) -> bool {
-        self.places.ahead.claimed(self.places.clock.tick().since(self.taken_at));
-        // It comes back with the place.
-        self.has_entered |= self.places.door.try_acquire().map(SemaphorePermit::forget).is_ok();
-        self.has_entered
+        let Pass { places, class, .. } = &self.claim;
+        places.ahead.claimed(places.clock.tick().since(self.taken_at));
+        self.call = places.try_pass(Step::Call, *class);
+        self.call.is_some()
     }
 
-    /// Waits until one of the calls has ended.
-    pub(crate) async fn enter(&mut self) {
-        self.has_entered |= self.places.door.acquire().await.map(SemaphorePermit::forget).is_ok();
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.has_entered {
-            self.places.door.add_permits(1);
-        }
-        self.places.give_back(self.class);
+    /// Waits until enough calls have ended; false when that cannot be told any more.
+    pub(crate) async fn enter(&mut self) -> bool {
+        let mut wait = self.claim.places.wait_to_pass(Step::Call, self.claim.class);
+        self.call = (&mut wait.turn).await.ok();
+        self.call.is_some()
     }
 }
 
-impl Drop for PlaceWait {
+impl Drop for Pass {
     fn drop(&mut self) {
-        let mut line = self.places.line();
+        self.places.give_back(self.step, self.class);
+    }
+}
+
+impl Drop for PassWait {
+    fn drop(&mut self) {
+        let gate = self.places.gate(self.step);
+        let mut line = gate.line();
         if line.waiters.leave(self.class, self.number) {
-            self.places.count_waiting(self.class, false);
+            gate.count_waiting(self.class, false);
         }
-    }
-}
-
-/// How long the calls of an account take. It steers how much is borrowed from the broker, and each change of that costs a
-/// consumer: so it moves only when calls take twice or half as long.
-#[derive(Debug)]
-struct CallTime {
-    mean: MeanTime,
-    about_ns: AtomicU64,
-}
-
-impl Default for CallTime {
-    fn default() -> Self {
-        Self { mean: MeanTime::default(), about_ns: AtomicU64::new(CALL_NS) }
-    }
-}
-
-impl CallTime {
-    fn note(&self, took: Duration) {
-        let mean = self.mean.note(took);
-        let about = self.about_ns.load(Ordering::Relaxed);
-        if mean > about.saturating_mul(2) || mean < about / 2 {
-            self.about_ns.store(mean, Ordering::Relaxed);
-        }
-    }
-
-    fn about(&self) -> Duration {
-        Duration::from_nanos(self.about_ns.load(Ordering::Relaxed))
-    }
-
-    fn mean(&self) -> &MeanTime {
-        &self.mean
-    }
-}
-
-/// A moving mean in nanoseconds; 0: nothing was noted. What one of two that come at once adds may be lost.
-#[derive(Debug, Default)]
-struct MeanTime(AtomicU64);
-
-impl MeanTime {
-    /// One more; answers the mean.
-    fn note(&self, took: Duration) -> u64 {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let mean = match self.0.load(Ordering::Relaxed) {
-            0 => took,
-            mean => (mean - mean / 8 + took / 8).max(1),
-        };
-        self.0.store(mean, Ordering::Relaxed);
-        mean
-    }
-
-    fn nanos(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -176,11 +176,11 @@ async fn wait_for_place(
     drawn: &Drawn,
 ) -> Result<Place, Unreserved> {
     let mut wait = places.join(case.job.class);
-    if let Ok(place) = wait.turn.try_recv() {
-        return Ok(place);
+    if let Ok(pass) = wait.turn.try_recv() {
+        return Ok(Place::of(pass));
     }
     match wait_for_turn(worker, case, esp, true, WaitReason::EspLimit, drawn, &mut wait.turn).await {
-        Ok(place) => Ok(place),
+        Ok(pass) => Ok(Place::of(pass)),
         Err(Ended::Unreserved(unreserved)) => Err(unreserved),
         Err(Ended::TooLong) => Err(Unreserved::NoPlace),
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::MeanTime;
+use super::call_time::MeanTime;
 
 /// So many times as many as may call, at most. More: fuller places where a claim takes longer than so many calls, and more jobs in
 /// doubt after a kill.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use sluice_types::{Category, Outcome, Tick};
 
-use super::{CallTime, Places};
+use super::Places;
+use super::call_time::CallTime;
 
 /// No shorter pause between two answers is a silence.
 const PAUSE_MIN: Duration = Duration::from_millis(250);

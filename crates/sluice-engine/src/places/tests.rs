@@ -20,13 +20,8 @@ fn places(count: usize) -> (Arc<FrozenClock>, Arc<Places>) {
     (Arc::clone(&clock), Places::new(count, 200, clock))
 }
 
-fn used(all: &Places) -> u64 {
-    let state = all.state.load(Ordering::Relaxed);
-    part(state, BULK) + part(state, TRANSACTIONAL)
-}
-
-fn has_turn(wait: &mut PlaceWait) -> Option<Place> {
-    wait.turn.try_recv().ok()
+fn has_turn(wait: &mut PassWait) -> Option<Place> {
+    wait.turn.try_recv().ok().map(Place::of)
 }
 
 #[test]
@@ -47,7 +42,7 @@ fn places_are_handed_out_in_order_of_arrival_transactional_first() {
     for wait in &mut bulk {
         drop(has_turn(wait).expect("then the others as they came"));
     }
-    assert_eq!(used(&all), 0);
+    assert_eq!(all.claims.passed(), 0);
     assert!(all.try_take(Class::Bulk).is_some());
 }
 
@@ -90,7 +85,31 @@ fn as_many_are_claimed_ahead_as_calls_end_meanwhile_and_no_more_call() {
     called += usize::from(held.last_mut().unwrap().try_enter());
     assert_eq!((called, all.in_use()), (10, 10), "one has ended, another begins");
     drop(held);
-    assert_eq!((all.in_use(), used(&all)), (0, 0));
+    assert_eq!((all.in_use(), all.claims.passed()), (0, 0));
+}
+
+/// Calls that have become slow find as many bulk jobs at the door as went ahead of quick ones.
+#[test]
+fn transactional_jobs_enter_before_bulk_that_was_claimed_ahead_and_keep_their_share() {
+    let (clock, all) = places(10);
+    all.took(Duration::from_millis(1));
+    let mut first = all.try_take(Class::Bulk).unwrap();
+    clock.0.fetch_add(1_000_000_000, Ordering::Relaxed);
+    assert!(first.try_enter());
+    let mut bulk: Vec<_> = (0..30).map_while(|_| all.try_take(Class::Bulk)).collect();
+    assert_eq!(bulk.len(), 30);
+    let mut calls = bulk.iter_mut().filter_map(|place| place.try_enter().then_some(())).count();
+    assert_eq!((calls, all.in_use()), (9, 10), "nobody else has come");
+    let enter = |class| all.wait_to_pass(Step::Call, class);
+    let mut waits: Vec<_> = (0..20).map(|_| enter(Class::Bulk)).collect();
+    let _urgent = all.try_take(Class::Transactional).unwrap();
+    let mut urgent = enter(Class::Transactional);
+    drop(first);
+    let urgent = has_turn(&mut urgent).expect("before those who came first");
+    calls += waits.iter_mut().filter_map(has_turn).count();
+    assert_eq!((calls, all.in_use()), (9, 10));
+    drop(urgent);
+    assert_eq!((waits.iter_mut().filter_map(has_turn).count(), all.in_use()), (0, 9), "a share stays free");
 }
 
 #[test]
@@ -107,7 +126,7 @@ fn one_who_gives_up_loses_no_place() {
     drop(told);
     assert!(has_turn(&mut last).is_some());
     drop(last);
-    assert_eq!(used(&all), 0);
+    assert_eq!(all.claims.passed(), 0);
 }
 
 #[test]
@@ -129,14 +148,14 @@ fn places_are_never_more_however_many_threads_ask() {
                             std::thread::yield_now();
                         }
                     });
-                    most.fetch_max(used(all), Ordering::Relaxed);
+                    most.fetch_max(all.claims.passed(), Ordering::Relaxed);
                     drop(place);
                 }
             });
         }
     });
     assert!(most.load(Ordering::Relaxed) <= 3, "{most:?}");
-    assert_eq!(all.state.load(Ordering::Relaxed), 0, "all came back, and nobody waits");
+    assert_eq!(all.claims.state.load(Ordering::Relaxed), 0, "all came back, and nobody waits");
 }
 
 #[test]
