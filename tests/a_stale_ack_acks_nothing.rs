@@ -14,6 +14,13 @@ fn batch(word: &str, count: usize) -> Vec<Value> {
     (0..count).map(|i| job(&format!("{word}-{i}"), "default", &format!("{word}+{i}@acme.example"))).collect()
 }
 
+/// Whether the jobs' lane borrows as many as `worker.prefetch_max` lets it.
+fn borrows_all(rig: &Rig) -> bool {
+    let vhost = rig.amqp_url.rsplit('/').next().unwrap_or_default();
+    let list = ["list_consumers", "--silent", "-p", vhost, "queue_name", "prefetch_count"];
+    rig.broker().rabbitmqctl(&list).lines().any(|line| line == "sluice.lane.default.bulk.other\t1000")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_new_channel_lends_comes_again_after_a_kill() {
     let rig = Rig::new(Options { claim_ttl: "12s", timeout: "8s", ..Options::default() });
@@ -33,13 +40,23 @@ async fn what_the_new_channel_lends_comes_again_after_a_kill() {
     let mut jobs = batch("quick", 10);
     rig.publish(&jobs.iter().map(line).collect::<Vec<_>>());
     until("the quick ones are sent", async || rig.sendgrid.calls() == 10).await;
+    // Now that the ESP has answered the lane borrows more at a time, as soon as it looks after the next job: over another channel,
+    // which counts from 1 again.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let more = batch("more", 11);
+    let lines = more.iter().map(line).collect::<Vec<_>>();
+    rig.publish(&lines[..1]);
+    until("the lane has its last channel", async || borrows_all(&rig)).await;
+    rig.publish(&lines[1..]);
+    jobs.extend(more);
+    until("the quick ones are sent again", async || rig.sendgrid.calls() == 21).await;
     let first = batch("first", 5);
     rig.publish(&first.iter().map(line).collect::<Vec<_>>());
-    until("the first ones are under way", async || rig.sendgrid.calls() == 15).await;
+    until("the first ones are under way", async || rig.sendgrid.calls() == 26).await;
     proxy.cut();
     let second = batch("second", 20);
     rig.publish(&second.iter().map(line).collect::<Vec<_>>());
-    until("the second ones are under way", async || rig.sendgrid.calls() == 35).await;
+    until("the second ones are under way", async || rig.sendgrid.calls() == 46).await;
     let done = "select count(*) from sluice.job where state = 'accepted' and id like 'first-%'";
     until("the first ones are done", async || rig.count(done).await == 5).await;
     // Their acks wait for each other for some milliseconds.
@@ -49,6 +66,6 @@ async fn what_the_new_channel_lends_comes_again_after_a_kill() {
     jobs.extend(first);
     jobs.extend(second);
     let verdict = rig.judge(&jobs, true).await;
-    assert_eq!(verdict.states.get("accepted"), Some(&15), "{verdict:?}");
+    assert_eq!(verdict.states.get("accepted"), Some(&26), "{verdict:?}");
     assert_eq!(verdict.states.get("unknown"), Some(&20), "killed in the middle of their calls: {verdict:?}");
 }
