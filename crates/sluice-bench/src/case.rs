@@ -26,9 +26,10 @@ impl Case {
     pub(crate) fn is_smoke(&self) -> bool {
         const OF_GROWTH: [&str; 4] =
             ["growth-table-1000000", "growth-backlog-20000", "growth-backlog-300000", "growth-idle"];
-        const REPEATED: [&str; 10] = [
+        const REPEATED: [&str; 11] = [
             "ideal-20ms",
             "ideal-claim-20ms",
+            "ideal-claim-4",
             "python-20ms",
             "latency-20ms",
             "replicas-4",
@@ -45,8 +46,8 @@ impl Case {
 /// How it is measured.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// A bare program.
-    Reference(Reference, Duration),
+    /// A bare program, and how many of them work the same lane.
+    Reference(Reference, Duration, usize),
     /// The plain Python worker.
     Python(Duration),
     /// The worker on a backlog.
@@ -148,27 +149,32 @@ pub(crate) fn all() -> Vec<Case> {
 fn usual() -> Vec<Case> {
     let case = |name, about, kind| Case { name, about, kind, is_growth: false };
     vec![
-        case("drain", "reference: consume and ack", Kind::Reference(Reference::Drain, NO_LATENCY)),
+        case("drain", "reference: consume and ack", Kind::Reference(Reference::Drain, NO_LATENCY, 1)),
         case(
             "ideal",
             "reference: consume, call, batched insert, ack",
-            Kind::Reference(Reference::Ideal, NO_LATENCY),
+            Kind::Reference(Reference::Ideal, NO_LATENCY, 1),
         ),
         case(
             "ideal-claim",
             "reference: the same with a batched claim before the call",
-            Kind::Reference(Reference::IdealClaim, NO_LATENCY),
+            Kind::Reference(Reference::IdealClaim, NO_LATENCY, 1),
         ),
         case(
             "ideal-work",
             "reference: ideal-claim that parses, renders and sends each job with the worker's own code",
-            Kind::Reference(Reference::IdealWork, NO_LATENCY),
+            Kind::Reference(Reference::IdealWork, NO_LATENCY, 1),
         ),
-        case("ideal-20ms", "ideal, ESP takes 20 ms", Kind::Reference(Reference::Ideal, LATENCY)),
+        case("ideal-20ms", "ideal, ESP takes 20 ms", Kind::Reference(Reference::Ideal, LATENCY, 1)),
         case(
             "ideal-claim-20ms",
             "ideal with claim, ESP takes 20 ms",
-            Kind::Reference(Reference::IdealClaim, LATENCY),
+            Kind::Reference(Reference::IdealClaim, LATENCY, 1),
+        ),
+        case(
+            "ideal-claim-4",
+            "reference: ideal with claim, four of them on the same lane",
+            Kind::Reference(Reference::IdealClaim, NO_LATENCY, 4),
         ),
         case("python", "reference: plain Python, an insert a job", Kind::Python(NO_LATENCY)),
         case("python-20ms", "plain Python, ESP takes 20 ms", Kind::Python(LATENCY)),

@@ -109,7 +109,7 @@ pub(super) fn range(spread: Option<Spread>) -> String {
 /// What `ideal-claim` did with the same ESP; `None` where a comparison says nothing.
 fn baseline(case: &Measured, measured: &[&Measured]) -> Option<f64> {
     let latency = match &case.kind {
-        Kind::Reference(_, latency) | Kind::Python(latency) => *latency,
+        Kind::Reference(_, latency, _) | Kind::Python(latency) => *latency,
         Kind::Worker(shape) if shape.limits != crate::site::Limits::Reached => shape.latency,
         Kind::Backlog | Kind::FanOut | Kind::Embedded => std::time::Duration::ZERO,
         Kind::Worker(_)
@@ -139,7 +139,7 @@ mod tests {
         let case = |name, kind, seconds: &[f64]| Measured {
             name,
             about: "a case",
-            kind: Kind::Reference(kind, Duration::ZERO),
+            kind: Kind::Reference(kind, Duration::ZERO, 1),
             is_growth: false,
             runs: seconds.iter().map(|seconds| Run::new(1_000, *seconds)).collect(),
         };

@@ -81,7 +81,9 @@ impl Scale {
 /// Measures once.
 pub(crate) fn run(stage: &Stage, kind: &Kind, scale: &Scale) -> anyhow::Result<Run> {
     match kind {
-        Kind::Reference(reference, latency) => references::bare(stage, *reference, *latency, scale),
+        Kind::Reference(reference, latency, copies) => {
+            references::bare(stage, *reference, *latency, *copies, scale)
+        }
         Kind::Python(latency) => references::python(stage, *latency, scale),
         Kind::Worker(shape) => workers::run(stage, shape, scale),
         Kind::Backlog => backlog::run(stage, scale),

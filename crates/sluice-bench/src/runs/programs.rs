@@ -103,16 +103,22 @@ impl Reference {
     }
 }
 
-impl Programs for Reference {
+/// One or several on the same lane.
+#[derive(Debug)]
+pub(super) struct References(pub(super) Vec<Reference>);
+
+impl Programs for References {
     fn pids(&self) -> Vec<u32> {
-        vec![self.child.id()]
+        self.0.iter().map(|program| program.child.id()).collect()
     }
 
     fn check(&mut self) -> anyhow::Result<()> {
-        match self.child.try_wait()? {
-            Some(status) => bail!("the program has ended with {status}"),
-            None => Ok(()),
+        for program in &mut self.0 {
+            if let Some(status) = program.child.try_wait()? {
+                bail!("the program has ended with {status}");
+            }
         }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::Scale;
-use super::programs::{Programs, Reference, enter_memory};
+use super::programs::{Programs, Reference, References, enter_memory};
 use super::timing::timed;
 use super::workers::PACE_PER_SECOND;
 use crate::job::{Address, message};
@@ -32,8 +32,14 @@ const COMMITTED: &str = "SELECT count(*) FROM result WHERE state = 'accepted'";
 const PYTHON_CONCURRENCY: usize = 200;
 const PACED_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One of ours.
-pub(super) fn bare(stage: &Stage, kind: Kind, latency: Duration, scale: &Scale) -> anyhow::Result<Run> {
+/// One of ours, or several on the same lane.
+pub(super) fn bare(
+    stage: &Stage,
+    kind: Kind,
+    latency: Duration,
+    copies: usize,
+    scale: &Scale,
+) -> anyhow::Result<Run> {
     let program = |scene: &Scene<'_>, esp: SocketAddr| -> anyhow::Result<Command> {
         let mut command = Command::new(std::env::current_exe().context("a running program has a path")?);
         let name = match kind {
@@ -50,7 +56,7 @@ pub(super) fn bare(stage: &Stage, kind: Kind, latency: Duration, scale: &Scale) 
     if kind == Kind::Drain {
         drain(stage, scale, program)
     } else {
-        work(stage, latency, scale.jobs, scale, program)
+        work(stage, latency, copies, scale.jobs, scale, program)
     }
 }
 
@@ -58,7 +64,7 @@ pub(super) fn bare(stage: &Stage, kind: Kind, latency: Duration, scale: &Scale) 
 pub(super) fn python(stage: &Stage, latency: Duration, scale: &Scale) -> anyhow::Result<Run> {
     let python = python_program()?;
     let worker = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/worker.py");
-    work(stage, latency, scale.python_jobs, scale, |scene, esp| {
+    work(stage, latency, 1, scale.python_jobs, scale, |scene, esp| {
         let mut command = Command::new(&python);
         command.arg(&worker).args([&scene.amqp, QUEUE, &scene.db, &esp.to_string()]);
         command.arg(PYTHON_CONCURRENCY.to_string());
@@ -88,6 +94,7 @@ fn scene<'a>(stage: &'a Stage, esp: SocketAddr, jobs: usize) -> anyhow::Result<S
 fn work(
     stage: &Stage,
     latency: Duration,
+    copies: usize,
     jobs: usize,
     scale: &Scale,
     program: impl Fn(&Scene<'_>, SocketAddr) -> anyhow::Result<Command>,
@@ -96,19 +103,21 @@ fn work(
     let journal = Arc::new(Journal::new(all));
     let esp = stage.esp(&journal, latency)?;
     let scene = scene(stage, esp.addr(), jobs)?;
-    let mut program = Reference::start(program(&scene, esp.addr())?)?;
-    let mut run = timed(&scene, &mut program, &journal, jobs, COMMITTED)?;
+    let programs = (0..copies).map(|_| Reference::start(program(&scene, esp.addr())?));
+    let mut programs = References(programs.collect::<anyhow::Result<_>>()?);
+    let mut run = timed(&scene, &mut programs, &journal, jobs, COMMITTED)?;
     if !run.faults.is_empty() {
         return Ok(run);
     }
-    enter_memory(&mut run, &program.pids())?;
+    enter_memory(&mut run, &programs.pids())?;
     let to = Address::bulk(ONE_DOMAIN);
     let steady = latency::publish_steadily(&scene.amqp, &to, jobs, scale.paced_jobs, PACE_PER_SECOND);
     let published = stage.runtime.block_on(steady);
     wait("the paced jobs", PACED_TIMEOUT, || Ok(scene.count(COMMITTED)? >= all))?;
     latency::enter(&mut run, &latency::waits(&journal, jobs, &published));
     run.faults.extend(scene.queue_faults());
-    let told: Value = serde_json::from_str(&program.end()?).unwrap_or_default();
+    let told = programs.0.into_iter().map(Reference::end).collect::<anyhow::Result<Vec<_>>>()?;
+    let told: Vec<Value> = told.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     run.set_some(Figure::ClaimRows, mean_rows(&told, "claim"));
     run.set_some(Figure::RecordRows, mean_rows(&told, "record"));
     run.faults.extend(journal.faults(0..all));
@@ -116,10 +125,10 @@ fn work(
     Ok(run)
 }
 
-/// Rows and batches, told as a pair.
-fn mean_rows(told: &Value, batch: &str) -> Option<f64> {
-    let number = |place| told.get(batch)?.get(place)?.as_f64();
-    let (rows, batches) = (number(0)?, number(1)?);
+/// Over all programs, of which each tells rows and batches as a pair.
+fn mean_rows(told: &[Value], batch: &str) -> Option<f64> {
+    let sum = |place| -> f64 { told.iter().filter_map(|told| told.get(batch)?.get(place)?.as_f64()).sum() };
+    let (rows, batches) = (sum(0_usize), sum(1));
     (batches > 0.0).then(|| rows / batches)
 }
 
@@ -131,10 +140,11 @@ fn drain(
     let journal = Arc::new(Journal::new(0));
     let esp = stage.esp(&journal, Duration::ZERO)?;
     let scene = scene(stage, esp.addr(), scale.jobs)?;
-    let mut program = Reference::start(program(&scene, esp.addr())?)?;
-    let pids = program.pids();
+    let mut programs = References(vec![Reference::start(program(&scene, esp.addr())?)?]);
+    let pids = programs.pids();
     let before = process::cpu_of(&pids)?;
-    let seconds: f64 = program.line()?.parse().context("the program has failed")?;
+    let first = programs.0.first_mut().context("one was started")?;
+    let seconds: f64 = first.line()?.parse().context("the program has failed")?;
     let cpu = process::cpu_of(&pids)?.saturating_sub(before);
     let mut run = Run::new(scale.jobs, seconds);
     run.set(Figure::CpuPerThousand, cpu.as_secs_f64() * 1_000.0 / scale.jobs as f64);
@@ -149,9 +159,10 @@ mod tests {
 
     #[test]
     fn batch_sizes_are_means_and_missing_ones_are_left_out() {
-        let told = serde_json::json!({"claim": [0, 0], "record": [300, 4]});
-        assert_eq!(mean_rows(&told, "record"), Some(75.0));
-        assert_eq!(mean_rows(&told, "claim"), None);
-        assert_eq!(mean_rows(&Value::Null, "claim"), None);
+        let told = |rows: u64| serde_json::json!({"claim": [0, 0], "record": [rows, 4]});
+        let both = [told(300), told(500)];
+        assert_eq!(mean_rows(&both, "record"), Some(100.0));
+        assert_eq!(mean_rows(&both, "claim"), None);
+        assert_eq!(mean_rows(&[Value::Null], "claim"), None);
     }
 }
