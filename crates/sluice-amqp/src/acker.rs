@@ -21,9 +21,10 @@ use crate::error::RabbitError;
 /// How long acks are collected before they are sent. More: fewer frames, and prefetch that stays used up for longer.
 const BATCH: Duration = Duration::from_millis(2);
 /// How long a finished delivery above an unfinished one waits for it. More: fewer single acks, and more prefetch used up.
-const STRAGGLER: Duration = Duration::from_millis(20);
-/// A share of the prefetch: as many finished deliveries do not wait at all.
-const URGENT_SHARE: usize = 4;
+const STRAGGLER: Duration = Duration::from_millis(100);
+/// A part of the prefetch, in percent: as many finished deliveries do not wait at all. A little less than what need not be in
+/// work of a large one.
+const URGENT_PERCENT: usize = 45;
 /// Acks and releases at once from which on the broker may keep some back: half of what it says (rabbit_fifo_client's soft limit
 /// is 32), since others may be under way.
 const CROWD: usize = 16;
@@ -69,7 +70,7 @@ pub(crate) struct AckLoop {
 
 impl LaneAcker {
     pub(crate) fn new(prefetch: u16) -> Self {
-        let urgent = (usize::from(prefetch) / URGENT_SHARE).max(1);
+        let urgent = (usize::from(prefetch) * URGENT_PERCENT / 100).max(1);
         Self {
             state: Mutex::new(State {
                 tracker: AckTracker::new(STRAGGLER, urgent),

@@ -1,18 +1,21 @@
 //! One lane's loop: pull what can be worked on, give each delivery a task, pause when nothing can go.
 
+mod working;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sluice_policy::BodySize;
+use sluice_policy::{BodySize, in_work};
 use sluice_telemetry::Dependency;
 use sluice_types::{Class, Lane};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::working::Working;
 use crate::pipeline::run_job;
-use crate::ports::{Delivery, Feed, InboxError};
+use crate::ports::{Delivery, InboxError};
 use crate::worker::{Borrows, Worker};
 
 /// Pause after a broker that could not be reached.
@@ -132,7 +135,7 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
             () = shared.stop.cancelled() => return,
             prefetch = until_worth_pulling(worker, &this.lane, bodies) => prefetch,
         };
-        let mut feed = match worker.inbox.open(&this.lane, prefetch).await {
+        let feed = match worker.inbox.open(&this.lane, prefetch).await {
             Ok(feed) => feed,
             Err(InboxError::Refused(_)) if retires(&this, &shared) => return,
             Err(error) => {
@@ -145,14 +148,15 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
         };
         worker.queue_answers();
         worker.metrics.lane_paused(&name, false);
-        match pull(&this, &shared, feed.as_mut(), prefetch, &mut bodies).await {
+        let mut feed = Working::new(feed, in_work(prefetch));
+        match pull(&this, &shared, &mut feed, prefetch, &mut bodies).await {
             Ended::FeedOver => {}
             Ended::Stopped => {
-                give_back(feed.as_mut()).await;
+                feed.give_back().await;
                 return;
             }
-            Ended::StoreAway => give_back(feed.as_mut()).await,
-            Ended::NowhereToSend | Ended::Resized => work_rest(&this, &shared, feed.as_mut()).await,
+            Ended::StoreAway => feed.give_back().await,
+            Ended::NowhereToSend | Ended::Resized => work_rest(&this, &shared, &mut feed).await,
         }
     }
 }
@@ -196,7 +200,7 @@ fn borrows(worker: &Worker, lane: &Lane, bodies: BodySize) -> Borrows {
 async fn pull(
     this: &Arc<LaneLoop>,
     shared: &Shared,
-    feed: &mut dyn Feed,
+    feed: &mut Working,
     prefetch: u16,
     bodies: &mut BodySize,
 ) -> Ended {
@@ -224,9 +228,9 @@ async fn pull(
             () = shared.stop.cancelled() => return Ended::Stopped,
             delivery = feed.next() => match delivery {
                 None => return Ended::FeedOver,
-                Some(delivery) => {
+                Some((delivery, room)) => {
                     bodies.seen(delivery.body.len());
-                    start(this, shared, delivery).await;
+                    start(this, shared, delivery, room).await;
                 }
             },
             () = worker.health.wait_down(Dependency::Store) => {}
@@ -246,7 +250,7 @@ async fn store_returns(shared: &Shared) -> bool {
 }
 
 /// Starts the way of one job, as soon as there is a place for it. Once the process drains, it goes back to the broker instead.
-async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
+async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery, room: OwnedSemaphorePermit) {
     let place = tokio::select! {
         biased;
         () = shared.stop.cancelled() => None,
@@ -259,7 +263,7 @@ async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery) {
     shared.jobs.spawn(Box::pin(async move {
         let counted = Counted(&this.in_flight);
         run_job(&worker, &this.lane, delivery).await;
-        drop((counted, place));
+        drop((counted, place, room));
     }));
 }
 
@@ -291,20 +295,12 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Ends the feed and returns what it holds to the broker.
-async fn give_back(feed: &mut dyn Feed) {
-    feed.stop().await;
-    while let Some(delivery) = feed.next().await {
-        delivery.receipt.release();
-    }
-}
-
 /// Ends the feed and lets what it holds go its way, until the process drains; where nothing can be sent, that is the way to
 /// `pending`.
-async fn work_rest(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut dyn Feed) {
+async fn work_rest(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut Working) {
     feed.stop().await;
-    while let Some(delivery) = feed.next().await {
-        start(this, shared, delivery).await;
+    while let Some((delivery, room)) = feed.next().await {
+        start(this, shared, delivery, room).await;
     }
 }
 

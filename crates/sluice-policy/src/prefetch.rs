@@ -1,10 +1,12 @@
-//! How many unacknowledged deliveries a lane borrows from the broker.
+//! How many unacknowledged deliveries a lane borrows from the broker, and how many of them it works on.
 
 use std::time::Duration;
 
 /// Seconds of the lane's allowed rate to hold ahead: enough to ride out one slow answer of the broker, few enough that
 /// another worker can take over what this one cannot send.
 const AHEAD_SECONDS: f64 = 2.0;
+/// So many deliveries are all in work at the same time.
+const ALL_IN_WORK: u16 = 1_000;
 
 /// The prefetch of a lane that may send `rate_per_second` messages a second: about two seconds' worth, in `1..=max`.
 ///
@@ -27,6 +29,13 @@ pub fn prefetch_at_once(at_once: u32, call: Duration, max: u16) -> u16 {
     // Nothing waits long for calls that take no time.
     let wanted = at_once + at_once * AHEAD_SECONDS / call.as_secs_f64().max(f64::MIN_POSITIVE);
     (1..=max).find(|count| f64::from(*count) >= wanted).unwrap_or(max)
+}
+
+/// How many of `prefetch` deliveries are in work at a time: of many only half. The others have been worked on, and are acked
+/// together with those before them: an ack of its own costs the broker as much as one of hundreds.
+#[must_use]
+pub fn in_work(prefetch: u16) -> u16 {
+    prefetch.min(ALL_IN_WORK.max(prefetch / 2))
 }
 
 #[cfg(test)]
@@ -70,6 +79,15 @@ mod tests {
         ] {
             let call = Duration::from_millis(call_ms);
             assert_eq!(prefetch_at_once(at_once, call, max), expected, "{at_once} of {call:?}");
+        }
+    }
+
+    #[test]
+    fn few_are_all_in_work_and_half_of_many() {
+        for (prefetch, expected) in
+            [(1, 1), (50, 50), (1_000, 1_000), (1_500, 1_000), (2_000, 1_000), (4_000, 2_000)]
+        {
+            assert_eq!(in_work(prefetch), expected, "of {prefetch}");
         }
     }
 

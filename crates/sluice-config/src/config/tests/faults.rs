@@ -181,7 +181,7 @@ fn spans_must_fit_each_other() {
     );
     check("worker.lane_hold_max = '61s'", &[("worker.lane_hold_max", "from 1s to 1min")]);
     check("worker.claim_ttl = '30s'", &[("worker.claim_ttl", "every ESP's timeout (30s)")]);
-    check("worker.prefetch_max = 70000", &[("worker.prefetch_max", "from 1 to 2000")]);
+    check("worker.prefetch_max = 70000", &[("worker.prefetch_max", "from 1 to 4000")]);
     check("retry.bulk = { initial = '1h', max = '1min' }", &[("retry.bulk.max", "initial (1h)")]);
     check(
         "retry.transactional.give_up_after = '1min'",

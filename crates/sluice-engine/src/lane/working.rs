@@ -1,0 +1,88 @@
+//! The deliveries of a feed, of which only so many are in work at a time; the broker lends more.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::ports::{Delivery, Feed};
+
+/// A feed, and the room for those of its deliveries that are in work.
+pub(super) struct Working {
+    feed: Box<dyn Feed>,
+    room: Arc<Semaphore>,
+}
+
+impl Working {
+    pub(super) fn new(feed: Box<dyn Feed>, in_work: u16) -> Self {
+        Self { feed, room: Arc::new(Semaphore::new(in_work.into())) }
+    }
+
+    /// The next delivery, once there is room for it, which it has until the permit is dropped. Given up, it loses none.
+    pub(super) async fn next(&mut self) -> Option<(Delivery, OwnedSemaphorePermit)> {
+        let room = Arc::clone(&self.room).acquire_owned().await.ok()?;
+        Some((self.feed.next().await?, room))
+    }
+
+    /// Asks the broker for no more.
+    pub(super) async fn stop(&mut self) {
+        self.feed.stop().await;
+    }
+
+    /// Ends the feed and returns what it holds to the broker.
+    pub(super) async fn give_back(mut self) {
+        self.feed.stop().await;
+        while let Some(delivery) = self.feed.next().await {
+            delivery.receipt.release();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::ports::{Acker, Passport, Receipt};
+
+    #[derive(Debug)]
+    struct Numbers(u64);
+
+    #[async_trait]
+    impl Feed for Numbers {
+        async fn next(&mut self) -> Option<Delivery> {
+            self.0 += 1;
+            Some(Delivery {
+                body: Bytes::from(self.0.to_string()),
+                passport: Passport::default(),
+                redelivered: false,
+                returns: 0,
+                receipt: Receipt::new(self.0, Arc::new(Nobody)),
+            })
+        }
+
+        async fn stop(&mut self) {}
+    }
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Acker for Nobody {
+        fn ack(&self, _: u64) {}
+        fn release(&self, _: u64) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delivery_waits_for_one_that_is_in_work_and_is_not_lost_meanwhile() {
+        let mut feed = Working::new(Box::new(Numbers(0)), 2);
+        let _first = feed.next().await.unwrap();
+        let (_, second) = feed.next().await.unwrap();
+        let waits = tokio::time::timeout(Duration::from_secs(1), feed.next()).await;
+        assert!(waits.is_err(), "there is room for two");
+        drop(second);
+        let third = feed.next().await.unwrap();
+        assert_eq!(third.0.body, "3");
+    }
+}
