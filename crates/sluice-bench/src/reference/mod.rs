@@ -64,11 +64,8 @@ pub(crate) struct ReferenceArgs {
 
 /// Works until its standard input ends.
 pub(crate) fn main(args: &ReferenceArgs) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start threads")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
         // Whatever comes of it: the bench has gone, or has seen enough.

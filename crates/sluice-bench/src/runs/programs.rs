@@ -15,6 +15,15 @@ use crate::run::{Figure, Run};
 /// Twice what a worker takes at most, by default, to drain.
 const END_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How many threads the runtime of a process has.
+pub(super) const THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// As the README tells operators: processes that share a machine have its cores divided among them.
+pub(super) fn threads_of_each(count: usize) -> String {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    (cores / count.max(1)).max(1).to_string()
+}
+
 /// Processes whose CPU and memory count.
 pub(super) trait Programs {
     fn pids(&self) -> Vec<u32>;
@@ -29,10 +38,8 @@ pub(super) struct Workers(pub(super) Vec<SluiceProcess>);
 
 impl Workers {
     pub(super) fn start(toml: &str, count: usize) -> Self {
-        // As the README tells operators: replicas that share a machine have its cores divided among them.
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = (cores / count.max(1)).max(1).to_string();
-        let start = |_| SluiceProcess::command(toml).env("TOKIO_WORKER_THREADS", threads.clone()).start();
+        let threads = threads_of_each(count);
+        let start = |_| SluiceProcess::command(toml).env(THREADS, threads.clone()).start();
         Self((0..count).map(start).collect())
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::Scale;
-use super::programs::{Programs, Reference, References, enter_memory};
+use super::programs::{Programs, Reference, References, THREADS, enter_memory, threads_of_each};
 use super::timing::timed;
 use super::workers::PACE_PER_SECOND;
 use crate::job::{Address, message};
@@ -51,6 +51,7 @@ pub(super) fn bare(
         command.args(["reference", name, "--queue", QUEUE, "--amqp", &scene.amqp, "--db", &scene.db]);
         command.args(["--esp", &esp.to_string(), "--connections", &CALLS.to_string()]);
         command.args(["--jobs", &scale.jobs.to_string()]);
+        command.env(THREADS, threads_of_each(copies));
         Ok(command)
     };
     if kind == Kind::Drain {
