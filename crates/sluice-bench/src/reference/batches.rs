@@ -53,6 +53,8 @@ pub(super) async fn connect(db: &str) -> anyhow::Result<Client> {
     let (client, connection) = tokio_postgres::connect(db, NoTls).await.context("cannot reach Postgres")?;
     // Ends with the client.
     tokio::runtime::Handle::current().spawn(connection);
+    // As long as there are no statistics of the new table, a statement may be planned to read all of it.
+    client.batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off").await?;
     Ok(client)
 }
 
