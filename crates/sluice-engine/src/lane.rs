@@ -156,7 +156,7 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
                 return;
             }
             Ended::StoreAway => feed.give_back().await,
-            Ended::NowhereToSend | Ended::Resized => work_rest(&this, &shared, &mut feed).await,
+            Ended::NowhereToSend | Ended::Resized => work_rest(&this, &shared, feed).await,
         }
     }
 }
@@ -295,97 +295,21 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Ends the feed and lets what it holds go its way, until the process drains; where nothing can be sent, that is the way to
-/// `pending`.
-async fn work_rest(this: &Arc<LaneLoop>, shared: &Shared, feed: &mut Working) {
+/// Ends the feed and lets what it holds go its way; where nothing can be sent, that is the way to `pending`. Once the process drains
+/// the rest goes back to the broker, whether there is room for it or not.
+async fn work_rest(this: &Arc<LaneLoop>, shared: &Shared, mut feed: Working) {
     feed.stop().await;
-    while let Some((delivery, room)) = feed.next().await {
-        start(this, shared, delivery, room).await;
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return feed.give_back().await,
+            next = feed.next() => match next {
+                Some((delivery, room)) => start(this, shared, delivery, room).await,
+                None => return,
+            },
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fleet::keep_in_touch;
-    use crate::worker::rig::{Rig, lane, plan};
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lane_that_was_dropped_ends_with_its_queue_and_the_broker_stays_up() {
-        let without = r#"
-            esp = [{ name = "a", kind = "sandbox" }]
-            pool = [{ name = "default", members = [{ esp = "a" }] }]
-        "#;
-        let with = format!("{without}domain_group = [{{ name = \"x\", domains = [\"x.example\"] }}]");
-        let Rig { worker, around } = Rig::new(&with);
-        let worker = Arc::new(worker);
-        let tasks = TaskTracker::new();
-        let it = Arc::clone(&worker);
-        tasks.spawn(async move { keep_in_touch(&it, true).await });
-        worker.health.up(Dependency::Store);
-        worker.health.up(Dependency::Queue);
-        around.has_no_queues.store(true, Ordering::Relaxed);
-        let lanes = Arc::new(LaneBook::default());
-        let places = Arc::new(Semaphore::new(1));
-        let shared = Shared {
-            worker: Arc::clone(&worker),
-            lanes: Arc::clone(&lanes),
-            places: Arc::clone(&places),
-            places_max: 1,
-            reserved: places,
-            jobs: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
-        let dropped = Lane { group: "x".parse().unwrap(), ..lane(&worker) };
-        worker.change_plan(|_| Some(plan(without)));
-        let looped = lanes.add(vec![dropped.clone()]).remove(0);
-        let patience = Duration::from_secs(10);
-        tokio::time::timeout(patience, run_lane(looped, shared.clone())).await.expect("the lane ends");
-        assert!(worker.health.is_up(Dependency::Queue));
-        assert!(lanes.all().is_empty());
-
-        // A lane of the configuration is not given up, whatever the broker says.
-        worker.change_plan(|_| Some(plan(&with)));
-        let looped = lanes.add(vec![dropped]).remove(0);
-        let works = tokio::time::timeout(patience, run_lane(looped, shared)).await;
-        assert!(works.is_err());
-        assert!(!worker.health.is_up(Dependency::Queue));
-    }
-
-    /// All places were taken by jobs that waited for an ESP that hung.
-    #[tokio::test(start_paused = true)]
-    async fn lanes_that_are_stuck_leave_places_to_others() {
-        let Rig { worker, .. } = Rig::new(
-            r#"
-            esp = [{ name = "a", kind = "sandbox" }]
-            pool = [{ name = "default", members = [{ esp = "a" }] }]
-            "#,
-        );
-        let bulk = Lane { class: Class::Bulk, ..lane(&worker) };
-        let shared = Shared {
-            worker: Arc::new(worker),
-            lanes: Arc::default(),
-            places: Arc::new(Semaphore::new(100)),
-            places_max: 100,
-            reserved: Arc::new(Semaphore::new(1)),
-            jobs: TaskTracker::new(),
-            stop: CancellationToken::new(),
-        };
-        let lanes = (0..5).map(|i| Lane { group: format!("g{i}").parse().unwrap(), ..bulk.clone() });
-        let lanes = shared.lanes.add(lanes.collect());
-        let mut taken = Vec::new();
-        let mut fill = async |this: &LaneLoop| {
-            let before = taken.len();
-            while let Ok(place) = tokio::time::timeout(Duration::from_secs(1), place(this, &shared)).await {
-                this.in_flight.fetch_add(1, Ordering::Relaxed);
-                taken.push(place.unwrap());
-            }
-            taken.len() - before
-        };
-        let mut filled = Vec::new();
-        for lane in &lanes {
-            filled.push(fill(lane).await);
-        }
-        assert_eq!(filled, [80, 5, 5, 5, 5]);
-    }
-}
+mod tests;

@@ -38,7 +38,8 @@ impl Working {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use async_trait::async_trait;
@@ -47,19 +48,24 @@ mod tests {
     use super::*;
     use crate::ports::{Acker, Passport, Receipt};
 
-    #[derive(Debug)]
-    struct Numbers(u64);
+    /// Deliveries with the bodies `1` to `last`.
+    #[derive(Debug, Default)]
+    pub(in crate::lane) struct Numbers {
+        pub(in crate::lane) last: u64,
+        pub(in crate::lane) released: Arc<Mutex<Vec<u64>>>,
+        pub(in crate::lane) given: u64,
+    }
 
     #[async_trait]
     impl Feed for Numbers {
         async fn next(&mut self) -> Option<Delivery> {
-            self.0 += 1;
-            Some(Delivery {
-                body: Bytes::from(self.0.to_string()),
+            self.given += 1;
+            (self.given <= self.last).then(|| Delivery {
+                body: Bytes::from(self.given.to_string()),
                 passport: Passport::default(),
                 redelivered: false,
                 returns: 0,
-                receipt: Receipt::new(self.0, Arc::new(Nobody)),
+                receipt: Receipt::new(self.given, Arc::new(Released(Arc::clone(&self.released)))),
             })
         }
 
@@ -67,22 +73,25 @@ mod tests {
     }
 
     #[derive(Debug)]
-    struct Nobody;
+    struct Released(Arc<Mutex<Vec<u64>>>);
 
-    impl Acker for Nobody {
+    impl Acker for Released {
         fn ack(&self, _: u64) {}
-        fn release(&self, _: u64) {}
+
+        fn release(&self, tag: u64) {
+            self.0.lock().unwrap().push(tag);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_delivery_waits_for_one_that_is_in_work_and_is_not_lost_meanwhile() {
-        let mut feed = Working::new(Box::new(Numbers(0)), 2);
+        let mut feed = Working::new(Box::new(Numbers { last: 3, ..Numbers::default() }), 2);
         let _first = feed.next().await.unwrap();
         let (_, second) = feed.next().await.unwrap();
         let waits = tokio::time::timeout(Duration::from_secs(1), feed.next()).await;
         assert!(waits.is_err(), "there is room for two");
         drop(second);
-        let third = feed.next().await.unwrap();
-        assert_eq!(third.0.body, "3");
+        let (third, _) = feed.next().await.unwrap();
+        assert_eq!(third.body, "3");
     }
 }
