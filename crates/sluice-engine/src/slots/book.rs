@@ -265,10 +265,10 @@ impl Book {
 
     /// `number` could send at once: gives it its slots, or a place among the ready.
     pub(super) fn ready(&mut self, line: LineId, number: u64, now: Tick) -> Ready {
-        let (tell, grant) = oneshot::channel();
         let Self { keys, stocks, lines, open, brakes, .. } = self;
         let id = line;
-        let Some(line) = lines.get_mut(&id) else { return Ready::Wait(grant) };
+        // Lines stay as long as anybody is in them.
+        let Some(line) = lines.get_mut(&id) else { return Ready::Wait(oneshot::channel().1) };
         open.insert((line.class, id));
         if !line.near.contains(&number) {
             if line.far.remove(&number).is_none() {
@@ -283,6 +283,7 @@ impl Book {
             count_out(keys, stocks, line, number);
             return Ready::Granted(granted);
         }
+        let (tell, grant) = oneshot::channel();
         line.ready.insert(number, tell);
         Ready::Wait(grant)
     }
