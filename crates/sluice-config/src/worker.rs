@@ -56,7 +56,7 @@ pub struct Worker {
     pub max_in_flight: u32,
     /// Most unacknowledged deliveries of one lane, 1 to 4000, default 2000; a lane takes about two seconds' worth of its
     /// allowed rate up to this, or of what its ESPs' connections and places let through. Of more than 1000 half are in work at a
-    /// time, at least 1000: the others wait to be acked together. More: throughput where the broker is
+    /// time, at least 1000: the others are done and wait to be acked together, or not begun. More: throughput where the broker is
     /// far away or ESPs take long to answer, and more memory, and redeliveries when a worker dies. Less: more acks of one job
     /// alone, and the lane runs dry between them.
     pub prefetch_max: u16,

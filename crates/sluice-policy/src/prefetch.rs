@@ -31,8 +31,8 @@ pub fn prefetch_at_once(at_once: u32, call: Duration, max: u16) -> u16 {
     (1..=max).find(|count| f64::from(*count) >= wanted).unwrap_or(max)
 }
 
-/// How many of `prefetch` deliveries are in work at a time: of many only half. The others have been worked on, and are acked
-/// together with those before them: an ack of its own costs the broker as much as one of hundreds.
+/// How many of `prefetch` deliveries are in work at a time: of many only half. The others wait for that, or are done and wait to be
+/// acked together with those before them: an ack of its own costs the broker as much as one of hundreds.
 #[must_use]
 pub fn in_work(prefetch: u16) -> u16 {
     prefetch.min(ALL_IN_WORK.max(prefetch / 2))

@@ -3,13 +3,27 @@ use super::*;
 use crate::fleet::keep_in_touch;
 use crate::worker::rig::{Rig, lane, plan};
 
+const CONFIG: &str = r#"
+    esp = [{ name = "a", kind = "sandbox" }]
+    pool = [{ name = "default", members = [{ esp = "a" }] }]
+"#;
+
+/// A hundred places, and one for transactional jobs.
+fn shared(worker: Arc<Worker>) -> Shared {
+    Shared {
+        worker,
+        lanes: Arc::default(),
+        places: Arc::new(Semaphore::new(100)),
+        places_max: 100,
+        reserved: Arc::new(Semaphore::new(1)),
+        jobs: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_was_dropped_ends_with_its_queue_and_the_broker_stays_up() {
-    let without = r#"
-        esp = [{ name = "a", kind = "sandbox" }]
-        pool = [{ name = "default", members = [{ esp = "a" }] }]
-    "#;
-    let with = format!("{without}domain_group = [{{ name = \"x\", domains = [\"x.example\"] }}]");
+    let with = format!("{CONFIG}domain_group = [{{ name = \"x\", domains = [\"x.example\"] }}]");
     let Rig { worker, around } = Rig::new(&with);
     let worker = Arc::new(worker);
     let tasks = TaskTracker::new();
@@ -18,19 +32,10 @@ async fn a_lane_that_was_dropped_ends_with_its_queue_and_the_broker_stays_up() {
     worker.health.up(Dependency::Store);
     worker.health.up(Dependency::Queue);
     around.has_no_queues.store(true, Ordering::Relaxed);
-    let lanes = Arc::new(LaneBook::default());
-    let places = Arc::new(Semaphore::new(1));
-    let shared = Shared {
-        worker: Arc::clone(&worker),
-        lanes: Arc::clone(&lanes),
-        places: Arc::clone(&places),
-        places_max: 1,
-        reserved: places,
-        jobs: TaskTracker::new(),
-        stop: CancellationToken::new(),
-    };
+    let shared = shared(Arc::clone(&worker));
+    let lanes = Arc::clone(&shared.lanes);
     let dropped = Lane { group: "x".parse().unwrap(), ..lane(&worker) };
-    worker.change_plan(|_| Some(plan(without)));
+    worker.change_plan(|_| Some(plan(CONFIG)));
     let looped = lanes.add(vec![dropped.clone()]).remove(0);
     let patience = Duration::from_secs(10);
     tokio::time::timeout(patience, run_lane(looped, shared.clone())).await.expect("the lane ends");
@@ -48,23 +53,9 @@ async fn a_lane_that_was_dropped_ends_with_its_queue_and_the_broker_stays_up() {
 /// They would come back only with the end of the connection, and count as returned without an ack.
 #[tokio::test(start_paused = true)]
 async fn a_drain_gives_back_what_there_is_no_room_for() {
-    let Rig { worker, .. } = Rig::new(
-        r#"
-        esp = [{ name = "a", kind = "sandbox" }]
-        pool = [{ name = "default", members = [{ esp = "a" }] }]
-        "#,
-    );
+    let Rig { worker, .. } = Rig::new(CONFIG);
     let lane = lane(&worker);
-    let stop = CancellationToken::new();
-    let shared = Shared {
-        worker: Arc::new(worker),
-        lanes: Arc::default(),
-        places: Arc::new(Semaphore::new(100)),
-        places_max: 100,
-        reserved: Arc::new(Semaphore::new(1)),
-        jobs: TaskTracker::new(),
-        stop: stop.clone(),
-    };
+    let shared = shared(Arc::new(worker));
     let looped = shared.lanes.add(vec![lane]).remove(0);
     let numbers = Numbers { last: 3, ..Numbers::default() };
     let released = Arc::clone(&numbers.released);
@@ -73,7 +64,7 @@ async fn a_drain_gives_back_what_there_is_no_room_for() {
     let mut rest = std::pin::pin!(work_rest(&looped, &shared, feed));
     let waits = tokio::time::timeout(Duration::from_secs(1), &mut rest).await;
     assert!(waits.is_err(), "there is room for one");
-    stop.cancel();
+    shared.stop.cancel();
     tokio::time::timeout(Duration::from_secs(1), rest).await.expect("nothing is waited for");
     assert_eq!(*released.lock().unwrap(), [2, 3]);
 }
@@ -81,22 +72,9 @@ async fn a_drain_gives_back_what_there_is_no_room_for() {
 /// All places were taken by jobs that waited for an ESP that hung.
 #[tokio::test(start_paused = true)]
 async fn lanes_that_are_stuck_leave_places_to_others() {
-    let Rig { worker, .. } = Rig::new(
-        r#"
-        esp = [{ name = "a", kind = "sandbox" }]
-        pool = [{ name = "default", members = [{ esp = "a" }] }]
-        "#,
-    );
+    let Rig { worker, .. } = Rig::new(CONFIG);
     let bulk = Lane { class: Class::Bulk, ..lane(&worker) };
-    let shared = Shared {
-        worker: Arc::new(worker),
-        lanes: Arc::default(),
-        places: Arc::new(Semaphore::new(100)),
-        places_max: 100,
-        reserved: Arc::new(Semaphore::new(1)),
-        jobs: TaskTracker::new(),
-        stop: CancellationToken::new(),
-    };
+    let shared = shared(Arc::new(worker));
     let lanes = (0..5).map(|i| Lane { group: format!("g{i}").parse().unwrap(), ..bulk.clone() });
     let lanes = shared.lanes.add(lanes.collect());
     let mut taken = Vec::new();
