@@ -31,5 +31,5 @@ pub use lease::{SlotRun, Terms, nanos, permille};
 pub use prefetch::*;
 pub use retry::*;
 pub use route::*;
-pub use slots::{Leased, LimitLook, LimitStates, Unused, Want, spacing_ns};
+pub use slots::{Leased, LimitLook, LimitStates, Unused, Want, are_spread, spacing_ns};
 pub use spaced::Hole;

@@ -10,7 +10,7 @@ use crate::bundle::{Bundle, Bundled, Fresh};
 use crate::counted::{CountedState, CountedWant, give_back_counted, lease_counted, look_counted};
 use crate::gcra::{GcraState, GcraTerms, give_back_gcra, lease_gcra, look_gcra};
 use crate::lease::{SlotRun, Terms, duration, nanos};
-use crate::spaced::{Spaced, SpacedWant, give_back_spaced, lease_spaced};
+use crate::spaced::{Spaced, SpacedWant, frame_ns, give_back_spaced, lease_spaced};
 
 /// A wish for slots under a limit, or under several spaced ones at once.
 #[derive(Clone, Debug)]
@@ -23,6 +23,9 @@ pub struct Want {
     pub count: u32,
     /// Of these, how many for transactional jobs: they may use the share that is reserved for them.
     pub urgent: u32,
+    /// Of the others, how many for jobs that are yet to come: slots of spaced limits that need not open at once, and better
+    /// do not, as they would have closed by then.
+    pub later: u32,
     /// The share of a counted limit that is reserved for transactional jobs, in permille.
     pub reserved_permille: u32,
 }
@@ -36,6 +39,7 @@ impl Want {
             rates_permille: vec![1000],
             count,
             urgent: 0,
+            later: 0,
             reserved_permille: 0,
         }
     }
@@ -96,6 +100,17 @@ pub fn spacing_ns(limit: &Limit, rate_permille: u32) -> Option<i64> {
         Some(Terms::Spaced(terms)) => Some(terms.at_rate(rate_permille).spacing_ns),
         Some(Terms::Gcra(_) | Terms::Counted(_)) | None => None,
     }
+}
+
+/// Whether slots under all of these limits are so many a second that those for later are spread ([`Want::later`]).
+#[must_use]
+pub fn are_spread(limits: &[Limit]) -> bool {
+    let terms = limits.iter().map(|limit| match Terms::of(&limit.spec) {
+        Some(Terms::Spaced(terms)) => Some(if limits.len() > 1 { terms.together() } else { terms }),
+        Some(Terms::Gcra(_) | Terms::Counted(_)) | None => None,
+    });
+    let terms: Option<Vec<GcraTerms>> = terms.collect();
+    terms.is_some_and(|terms| frame_ns(terms.into_iter()).is_some())
 }
 
 /// Slots to give back: of a spaced limit these, else the last ones of one lease.
@@ -174,7 +189,7 @@ impl LimitStates {
         let count = u32::try_from(fresh.len()).unwrap_or(u32::MAX);
         let urgent = if bundle.is_urgent { count } else { 0 };
         let shared = bundle.shared.iter().map(|limit| (limit.key.clone(), limit.terms)).collect();
-        let shared = self.lease_spaced(shared, now_ns, SpacedWant { count, urgent });
+        let shared = self.lease_spaced(shared, now_ns, SpacedWant { count, urgent, later: 0 });
         let dealt = bundle.deal(&shared, &fresh);
         for (fresh, (_, leased)) in fresh.iter().zip(&dealt) {
             if let (Some(member), Some(run)) = (bundle.members.get(fresh.member), leased.runs.first()) {
@@ -200,7 +215,7 @@ impl LimitStates {
     ///
     /// A limit on connections is not leased by time and gets nothing; nor does a set of limits that are not all spaced.
     pub fn lease(&mut self, want: &Want, now_ns: i64) -> Leased {
-        let Want { count, urgent, reserved_permille, .. } = *want;
+        let Want { count, urgent, later, reserved_permille, .. } = *want;
         let terms: Vec<Option<Terms>> = want.limits.iter().map(|limit| Terms::of(&limit.spec)).collect();
         let rate = |i: usize| want.rates_permille.get(i).copied().unwrap_or(1000);
         match (terms.as_slice(), want.limits.first()) {
@@ -224,7 +239,7 @@ impl LimitStates {
                     return Leased::at(now_ns);
                 }
                 let limits = want.limits.iter().map(Limit::key).zip(spaced).collect();
-                self.lease_spaced(limits, now_ns, SpacedWant { count, urgent })
+                self.lease_spaced(limits, now_ns, SpacedWant { count, urgent, later })
             }
         }
     }

@@ -17,6 +17,10 @@
 //! No two slots of one limit are ever closer than `T` and none is leased twice, so the promise of [`GcraTerms::spaced`]
 //! holds whoever leases which.
 //!
+//! Slots for jobs that are yet to come, of a limit of many slots a second, do not follow at once: all would have closed again,
+//! one grace from now. They are spread: some of each of the next *frames* of the store's clock, one grace long, the first free
+//! ones. All replicas have the same frames, so that what is left of one stays in one piece.
+//!
 //! Transactional jobs may have slots that open later than any that bulk may have yet. However much bulk waits, it has taken
 //! no more than what opens within the horizon, so the next slot is never further away than that.
 
@@ -31,6 +35,10 @@ const TRIES_MAX: u32 = 64;
 /// Slots of a faster limit that go in step with a slower one are not the oldest, if so many may then: they would close
 /// before the slower one's are far along. Fewer are not worth what is left out.
 const RUN_LEAST: i64 = 8;
+/// Frames over which slots for jobs that are yet to come are spread.
+const FRAMES: i64 = 4;
+/// A frame has so many slots at least: those of slower limits stay open for longer than it takes until the next one opens.
+const FRAME_LEAST: i64 = 8;
 
 /// Free slots before the arrival time: `count` of them, one spacing apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +97,8 @@ pub(crate) struct SpacedWant {
     pub(crate) count: u32,
     /// Of these, how many for transactional jobs: their slots may open later.
     pub(crate) urgent: u32,
+    /// Of the others, how many for jobs that are yet to come.
+    pub(crate) later: u32,
 }
 
 /// One of the limits of a lease.
@@ -130,7 +140,8 @@ impl Spaced<'_> {
         let reach_ns = self.terms.grace_ns - step.width_ns;
         let behind_ns = step.pace_ns - self.terms.spacing_ns;
         let is_fast = behind_ns > 0 && step.width_ns / behind_ns >= RUN_LEAST;
-        let (first_ns, _) = self.stretch(if is_fast { at_ns } else { at_ns - reach_ns });
+        let back_ns = if is_fast { 0 } else { reach_ns.min(step.back_ns) };
+        let (first_ns, _) = self.stretch(at_ns - back_ns);
         // The tail need not begin where the last lease ended: what is skipped of it is less than a slot.
         if first_ns > at_ns + reach_ns && at_ns >= self.state.tat_ns { at_ns } else { first_ns }
     }
@@ -186,8 +197,14 @@ pub(crate) fn lease_spaced(limits: &mut [Spaced<'_>], now_ns: i64, want: SpacedW
     let mut leased = Leased::at(now_ns);
     let urgent = i64::from(want.urgent.min(want.count));
     let others = i64::from(want.count) - urgent;
-    let for_urgent = take_up_to(urgent, limits, Asked { now_ns, is_urgent: true }, &mut leased);
-    let for_others = take_up_to(others, limits, Asked { now_ns, is_urgent: false }, &mut leased);
+    let frame_ns = frame_ns(limits.iter().map(|limit| limit.terms));
+    let later = if frame_ns.is_some() { i64::from(want.later).min(others) } else { 0 };
+    let at_once = Asked { now_ns, from_ns: now_ns, back_ns: i64::MAX, is_urgent: false };
+    let for_urgent = take_up_to(urgent, limits, Asked { is_urgent: true, ..at_once }, &mut leased);
+    let mut for_others = take_up_to(others - later, limits, at_once, &mut leased);
+    if let Some(frame_ns) = frame_ns {
+        for_others += spread(later, limits, at_once, frame_ns, &mut leased);
+    }
     for limit in &mut *limits {
         limit.state.count(&limit.terms, now_ns, for_urgent + for_others);
         leased.marks.push(limit.state.grid);
@@ -205,10 +222,36 @@ pub(crate) fn lease_spaced(limits: &mut [Spaced<'_>], now_ns: i64, want: SpacedW
     leased
 }
 
+/// How long a frame is: what opens at its beginning is open until its end, and a lease reaches over all of them. None where slots
+/// are not spread.
+pub(crate) fn frame_ns(limits: impl Iterator<Item = GcraTerms> + Clone) -> Option<i64> {
+    let frame_ns = limits.clone().map(|terms| terms.grace_ns.min(terms.horizon_ns / (FRAMES + 1))).min()?;
+    let pace_ns = limits.map(|terms| terms.spacing_ns).max()?;
+    (frame_ns >= pace_ns.saturating_mul(FRAME_LEAST)).then_some(frame_ns)
+}
+
+/// Leases slots for jobs that are yet to come, an equal part of each of the next frames; answers how many it got.
+fn spread(later: i64, limits: &mut [Spaced<'_>], at_once: Asked, frame_ns: i64, leased: &mut Leased) -> i64 {
+    let pace_ns = limits.iter().map(|limit| limit.terms.spacing_ns).max().unwrap_or(0);
+    let this_frame = at_once.now_ns / frame_ns;
+    let mut left = later;
+    for frame in 1..=FRAMES {
+        let part = ceil_div(left, FRAMES - frame + 1);
+        // Of limits with the same rate some two slots always meet within one spacing.
+        let asked = Asked { from_ns: (this_frame + frame) * frame_ns, back_ns: 2 * pace_ns, ..at_once };
+        left -= take_up_to(part, limits, asked, leased);
+    }
+    later - left
+}
+
 /// When, and for whom.
 #[derive(Clone, Copy)]
 struct Asked {
     now_ns: i64,
+    /// The slots open no sooner.
+    from_ns: i64,
+    /// But for those that opened so shortly before and are open then.
+    back_ns: i64,
     is_urgent: bool,
 }
 
@@ -219,6 +262,8 @@ struct Step {
     width_ns: i64,
     /// The spacing of the narrowest.
     pace_ns: i64,
+    /// How long before an instant a slot may have opened that is used then.
+    back_ns: i64,
 }
 
 impl Asked {
@@ -242,7 +287,7 @@ fn take_alone(count: i64, limit: &mut Spaced<'_>, asked: Asked, leased: &mut Lea
     let GcraTerms { spacing_ns, grace_ns, .. } = limit.terms;
     let horizon_ns = limit.reach_ns(asked.is_urgent);
     let mut left = count;
-    let mut from_ns = asked.now_ns;
+    let mut from_ns = asked.from_ns;
     while left > 0 {
         let (first_ns, free) = limit.stretch(from_ns);
         if first_ns > asked.now_ns + horizon_ns {
@@ -264,9 +309,9 @@ fn take_together(count: i64, limits: &mut [Spaced<'_>], asked: Asked, leased: &m
     // Wide enough to be hit, and narrow enough that slots of limits with the same grace mostly meet.
     let width_ns = limits.iter().map(|limit| limit.terms.grace_ns).min().unwrap_or(0) / 3;
     let pace_ns = limits.iter().map(|limit| limit.terms.spacing_ns).max().unwrap_or(1).max(1);
-    let step = Step { width_ns, pace_ns };
+    let step = Step { width_ns, pace_ns, back_ns: asked.back_ns };
     let mut left = count;
-    let mut at_ns = asked.now_ns;
+    let mut at_ns = asked.from_ns;
     while left > 0 {
         let Some((opens_ns, slots)) = meet(limits, at_ns, step, asked) else { break };
         let mut taken = left.min((asked.end_ns(limits) - opens_ns) / pace_ns + 1);

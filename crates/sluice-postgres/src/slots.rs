@@ -25,12 +25,12 @@ use wants::WantColumns;
 
 const STEP: &str = "lease slots";
 
-/// `$16` is by how much later than at once the lease begins; 0 leaves the instant to the function, behind its locks.
+/// `$17` is by how much later than at once the lease begins; 0 leaves the instant to the function, behind its locks.
 const LEASE: &str = r#"
 SELECT "position", opens_in_ns, spacing_ns, "count", grace_ns, parts_ns, next_in_ns, next_urgent_in_ns, held_by, marks,
     leased_at_ns
-FROM sluice.lease_runs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-    CASE WHEN $16::bigint > 0 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 + $16 ELSE $15 END)
+FROM sluice.lease_spread($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+    CASE WHEN $17::bigint > 0 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 + $17 ELSE $16 END)
 "#;
 
 #[async_trait]

@@ -69,7 +69,7 @@ fn wants_of(wants: Vec<(u32, u32, u32, u32)>, sets: &[usize]) -> Vec<Want> {
     let of = |(limits, (count, urgent, reserved_permille, rate)): (Vec<Limit>, (u32, u32, u32, u32))| {
         let rates_permille =
             (0_u32..).zip(&limits).map(|(i, _)| rate.saturating_sub(i * 100).max(1)).collect();
-        Want { limits: limits.into(), rates_permille, count, urgent, reserved_permille }
+        Want { limits: limits.into(), rates_permille, count, urgent, later: count / 3, reserved_permille }
     };
     limits.into_iter().zip(wants).map(of).collect()
 }

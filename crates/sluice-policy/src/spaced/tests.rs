@@ -14,7 +14,12 @@ fn per_second(count: u32) -> GcraTerms {
 }
 
 fn want(count: u32) -> SpacedWant {
-    SpacedWant { count, urgent: 0 }
+    SpacedWant { count, urgent: 0, later: 0 }
+}
+
+/// As many, all but `now` of them for jobs that are yet to come.
+fn spread_want(count: u32, now: u32) -> SpacedWant {
+    SpacedWant { later: count - now, ..want(count) }
 }
 
 /// The instants, in nanoseconds, between which each slot of a grant may be used.
@@ -46,6 +51,38 @@ fn slots_left_out_by_one_are_leased_by_another() {
     openings.extend(joint.parts.chunks(2).map(|parts| parts[0]));
     openings.sort_unstable();
     assert!(openings.windows(2).all(|two| two[1] - two[0] == fast.0.spacing_ns), "{openings:?}");
+}
+
+#[test]
+fn slots_for_jobs_that_are_yet_to_come_are_spread() {
+    for mut limits in [
+        vec![(per_second(50_000), GcraState::default())],
+        vec![(per_second(50_000), GcraState::default()); 2],
+    ] {
+        let grant = lease(&mut limits, NOW, spread_want(100, 20));
+        let slots = slots(&grant, NOW);
+        assert_eq!(slots.len(), 100);
+        assert!(slots[19].0 < NOW + MS, "those for now open at once");
+        // Whenever a job comes in the time that follows, a slot is open.
+        for ms in 0..72 {
+            let at = NOW + ms * MS;
+            assert!(slots.iter().any(|(opens, closes)| (*opens..*closes).contains(&at)), "{ms}: {slots:?}");
+        }
+        // What is left of a frame stays in one piece, whoever leases of it at which instant.
+        for replica in 1..20 {
+            let at = NOW + replica * MS / 4;
+            assert_eq!(self::slots(&lease(&mut limits, at, spread_want(100, 20)), at).len(), 100);
+        }
+        assert!(limits.iter().all(|(_, state)| state.holes.len() <= 6), "{:?}", limits[0].1.holes);
+    }
+}
+
+#[test]
+fn slots_that_are_far_apart_follow_each_other() {
+    let mut limit = [(per_second(400), GcraState::default())];
+    let grant = lease(&mut limit, NOW, spread_want(20, 1));
+    assert_eq!(slots(&grant, NOW).len(), 20);
+    assert!(limit[0].1.holes.is_empty(), "{:?}", limit[0].1.holes);
 }
 
 #[test]
@@ -101,7 +138,7 @@ fn a_transactional_job_waits_no_longer_than_bulk_may_look_ahead() {
             lease(&mut limit, now, want(1000));
         }
         let now = NOW + 700 * MS;
-        let urgent = lease(&mut limit, now, SpacedWant { count: 1, urgent: 1 });
+        let urgent = lease(&mut limit, now, SpacedWant { count: 1, urgent: 1, later: 0 });
         let wait = slots(&urgent, now)[0].0 - now;
         assert!(wait <= (10 * terms.spacing_ns).max(170 * MS), "{rate}/s: {} ms", wait / MS);
     }
@@ -129,6 +166,7 @@ struct Step {
     rates_permille: [u32; 2],
     count: u32,
     urgent: u32,
+    later: u32,
     late_percent: i64,
     /// One slot of so many comes back, after so many more steps.
     back: Option<(usize, usize)>,
@@ -160,16 +198,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let rate = || prop_oneof![12 => Just(1000_u32), 1 => Just(500), 1 => 1_u32..1000];
     let back = proptest::option::weighted(0.3, (1_usize..4, 0_usize..5));
     let pause = prop_oneof![1 => Just(0), 4 => 0_i64..400 * MS];
-    let step = (pause, 0_u8..3, [rate(), rate()], 0_u32..40, 0_u32..5, 0_i64..=100, back);
-    let step = step.prop_map(|(pause_ns, which, rates_permille, count, urgent, late_percent, back)| Step {
-        pause_ns,
-        which,
-        rates_permille,
-        count,
-        urgent,
-        late_percent,
-        back,
-    });
+    let counts = (0_u32..40, 0_u32..5, prop_oneof![Just(0), 0_u32..50]);
+    let step = (pause, 0_u8..3, [rate(), rate()], counts, 0_i64..=100, back);
+    let step =
+        step.prop_map(|(pause_ns, which, rates_permille, (count, urgent, later), late_percent, back)| Step {
+            pause_ns,
+            which,
+            rates_permille,
+            count,
+            urgent,
+            later,
+            late_percent,
+            back,
+        });
     proptest::collection::vec(step, 1..80)
 }
 
@@ -197,7 +238,7 @@ proptest! {
             for (i, permille) in step.rates_permille.into_iter().enumerate() {
                 limits[i].0 = full[i].at_rate(permille);
             }
-            let want = SpacedWant { count: step.count, urgent: step.urgent };
+            let want = SpacedWant { count: step.count, urgent: step.urgent, later: step.later };
             let range = match step.which { 0 => 0..1, 1 => 1..2, _ => 0..2 };
             let grant = lease(&mut limits[range.clone()], now, want);
             let goes_back = |number: usize| step.back.is_some_and(|(one_of, _)| number.is_multiple_of(one_of));

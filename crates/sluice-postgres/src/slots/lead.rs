@@ -84,6 +84,7 @@ mod tests {
             rates_permille: vec![1000],
             count: 1,
             urgent: 0,
+            later: 0,
             reserved_permille: 200,
         }
     }

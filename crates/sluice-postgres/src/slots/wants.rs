@@ -6,13 +6,14 @@ use sluice_engine::Want;
 use sluice_policy::{CountedTerms, GcraTerms, Terms};
 use tokio_postgres::types::ToSql;
 
-/// What `sluice.lease_runs` takes: some columns have one element for each want, the others one for each limit of it.
+/// What `sluice.lease_spread` takes: some columns have one element for each want, the others one for each limit of it.
 #[derive(Default)]
 pub(super) struct WantColumns {
     /// Where each want of the columns stands among all wants.
     places: Vec<usize>,
     counts: Vec<i64>,
     urgents: Vec<i64>,
+    laters: Vec<i64>,
     reserves: Vec<i64>,
 
     of_wants: Vec<i64>,
@@ -52,10 +53,11 @@ impl WantColumns {
     }
 
     /// The parameters of the statement, the last one the instant.
-    pub(super) fn params<'a>(&'a self, at_ns: &'a Option<i64>) -> [&'a (dyn ToSql + Sync); 15] {
+    pub(super) fn params<'a>(&'a self, at_ns: &'a Option<i64>) -> [&'a (dyn ToSql + Sync); 16] {
         [
             &self.counts,
             &self.urgents,
+            &self.laters,
             &self.reserves,
             &self.of_wants,
             &self.keys,
@@ -76,6 +78,7 @@ impl WantColumns {
         self.places.push(place);
         self.counts.push(i64::from(want.count));
         self.urgents.push(i64::from(want.urgent));
+        self.laters.push(i64::from(want.later));
         self.reserves.push(i64::from(want.reserved_permille));
         let number = i64::try_from(self.places.len()).unwrap_or(i64::MAX);
         let is_alone = limits.len() == 1;

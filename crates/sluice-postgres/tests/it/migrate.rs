@@ -172,7 +172,7 @@ async fn long_bodies_are_packed_by_lz4_where_the_server_has_it() {
     assert_eq!(fixture.text(packed).await, wanted);
 }
 
-/// Undoes V20 to V4, so that the store is as V3 left it.
+/// Undoes V21 to V4, so that the store is as V3 left it.
 const BACK_TO_V3: &str = "
     drop index sluice.job_created_at;
     create index job_created_at on sluice.job using brin (created_at) with (pages_per_range = 32, autosummarize = on);
@@ -192,7 +192,7 @@ const BACK_TO_V3: &str = "
         bigint[], bigint[], bigint[], bigint[], bigint[], bigint);
     drop function sluice.lease_runs(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[], bigint[],
         bigint[], bigint[], bigint[], bigint[], bigint[], bigint);
-    drop function sluice.lease_runs_ahead(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[],
+    drop function sluice.lease_spread(bigint[], bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[],
         bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint);
     drop function sluice.lease_bundles(boolean[], bigint[], text[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[],
         text[], bigint[], bigint[], bigint);

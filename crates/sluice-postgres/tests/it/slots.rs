@@ -48,6 +48,7 @@ struct Wish {
     parts: Vec<Part>,
     count: u32,
     urgent: u32,
+    later: u32,
     reserved_permille: u32,
 }
 
@@ -71,13 +72,17 @@ fn wish() -> impl Strategy<Value = Wish> {
         2 => prop::collection::vec(part(&LIMITS), 1),
         2 => prop::collection::vec(part(&SPACED), 1),
         5 => prop::collection::vec(part(&SPACED), 2..4),
+        2 => prop::collection::vec(part(&QUICK), 1..3),
     ];
-    (parts, count(), count(), permille()).prop_map(|(parts, count, urgent, reserved_permille)| Wish {
-        parts,
-        count,
-        urgent,
-        reserved_permille,
-    })
+    (parts, count(), count(), count(), permille()).prop_map(
+        |(parts, count, urgent, later, reserved_permille)| Wish {
+            parts,
+            count,
+            urgent,
+            later,
+            reserved_permille,
+        },
+    )
 }
 
 /// A slot each for some domains, most of them under the same limits: leased as one, as far as the limit of the domain is fresh.
@@ -94,7 +99,13 @@ fn crowd() -> impl Strategy<Value = Vec<Wish>> {
             let own = std::iter::once(((domain, own), rate));
             // One of ten has one limit alone, another is transactional.
             let parts = own.chain(shared.iter().filter(|_| n != 1).map(|part| (*part, 1000)));
-            Wish { parts: parts.collect(), count: 1, urgent: u32::from(n == 0), reserved_permille: 200 }
+            Wish {
+                parts: parts.collect(),
+                count: 1,
+                urgent: u32::from(n == 0),
+                later: 0,
+                reserved_permille: 200,
+            }
         };
         domains.into_iter().zip(members).map(wish).collect()
     })
@@ -156,6 +167,15 @@ const SPACED: [(&str, &str); 12] = [
     ("group", "2000/min"),
 ];
 
+/// Of so many slots a second that those for later are spread.
+const QUICK: [(&str, &str); 4] =
+    [("many", "5000/s"), ("many", "5000/s"), ("more", "5000/s"), ("more", "900/s")];
+
+/// Whether slots of this limit are spread.
+fn is_quick(limit: &Limit) -> bool {
+    limit.spec.rate_per_second().is_some_and(|rate| rate > 800.0)
+}
+
 /// Some domains with a limit each.
 const DOMAINS: [&str; 12] = ["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "d9", "d10", "d11"];
 
@@ -164,7 +184,7 @@ fn wants_of(wishes: &[Wish]) -> Vec<Want> {
     let is_spaced = |limit: &Limit| matches!(Terms::of(&limit.spec), Some(Terms::Spaced(_)));
     let (mut alone, mut shared) = (HashSet::new(), HashSet::new());
     let mut wants = Vec::new();
-    for Wish { parts, count, urgent, reserved_permille } in wishes.iter().cloned() {
+    for Wish { parts, count, urgent, later, reserved_permille } in wishes.iter().cloned() {
         let mut limits = BTreeMap::new();
         for ((scope, spec), rate) in parts {
             let limit = limit(scope, spec);
@@ -181,7 +201,7 @@ fn wants_of(wishes: &[Wish]) -> Vec<Want> {
         }
         // In an order that is not that of the keys.
         let (limits, rates_permille): (Vec<Limit>, Vec<u32>) = limits.into_values().rev().unzip();
-        wants.push(Want { limits: limits.into(), rates_permille, count, urgent, reserved_permille });
+        wants.push(Want { limits: limits.into(), rates_permille, count, urgent, later, reserved_permille });
     }
     wants
 }
@@ -220,12 +240,14 @@ struct Covered {
     full: usize,
     /// Wants that were leased as one with others, and that got a slot.
     bundled: usize,
+    /// Wants that got slots for later, spread.
+    spread: usize,
 }
 
 /// Runs the same steps on the store and on the model.
 async fn compare(store: &Postgres, steps: Vec<Step>) -> Result<Covered, TestCaseError> {
     let own = DOMAINS.map(|domain| (domain, "20/s"));
-    let all = LIMITS.iter().chain(&SPACED).chain(&own);
+    let all = LIMITS.iter().chain(&SPACED).chain(&QUICK).chain(&own);
     let limits: Vec<Limit> = all.map(|(scope, spec)| limit(scope, spec)).collect();
     let mut model = LimitStates::default();
     let mut now_ns = START_NS;
@@ -243,6 +265,9 @@ async fn compare(store: &Postgres, steps: Vec<Step>) -> Result<Covered, TestCase
         let bundled = members.filter_map(|member| leased.get(member.place));
         covered.bundled += bundled.filter(|leased| slots(leased) > 0).count();
         for (want, leased) in wants.iter().zip(&leased) {
+            let ahead = leased.runs.iter().filter(|run| run.opens_in > Duration::from_millis(20)).count();
+            let is_spread = want.later > 0 && ahead > 2 && want.limits.iter().all(is_quick);
+            covered.spread += usize::from(is_spread);
             covered.joint += if want.limits.len() > 1 { leased.runs.len() } else { 0 };
             leases.extend(unused_of(want, leased));
         }
@@ -273,22 +298,23 @@ fn slots_equal_the_model() {
     let compared = runner.run(&steps(), |steps| {
         runtime.block_on(async {
             sql.batch_execute("truncate sluice.limit_gcra, sluice.limit_count").await.unwrap();
-            let Covered { joint, left_out, full, bundled } = compare(&store, steps).await?;
+            let Covered { joint, left_out, full, bundled, spread } = compare(&store, steps).await?;
             let before = all.get();
             all.set(Covered {
                 joint: before.joint + joint,
                 left_out: before.left_out + left_out,
                 full: before.full + full,
                 bundled: before.bundled + bundled,
+                spread: before.spread + spread,
             });
             Ok(())
         })
     });
     compared.unwrap();
-    let Covered { joint, left_out, full, bundled } = all.get();
+    let Covered { joint, left_out, full, bundled, spread } = all.get();
     // Full lists are rare; the cases of a run are random.
-    let seen = format!("{joint} joint, {left_out} left out, {full} full, {bundled} bundled");
-    assert!(joint > 1000 && left_out > 300 && bundled > 1000, "{seen}");
+    let seen = format!("{joint} joint, {left_out} left out, {full} full, {bundled} bundled, {spread} spread");
+    assert!(joint > 1000 && left_out > 300 && bundled > 1000 && spread > 20, "{seen}");
 }
 
 /// 48 ms apart, five and one, with 27 ms between: at 10 ms apart they are nowhere closer.
@@ -319,7 +345,14 @@ fn assert_spaced(all: &mut Openings, key: &str, spacing_ns: i64) {
 
 fn together(limits: &[(&str, &str)], count: u32) -> Want {
     let limits: Arc<[Limit]> = limits.iter().map(|(scope, spec)| limit(scope, spec)).collect();
-    Want { rates_permille: vec![1000; limits.len()], limits, count, urgent: 0, reserved_permille: 0 }
+    Want {
+        rates_permille: vec![1000; limits.len()],
+        limits,
+        count,
+        urgent: 0,
+        later: 0,
+        reserved_permille: 0,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

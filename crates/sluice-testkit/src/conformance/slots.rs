@@ -26,7 +26,14 @@ fn want(esp: &str, spec: &str, count: u32) -> Want {
 
 fn together(limits: &[(&str, &str)], count: u32) -> Want {
     let limits: Arc<[Limit]> = limits.iter().map(|(esp, spec)| limit(esp, spec)).collect();
-    Want { rates_permille: vec![1000; limits.len()], limits, count, urgent: 0, reserved_permille: 0 }
+    Want {
+        rates_permille: vec![1000; limits.len()],
+        limits,
+        count,
+        urgent: 0,
+        later: 0,
+        reserved_permille: 0,
+    }
 }
 
 fn count(leased: &Leased) -> u32 {

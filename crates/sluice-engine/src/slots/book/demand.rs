@@ -237,13 +237,14 @@ impl Book {
         let wants = demand.iter().filter_map(|(id, of_stock)| {
             let stock = self.stocks.get(id)?;
             let urgent = of_stock.urgent;
-            let count = self.lacking(stock, of_stock, &crowds, now);
+            let (count, later) = self.lacking(stock, of_stock, &crowds, now);
             (count > 0).then(|| {
                 let want = Want {
                     limits: Arc::clone(&stock.limits),
                     rates_permille: stock.limits.iter().map(|limit| self.rate_permille(limit)).collect(),
                     count,
                     urgent: u32::try_from(urgent).unwrap_or(u32::MAX).min(count),
+                    later,
                     reserved_permille: self.reserved_permille,
                 };
                 (*id, want)
@@ -281,11 +282,17 @@ impl Book {
         }
     }
 
-    /// How many slots a stock lacks.
-    fn lacking(&self, stock: &Stock, demand: &Demand, crowds: &HashMap<&Limit, Crowd>, now: Tick) -> u32 {
+    /// How many slots a stock lacks, and how many of these for jobs that are yet to come.
+    fn lacking(
+        &self,
+        stock: &Stock,
+        demand: &Demand,
+        crowds: &HashMap<&Limit, Crowd>,
+        now: Tick,
+    ) -> (u32, u32) {
         let Demand { all: waiting, urgent, .. } = *demand;
         if waiting == 0 || held_until(&self.brakes, &stock.limits) > now + LEAD {
-            return 0;
+            return (0, 0);
         }
         let longest = stock.limits.iter().map(spacing).max().unwrap_or_default();
         let reach = if stock.limits.len() > 1 { TOGETHER } else { Duration::from_secs(5) };
@@ -304,11 +311,16 @@ impl Book {
             (true, 1) => self.share(stock).max(urgent),
             (true, _) => self.fair_share(stock, waiting, crowds).max(urgent),
         };
-        let lacking = u32::try_from(wanted).unwrap_or(u32::MAX).min(most).saturating_sub(stock.in_stock(now));
+        let in_stock = stock.in_stock(now);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let lacking = wanted.min(most).saturating_sub(in_stock);
+        let lacking_now = stock.lacking_now(u32::try_from(waiting).unwrap_or(u32::MAX), now);
+        let for_now = lacking_now.unwrap_or(0).min(wanted).min(most.saturating_sub(in_stock));
         // What is in stock opens too late for these, and the store may have kept slots for them.
         let for_urgent =
             stock.urgent_lacking(now).min(most.saturating_add(urgent).saturating_sub(stock.left()));
-        lacking.max(for_urgent.min(urgent)).min(WANT_MAX)
+        let count = lacking.max(for_now).max(for_urgent.min(urgent)).min(WANT_MAX);
+        (count, lacking_now.map_or(0, |now| count.saturating_sub(now)))
     }
 
     /// The store answered at this instant of its clock, somewhere between these two of ours. Where this machine has stood

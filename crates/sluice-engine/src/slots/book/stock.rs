@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_policy::Terms;
+use sluice_policy::{Terms, are_spread};
 use sluice_types::{Class, Limit, LimitKind, Tick};
 
 use super::{Counts, LEAD};
@@ -16,6 +16,8 @@ const NEAR_AHEAD: usize = 2;
 const STALE: Duration = Duration::from_millis(50);
 /// A transactional job asks for a slot of the reserved share when none of the stock opens so soon.
 const SOON: Duration = Duration::from_millis(60);
+/// About what a lease takes.
+const SHORTLY: Duration = Duration::from_millis(5);
 /// Slots of fewer a second are further apart than a lease of others reaches.
 const SLOW: f64 = 3.0;
 /// Who got nothing from the store asks no sooner than so long after it.
@@ -26,6 +28,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 pub(super) struct Stock {
     /// Spaced ones in the order of their keys, or a single limit of another kind.
     pub(super) limits: Arc<[Limit]>,
+    /// Slots for jobs that are yet to come are spread over the time ahead: those in stock may open too late for a job that is here.
+    are_spread: bool,
     /// In the order in which their first slots open.
     runs: VecDeque<LocalRun>,
     /// When the store lets the next slot open, if it held some back.
@@ -50,6 +54,7 @@ pub(super) struct Stock {
 impl Stock {
     pub(super) fn new(limits: Arc<[Limit]>, now: Tick) -> Self {
         Self {
+            are_spread: are_spread(&limits),
             limits,
             runs: VecDeque::new(),
             next_open: None,
@@ -148,7 +153,8 @@ impl Stock {
 
     /// Whether there are fewer slots than jobs of the class need.
     pub(super) fn lacks(&self, class: Class, now: Tick) -> bool {
-        usize::try_from(self.left()).unwrap_or(usize::MAX) < self.waiting
+        let left = if self.are_spread { self.for_now(now) } else { self.left() };
+        usize::try_from(left).unwrap_or(usize::MAX) < self.waiting
             || (class == Class::Transactional && self.urgent_lacking(now) > 0)
     }
 
@@ -167,7 +173,7 @@ impl Stock {
     /// When somebody of the class who could send at once asks the store, since there is no slot in stock although it may
     /// have one; none when that need not be asked.
     pub(super) fn asks_at(&self, class: Class, now: Tick) -> Option<Tick> {
-        (self.in_stock(now) == 0 && !self.is_shut_beyond_lead(class, now))
+        (self.for_now(now) == 0 && !self.is_shut_beyond_lead(class, now))
             .then(|| self.answered.map_or(now, |at| (at + ASK_AGAIN).max(now)))
     }
 
@@ -180,6 +186,16 @@ impl Stock {
         } else {
             self.left()
         }
+    }
+
+    /// Of these, the slots for jobs that are here: of those that are spread what opens before an answer of the store would be here.
+    fn for_now(&self, now: Tick) -> u32 {
+        if self.are_spread { self.opening_by(now + SHORTLY) } else { self.in_stock(now) }
+    }
+
+    /// How many of so many jobs that wait find no slot in stock that is for now; none where slots are not spread.
+    pub(super) fn lacking_now(&self, waiting: u32, now: Tick) -> Option<u32> {
+        self.are_spread.then(|| waiting.saturating_sub(self.for_now(now)))
     }
 
     pub(super) fn opening_by(&self, until: Tick) -> u32 {
