@@ -1,6 +1,6 @@
 -- A limit of many slots a second was leased in blocks of slots one after the other, all of which close again one grace later. So
 -- with four replicas, or a hundred domains with a limit each, nearly every job found none open and waited for a lease of its own.
--- Slots for jobs that are yet to come are spread over the time in which they come: some of each of the next frames, one grace long.
+-- Slots for jobs that are yet to come are spread over the time in which they come: some of each of the next frames, somewhat less than a grace long.
 -- The arithmetic is that of the crate sluice-policy (spaced.rs), and a test compares the two.
 
 -- As `lease_runs` of V14 behind `heed_clock`, with one more column for each want: `laters`, how many of the jobs that are not
@@ -47,7 +47,7 @@ declare
     stride constant int := 132;
 
     -- Slots for jobs that are yet to come are spread over so many frames, and of so many slots at least.
-    frames constant int := 4;
+    frames constant int := 6;
     frame_least constant int := 8;
     -- No lease has a slot that opens so long after it, as in `heed_clock`.
     ahead_max constant bigint := 7000000000;
@@ -186,8 +186,8 @@ begin
             tat[l] := opens;
             is_touched[k] := true;
             width := least(width, graces_ns[j]);
-            -- What opens at the beginning of a frame is open until its end, and a lease reaches over all of them.
-            frame := least(frame, graces_ns[j], horizons_ns[j] / (frames + 1));
+            -- What opens at the beginning of a frame is open for some time after its end, and a lease reaches over all of them.
+            frame := least(frame, graces_ns[j] / 3 * 2, horizons_ns[j] / (frames + 1));
             pace := greatest(pace, spacing);
 
             hole := 1;

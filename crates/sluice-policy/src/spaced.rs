@@ -18,7 +18,7 @@
 //! holds whoever leases which.
 //!
 //! Slots for jobs that are yet to come, of a limit of many slots a second, do not follow at once: all would have closed again,
-//! one grace from now. They are spread: some of each of the next *frames* of the store's clock, one grace long, the first free
+//! one grace from now. They are spread: some of each of the next *frames* of the store's clock, somewhat less than a grace long, the first free
 //! ones. All replicas have the same frames, so that what is left of one stays in one piece.
 //!
 //! Transactional jobs may have slots that open later than any that bulk may have yet. However much bulk waits, it has taken
@@ -36,7 +36,7 @@ const TRIES_MAX: u32 = 64;
 /// before the slower one's are far along. Fewer are not worth what is left out.
 const RUN_LEAST: i64 = 8;
 /// Frames over which slots for jobs that are yet to come are spread.
-const FRAMES: i64 = 4;
+const FRAMES: i64 = 6;
 /// A frame has so many slots at least: those of slower limits stay open for longer than it takes until the next one opens.
 const FRAME_LEAST: i64 = 8;
 
@@ -222,10 +222,11 @@ pub(crate) fn lease_spaced(limits: &mut [Spaced<'_>], now_ns: i64, want: SpacedW
     leased
 }
 
-/// How long a frame is: what opens at its beginning is open until its end, and a lease reaches over all of them. None where slots
-/// are not spread.
+/// How long a frame is: what opens at its beginning is open for some time after its end, as a replica does not know the store's
+/// clock to the millisecond, and a lease reaches over all of them. None where slots are not spread.
 pub(crate) fn frame_ns(limits: impl Iterator<Item = GcraTerms> + Clone) -> Option<i64> {
-    let frame_ns = limits.clone().map(|terms| terms.grace_ns.min(terms.horizon_ns / (FRAMES + 1))).min()?;
+    let frame_ns =
+        limits.clone().map(|terms| (terms.grace_ns / 3 * 2).min(terms.horizon_ns / (FRAMES + 1))).min()?;
     let pace_ns = limits.map(|terms| terms.spacing_ns).max()?;
     (frame_ns >= pace_ns.saturating_mul(FRAME_LEAST)).then_some(frame_ns)
 }

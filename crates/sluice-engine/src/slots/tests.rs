@@ -13,6 +13,7 @@ mod buckets;
 mod counts;
 mod crowds;
 mod fairness;
+mod spread;
 
 /// Reads tokio's clock, which stands still in these tests until all tasks wait.
 ///
@@ -37,6 +38,7 @@ struct Store {
     states: StdMutex<LimitStates>,
     latency: Duration,
     leased: StdMutex<u64>,
+    leases: StdMutex<u32>,
     /// Wants of the largest lease.
     widest: StdMutex<usize>,
     /// Of those with several slots each, which nobody leases as one.
@@ -50,6 +52,7 @@ impl Store {
             states: StdMutex::default(),
             latency,
             leased: StdMutex::new(0),
+            leases: StdMutex::new(0),
             widest: StdMutex::default(),
             widest_alone: StdMutex::default(),
         })
@@ -76,6 +79,7 @@ impl SlotSource for Store {
         };
         widen(&self.widest, wants.len());
         widen(&self.widest_alone, wants.iter().filter(|want| want.count > 1).count());
+        *self.leases.lock().unwrap() += 1;
         let now_ns = self.now_ns();
         let answers = self.states.lock().unwrap().lease_all(wants, now_ns);
         let runs = answers.iter().flat_map(|leased| &leased.runs);
@@ -526,9 +530,14 @@ async fn what_is_given_back_is_leased_by_others() {
 
 #[tokio::test(start_paused = true)]
 async fn sharers_use_a_limit_in_full_whatever_its_rate() {
-    for (spec, rate, count) in
-        [("10/s", 10, 2), ("10/s", 10, 5), ("3/s", 3, 2), ("50/s", 50, 8), ("500/s", 500, 3)]
-    {
+    for (spec, rate, count) in [
+        ("10/s", 10, 2),
+        ("10/s", 10, 5),
+        ("3/s", 3, 2),
+        ("50/s", 50, 8),
+        ("500/s", 500, 3),
+        ("1000/s", 1000, 4),
+    ] {
         let store = Store::new(Duration::from_millis(4));
         let journal = Journal::default();
         let esp = esp_limit(spec);

@@ -16,6 +16,8 @@ const NEAR_AHEAD: usize = 2;
 const STALE: Duration = Duration::from_millis(50);
 /// A transactional job asks for a slot of the reserved share when none of the stock opens so soon.
 const SOON: Duration = Duration::from_millis(60);
+/// Of slots that are spread the next are leased so long before the last ones open.
+const LOW: Duration = Duration::from_millis(30);
 /// About what a lease takes.
 const SHORTLY: Duration = Duration::from_millis(5);
 /// Slots of fewer a second are further apart than a lease of others reaches.
@@ -155,6 +157,7 @@ impl Stock {
     pub(super) fn lacks(&self, class: Class, now: Tick) -> bool {
         let left = if self.are_spread { self.for_now(now) } else { self.left() };
         usize::try_from(left).unwrap_or(usize::MAX) < self.waiting
+            || self.ends_soon(now)
             || (class == Class::Transactional && self.urgent_lacking(now) > 0)
     }
 
@@ -180,7 +183,9 @@ impl Stock {
     /// Slots to count on from now on. Those of a bucket are open all at once and close all at once, so the next are leased
     /// before that; or whoever needs one together with another limit's finds none for the length of a round trip.
     pub(super) fn in_stock(&self, now: Tick) -> u32 {
-        if matches!(self.kind(), Some(LimitKind::Bucket { .. })) && !self.is_spaced() {
+        if self.ends_soon(now) {
+            self.for_now(now)
+        } else if matches!(self.kind(), Some(LimitKind::Bucket { .. })) && !self.is_spaced() {
             let at = now + STALE;
             self.runs.iter().map(|run| run.closing_after(at)).fold(0, u32::saturating_add)
         } else {
@@ -191,6 +196,12 @@ impl Stock {
     /// Of these, the slots for jobs that are here: of those that are spread what opens before an answer of the store would be here.
     fn for_now(&self, now: Tick) -> u32 {
         if self.are_spread { self.opening_by(now + SHORTLY) } else { self.in_stock(now) }
+    }
+
+    /// Whether of slots that are spread the last ones open soon: the next job would find none.
+    fn ends_soon(&self, now: Tick) -> bool {
+        let last = self.runs.back().and_then(LocalRun::head);
+        self.are_spread && last.is_none_or(|(opens, _)| opens < now + LOW)
     }
 
     /// How many of so many jobs that wait find no slot in stock that is for now; none where slots are not spread.
