@@ -17,9 +17,9 @@
 //! No two slots of one limit are ever closer than `T` and none is leased twice, so the promise of [`GcraTerms::spaced`]
 //! holds whoever leases which.
 //!
-//! Slots for jobs that are yet to come, of a limit of many slots a second, do not follow at once: all would have closed again,
-//! one grace from now. They are spread: some of each of the next *frames* of the store's clock, somewhat less than a grace long, the first free
-//! ones. All replicas have the same frames, so that what is left of one stays in one piece.
+//! Slots for jobs that are yet to come, of a limit of many slots a second, do not follow at once: all would have closed again one
+//! grace from now. They are spread: some of each of the next *frames* of the store's clock, somewhat less than a grace long, the
+//! first free ones. All replicas have the same frames, so that what is left of one stays in one piece.
 //!
 //! Transactional jobs may have slots that open later than any that bulk may have yet. However much bulk waits, it has taken
 //! no more than what opens within the horizon, so the next slot is never further away than that.

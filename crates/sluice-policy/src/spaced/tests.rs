@@ -70,7 +70,7 @@ fn slots_for_jobs_that_are_yet_to_come_are_spread() {
         }
         // What is left of a frame stays in one piece, whoever leases of it at which instant.
         for replica in 1..20 {
-            let at = NOW + replica * MS / 4;
+            let at = NOW + replica * MS / 2;
             assert_eq!(self::slots(&lease(&mut limits, at, spread_want(100, 20)), at).len(), 100);
         }
         assert!(limits.iter().all(|(_, state)| state.holes.len() <= 8), "{:?}", limits[0].1.holes);

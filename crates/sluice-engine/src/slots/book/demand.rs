@@ -311,16 +311,12 @@ impl Book {
             (true, 1) => self.share(stock).max(urgent),
             (true, _) => self.fair_share(stock, waiting, crowds).max(urgent),
         };
-        let in_stock = stock.in_stock(now);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let lacking = wanted.min(most).saturating_sub(in_stock);
-        let lacking_now = stock.lacking_now(u32::try_from(waiting).unwrap_or(u32::MAX), now);
-        let for_now = lacking_now.unwrap_or(0).min(wanted).min(most.saturating_sub(in_stock));
+        let lacking = u32::try_from(wanted).unwrap_or(u32::MAX).min(most).saturating_sub(stock.in_stock(now));
         // What is in stock opens too late for these, and the store may have kept slots for them.
         let for_urgent =
             stock.urgent_lacking(now).min(most.saturating_add(urgent).saturating_sub(stock.left()));
-        let count = lacking.max(for_now).max(for_urgent.min(urgent)).min(WANT_MAX);
-        (count, lacking_now.map_or(0, |now| count.saturating_sub(now)))
+        let count = lacking.max(for_urgent.min(urgent)).min(WANT_MAX);
+        (count, count.saturating_sub(stock.lacking_now(waiting, now)))
     }
 
     /// The store answered at this instant of its clock, somewhere between these two of ours. Where this machine has stood

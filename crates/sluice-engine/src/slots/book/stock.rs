@@ -155,7 +155,7 @@ impl Stock {
 
     /// Whether there are fewer slots than jobs of the class need.
     pub(super) fn lacks(&self, class: Class, now: Tick) -> bool {
-        let left = if self.are_spread { self.for_now(now) } else { self.left() };
+        let left = if self.are_spread { self.opening_by(now + SHORTLY) } else { self.left() };
         usize::try_from(left).unwrap_or(usize::MAX) < self.waiting
             || self.ends_soon(now)
             || (class == Class::Transactional && self.urgent_lacking(now) > 0)
@@ -176,15 +176,16 @@ impl Stock {
     /// When somebody of the class who could send at once asks the store, since there is no slot in stock although it may
     /// have one; none when that need not be asked.
     pub(super) fn asks_at(&self, class: Class, now: Tick) -> Option<Tick> {
-        (self.for_now(now) == 0 && !self.is_shut_beyond_lead(class, now))
+        (self.in_stock(now) == 0 && !self.is_shut_beyond_lead(class, now))
             .then(|| self.answered.map_or(now, |at| (at + ASK_AGAIN).max(now)))
     }
 
     /// Slots to count on from now on. Those of a bucket are open all at once and close all at once, so the next are leased
-    /// before that; or whoever needs one together with another limit's finds none for the length of a round trip.
+    /// before that; or whoever needs one together with another limit's finds none for the length of a round trip. Of those that
+    /// are spread a whole lease is asked for when the last ones open soon, as a few more would open no later.
     pub(super) fn in_stock(&self, now: Tick) -> u32 {
         if self.ends_soon(now) {
-            self.for_now(now)
+            self.opening_by(now + SHORTLY)
         } else if matches!(self.kind(), Some(LimitKind::Bucket { .. })) && !self.is_spaced() {
             let at = now + STALE;
             self.runs.iter().map(|run| run.closing_after(at)).fold(0, u32::saturating_add)
@@ -193,20 +194,20 @@ impl Stock {
         }
     }
 
-    /// Of these, the slots for jobs that are here: of those that are spread what opens before an answer of the store would be here.
-    fn for_now(&self, now: Tick) -> u32 {
-        if self.are_spread { self.opening_by(now + SHORTLY) } else { self.in_stock(now) }
-    }
-
     /// Whether of slots that are spread the last ones open soon: the next job would find none.
     fn ends_soon(&self, now: Tick) -> bool {
         let last = self.runs.back().and_then(LocalRun::head);
         self.are_spread && last.is_none_or(|(opens, _)| opens < now + LOW)
     }
 
-    /// How many of so many jobs that wait find no slot in stock that is for now; none where slots are not spread.
-    pub(super) fn lacking_now(&self, waiting: u32, now: Tick) -> Option<u32> {
-        self.are_spread.then(|| waiting.saturating_sub(self.for_now(now)))
+    /// Of so many jobs that wait, how many find no slot in stock that opens before an answer of the store would be here. Where slots
+    /// are not spread nobody makes a difference.
+    pub(super) fn lacking_now(&self, waiting: u64, now: Tick) -> u32 {
+        if !self.are_spread {
+            return u32::MAX;
+        }
+        let open = u64::from(self.opening_by(now + SHORTLY));
+        u32::try_from(waiting.saturating_sub(open)).unwrap_or(u32::MAX)
     }
 
     pub(super) fn opening_by(&self, until: Tick) -> u32 {

@@ -29,7 +29,7 @@ async fn jobs_that_come_now_and_then_find_a_slot_open() {
     let store = Store::new(Duration::from_millis(4));
     let replicas: Vec<_> = (0..4).map(|_| replica(&store)).collect();
     let limits = [esp_limit("50000/s"), limit(LimitScope::Group("other".parse().unwrap()), "50000/s")];
-    let pause = Duration::from_millis(1);
+    let pause = Duration::from_millis(4);
     waits(&replicas, &limits, pause, Duration::from_secs(2)).await;
     *store.leases.lock().unwrap() = 0;
     let waits = waits(&replicas, &limits, pause, Duration::from_secs(4)).await;
@@ -37,7 +37,12 @@ async fn jobs_that_come_now_and_then_find_a_slot_open() {
     assert!(at_once * 100 >= waits.len() * 95, "{at_once} of {} did not wait", waits.len());
     assert!(waits.iter().all(|wait| *wait < Duration::from_millis(25)), "{waits:?}");
     let leases = *store.leases.lock().unwrap();
-    assert!(usize::try_from(leases).unwrap() * 3 < waits.len(), "{leases} leases for {} jobs", waits.len());
+    // One comes to a replica every 28 ms, and a lease reaches 80 ms.
+    assert!(
+        usize::try_from(leases).unwrap() * 10 < waits.len() * 6,
+        "{leases} leases for {} jobs",
+        waits.len()
+    );
 }
 
 #[tokio::test(start_paused = true)]
