@@ -52,8 +52,9 @@ declare
     -- No lease has a slot that opens so long after it, as in `heed_clock`.
     ahead_max constant bigint := 7000000000;
 
-    distinct_keys bigint;
     limits_in_all int := coalesce(cardinality(keys), 0);
+    distinct_keys bigint := limits_in_all;
+    found bigint;
 
     -- The states of the keys in order.
     own_keys text[];
@@ -110,14 +111,14 @@ declare
     behind bigint;
     pairs bigint[];
 begin
-    distinct_keys := (select count(*) from sluice.limit_gcra s where s.key = any (keys));
-    if distinct_keys < limits_in_all then
+    found := (select count(*) from sluice.limit_gcra s where s.key = any (keys));
+    if found < limits_in_all then
         distinct_keys := (select count(distinct k) from unnest(keys) as k);
     end if;
     -- Again where housekeeping has removed a row in between, or the clock has stepped back. Rows that are not there yet are made
     -- before any is locked: others who make them too may hold the locks.
     loop
-        if (select count(*) from sluice.limit_gcra s where s.key = any (keys)) < distinct_keys then
+        if found < distinct_keys then
             insert into sluice.limit_gcra (key)
             select k from unnest(keys) as k order by k collate "C"
             on conflict (key) do nothing;
@@ -132,7 +133,8 @@ begin
         from (
             select * from sluice.limit_gcra s where s.key = any (keys) order by s.key for update
         ) s;
-        continue when coalesce(cardinality(own_keys), 0) < distinct_keys;
+        found := coalesce(cardinality(own_keys), 0);
+        continue when found < distinct_keys;
 
         leased_at_ns := coalesce(at_ns, (extract(epoch from clock_timestamp()) * 1000000)::bigint * 1000);
         exit when latest is null or latest <= leased_at_ns + ahead_max;
