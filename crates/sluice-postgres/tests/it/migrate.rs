@@ -104,7 +104,7 @@ async fn a_connection_that_ends_amid_the_migrations_is_worth_another_try() {
 
 /// Makes the store what V15 left.
 const BACK_TO_V15: &str = "
-    drop function sluice.lease_runs_ahead(bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[],
+    drop function sluice.lease_spread(bigint[], bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[], bigint[],
         bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint) cascade;
     drop function sluice.lease_bundles(boolean[], bigint[], text[], bigint[], bigint[], bigint[], bigint[], bigint[], bigint[],
         text[], bigint[], bigint[], bigint);
@@ -132,7 +132,7 @@ async fn a_migration_lets_a_relay_s_batch_end() {
     assert!(!migrate.is_finished(), "it waits for the relay");
     batch.published(&[id("j")]).await.unwrap();
     let (applied, fixture) = migrate.await.unwrap().unwrap();
-    assert_eq!(applied, 5);
+    assert_eq!(applied, 6);
     assert_eq!(fixture.text("select count(*)::text from sluice.pending").await, "0");
     // One that a deadlock has ended is tried again, which would hide it.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -156,7 +156,7 @@ async fn a_migration_that_a_deadlock_has_ended_is_tried_again() {
         holder.batch_execute("rollback").await.unwrap();
     };
     let (migrated, ()) = tokio::join!(worker.migrate(), crossed);
-    assert_eq!(migrated.unwrap(), 5);
+    assert_eq!(migrated.unwrap(), 6);
     let deadlocks = "select (deadlocks > 0)::text from pg_stat_database where datname = current_database()";
     assert_eq!(fixture.text(deadlocks).await, "true");
 }
@@ -206,7 +206,7 @@ const BACK_TO_V3: &str = "
     drop index sluice.pending_flow, sluice.pending_line, sluice.pending_strand;
     drop function sluice.flow(text, text, text, text, text);
     alter table sluice.pending drop column group_name, drop column expires_at;
-    delete from sluice.migration where version between 4 and 20;
+    delete from sluice.migration where version between 4 and 21;
 ";
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn parked_jobs_of_the_version_before_stay_parked() {
     fixture.sql().await.batch_execute(of_v3).await.unwrap();
 
     let a = fixture.worker("a");
-    assert_eq!(a.migrate().await.unwrap(), 17);
+    assert_eq!(a.migrate().await.unwrap(), 18);
     let batch = a.due(&up_to(10)).await.unwrap().unwrap();
     let [job] = batch.jobs() else { panic!("one job") };
     assert_eq!((job.id.as_str(), job.group.as_str()), ("due", "other"));
