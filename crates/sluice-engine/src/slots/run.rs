@@ -66,6 +66,11 @@ impl LocalRun {
         })
     }
 
+    /// The last slot's opening; none when none is left.
+    pub(super) fn last(&self) -> Option<Tick> {
+        (self.next < self.count).then(|| self.opens(self.count - 1))
+    }
+
     /// Drops the slots that closed before `now`; answers how many.
     pub(super) fn lapse(&mut self, now: Tick) -> u32 {
         let before = self.next;

@@ -196,8 +196,7 @@ impl Stock {
 
     /// Whether of slots that are spread the last ones open soon: the next job would find none.
     fn ends_soon(&self, now: Tick) -> bool {
-        let last = self.runs.back().and_then(LocalRun::head);
-        self.are_spread && last.is_none_or(|(opens, _)| opens < now + LOW)
+        self.are_spread && self.runs.iter().all(|run| run.last().is_none_or(|opens| opens < now + LOW))
     }
 
     /// Of so many jobs that wait, how many find no slot in stock that opens before an answer of the store would be here. Where slots

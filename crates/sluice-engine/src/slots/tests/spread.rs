@@ -61,6 +61,22 @@ async fn a_job_does_not_wait_for_a_slot_that_is_for_later() {
     assert!(last < Duration::from_millis(40), "{last:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_backlog_keeps_to_its_share_of_a_wide_limit() {
+    let store = Store::new(Duration::from_millis(4));
+    let (it, journal, esp) = (replica(&store), Journal::default(), esp_limit("2000/s"));
+    it.slots.set_sharers([(esp.key(), 4)].into());
+    backlog(&it, "other", std::slice::from_ref(&esp), 4000, &journal);
+    let mut most = 0;
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let (_, left) = it.slots.totals(1);
+        most = left.iter().map(|(_, left)| *left).max().unwrap_or(0).max(most);
+    }
+    // A quarter of what opens within 300 ms.
+    assert!((100..=150).contains(&most), "{most}");
+}
+
 /// Replicas come, go and are killed while jobs come in crowds, at more than two limits let through.
 async fn random_schedule(seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
