@@ -5,7 +5,7 @@ mod growth;
 use std::time::Duration;
 
 use crate::reference::Kind as Reference;
-use crate::site::Limits;
+use crate::site::{Http, Limits};
 
 const NO_LATENCY: Duration = Duration::ZERO;
 const LATENCY: Duration = Duration::from_millis(20);
@@ -26,12 +26,13 @@ impl Case {
     pub(crate) fn is_smoke(&self) -> bool {
         const OF_GROWTH: [&str; 4] =
             ["growth-table-1000000", "growth-backlog-20000", "growth-backlog-300000", "growth-idle"];
-        const REPEATED: [&str; 11] = [
+        const REPEATED: [&str; 12] = [
             "ideal-20ms",
             "ideal-claim-20ms",
             "ideal-claim-4",
             "python-20ms",
             "latency-20ms",
+            "limits-idle-20ms-http1",
             "replicas-4",
             "domains-10000",
             "paced-alone",
@@ -80,6 +81,7 @@ pub(crate) struct Shape {
     pub(crate) latency: Duration,
     pub(crate) replicas: usize,
     pub(crate) limits: Limits,
+    pub(crate) http: Http,
     pub(crate) domains: Domains,
     pub(crate) esps: usize,
     pub(crate) age: Age,
@@ -134,6 +136,7 @@ const BASE: Shape = Shape {
     latency: NO_LATENCY,
     replicas: 1,
     limits: Limits::Off,
+    http: Http::Http2,
     domains: Domains::Grouped,
     esps: 1,
     age: Age::NONE,
@@ -161,6 +164,11 @@ fn usual() -> Vec<Case> {
             Kind::Reference(Reference::IdealClaim, NO_LATENCY, 1),
         ),
         case(
+            "ideal-claim-http2",
+            "reference: the same over HTTP/2",
+            Kind::Reference(Reference::IdealClaimHttp2, NO_LATENCY, 1),
+        ),
+        case(
             "ideal-work",
             "reference: ideal-claim that parses, renders and sends each job with the worker's own code",
             Kind::Reference(Reference::IdealWork, NO_LATENCY, 1),
@@ -184,12 +192,22 @@ fn usual() -> Vec<Case> {
             "limits that are never reached",
             Kind::Worker(Shape { limits: Limits::Idle, ..BASE }),
         ),
+        case(
+            "limits-idle-http1",
+            "the same over HTTP/1.1",
+            Kind::Worker(Shape { limits: Limits::Idle, http: Http::Http1, ..BASE }),
+        ),
         case("limits-reached", "a limit of 2,000/s", Kind::Worker(Shape { limits: Limits::Reached, ..BASE })),
         case("latency-20ms", "ESP takes 20 ms", Kind::Worker(Shape { latency: LATENCY, ..BASE })),
         case(
             "limits-idle-20ms",
             "ESP takes 20 ms, limits that are never reached",
             Kind::Worker(Shape { latency: LATENCY, limits: Limits::Idle, ..BASE }),
+        ),
+        case(
+            "limits-idle-20ms-http1",
+            "the same over HTTP/1.1",
+            Kind::Worker(Shape { latency: LATENCY, limits: Limits::Idle, http: Http::Http1, ..BASE }),
         ),
         case("replicas-4", "4 replicas", Kind::Worker(Shape { replicas: 4, ..BASE })),
         case(
@@ -293,7 +311,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_the_smoke_cases_are_there() {
         let (left_out, quick): (Vec<_>, Vec<_>) = all().into_iter().partition(|case| !case.is_smoke());
-        assert_eq!(left_out.iter().filter(|case| !case.is_growth).count(), 11);
+        assert_eq!(left_out.iter().filter(|case| !case.is_growth).count(), 12);
         assert_eq!(quick.iter().filter(|case| case.is_growth).count(), 4);
         let mut names: Vec<&str> = all().iter().map(|case| case.name).collect();
         let count = names.len();

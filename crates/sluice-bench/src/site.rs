@@ -30,20 +30,31 @@ pub(crate) enum Store {
     Embedded { file: PathBuf },
 }
 
+/// Which HTTP the workers speak with the ESPs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Http {
+    /// A connection for each call at a time.
+    Http1,
+    /// Connections that calls share.
+    #[default]
+    Http2,
+}
+
 /// Everything that a case sets.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
     pub(crate) store: Store,
     pub(crate) esps: Vec<SocketAddr>,
     pub(crate) limits: Limits,
+    pub(crate) http: Http,
     /// More TOML at the end.
     pub(crate) more: String,
 }
 
 impl Site {
-    /// With nothing more.
+    /// With nothing more, over HTTP/2.
     pub(crate) fn new(store: Store, esps: Vec<SocketAddr>, limits: Limits) -> Self {
-        Self { store, esps, limits, more: String::new() }
+        Self { store, esps, limits, http: Http::default(), more: String::new() }
     }
 
     /// The file for `sluice run`.
@@ -64,13 +75,17 @@ impl Site {
             ),
             Limits::Reached => (format!("limits = [\"{REACHED_PER_SECOND}/s\"]\n"), "", ""),
         };
+        let http = match self.http {
+            Http::Http1 => "1.1",
+            Http::Http2 => "2",
+        };
         let mut members = String::new();
         for (place, addr) in self.esps.iter().enumerate() {
             // Writing to a String cannot fail.
             write!(
                 toml,
                 "[[esp]]\nname = \"main-{place}\"\nkind = \"sendgrid\"\nbase_url = \"http://{addr}\"\napi_key = \"bench\"\n\
-                 timeout = \"10s\"\nmax_in_flight = {CALLS}\n{esp}"
+                 http_version = \"{http}\"\ntimeout = \"10s\"\nmax_in_flight = {CALLS}\n{esp}"
             )
             .ok();
             write!(members, "{{ esp = \"main-{place}\" }}, ").ok();

@@ -1,5 +1,7 @@
 //! The ESP: SendGrid's `POST /v3/mail/send` on loopback, which accepts everything, and costs next to nothing.
 
+mod http2;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -21,6 +23,8 @@ const REQUEST_MAX_BYTES: usize = 256 * 1024;
 /// Connections that may wait to be accepted; the kernel has a bound of its own. Sixteen workers open thousands at once.
 const WAITING_MAX: u32 = 16_384;
 const JOB_ID: &[u8] = br#""job_id":""#;
+/// With what a client begins that speaks HTTP/2 (RFC 9113 section 3.4), as far as it takes to tell.
+const HTTP2_BEGINS: [u8; 4] = *b"PRI ";
 const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nx-message-id: stand-in\r\ncontent-length: 0\r\n\r\n";
 
 /// One thread for all stand-ins, apart from what publishes and looks on.
@@ -80,9 +84,21 @@ fn open() -> io::Result<TcpListener> {
     socket.listen(WAITING_MAX)
 }
 
-/// One connection, request after request.
-async fn serve(mut stream: TcpStream, journal: Arc<Journal>, latency: Duration) -> io::Result<()> {
+/// One connection, in the HTTP that the client has chosen.
+async fn serve(stream: TcpStream, journal: Arc<Journal>, latency: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let mut first = [0; HTTP2_BEGINS.len()];
+    // A client's first segment is longer than this.
+    stream.peek(&mut first).await?;
+    if first == HTTP2_BEGINS {
+        http2::serve(stream, journal, latency).await.map_err(io::Error::other)
+    } else {
+        serve_http1(stream, &journal, latency).await
+    }
+}
+
+/// Request after request.
+async fn serve_http1(mut stream: TcpStream, journal: &Journal, latency: Duration) -> io::Result<()> {
     let mut buffer: Vec<u8> = Vec::with_capacity(16 * 1024);
     loop {
         let length = match request_length(&buffer)? {

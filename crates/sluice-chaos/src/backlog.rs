@@ -37,7 +37,7 @@ pub struct Backlog {
 pub async fn backlog(servers: &Arc<Servers>, count: usize, watch: Duration) -> Backlog {
     let its = Arc::clone(servers);
     let made = tokio::task::spawn_blocking(move || {
-        let site = Arc::new(Site::new(&its, None));
+        let site = Arc::new(Site::new(&its, None, 0));
         // The first replica declares the topology.
         site.fleet.start_ready(1);
         site.fleet.end();

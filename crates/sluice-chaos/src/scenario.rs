@@ -48,9 +48,10 @@ impl Scenario {
     /// If servers or replicas cannot be started.
     pub async fn run(self, servers: &Arc<Servers>) -> Report {
         let begin = Instant::now();
-        let (its, wanted, old) = (Arc::clone(servers), self.replicas, self.upgrade_from.clone());
+        let (its, wanted, old, seed) =
+            (Arc::clone(servers), self.replicas, self.upgrade_from.clone(), self.seed);
         let site = blocking(move || {
-            let site = Arc::new(Site::new(&its, old));
+            let site = Arc::new(Site::new(&its, old, seed));
             site.fleet.start_ready(wanted);
             site
         })

@@ -49,8 +49,8 @@ pub(crate) struct Site {
 
 impl Site {
     /// A fresh vhost, database and stand-in, each behind a proxy. With the binary of an older version replicas are of that one at
-    /// first.
-    pub(crate) fn new(servers: &Arc<Servers>, old: Option<PathBuf>) -> Self {
+    /// first, and speak HTTP/1.1; else, with an odd `seed`, they speak HTTP/2 with the ESP that most jobs go to.
+    pub(crate) fn new(servers: &Arc<Servers>, old: Option<PathBuf>, seed: u64) -> Self {
         let (amqp_url, db_url) = (servers.broker.create_vhost(), servers.database.create_database());
         let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let to_broker = TcpProxy::start(local(servers.broker.port()));
@@ -73,6 +73,8 @@ impl Site {
             &through(&db_url, servers.database.port(), &to_database),
             to_esp.addr(),
             esp.api_key(),
+            // An older version may not know the key.
+            if old.is_none() && seed % 2 == 1 { "http_version = \"2\"" } else { "" },
         );
         let fleet = Arc::new(Fleet::new(config, old));
         Self { servers: Arc::clone(servers), amqp_url, db_url, to_broker, to_database, to_esp, esp, fleet }
@@ -122,7 +124,7 @@ fn defer_first_calls(esp: &SendGridStandIn) {
 }
 
 /// Short spans everywhere, so that a run sees claims lapse, breakers open and close, and doubts resolved.
-fn config(amqp: &str, db: &str, esp: SocketAddr, key: &str) -> String {
+fn config(amqp: &str, db: &str, esp: SocketAddr, key: &str, http_version: &str) -> String {
     let claim_ttl = CLAIM_TTL.as_secs();
     format!(
         r#"
@@ -177,6 +179,7 @@ fn config(amqp: &str, db: &str, esp: SocketAddr, key: &str) -> String {
         kind = "sendgrid"
         base_url = "http://{esp}"
         api_key = "{key}"
+        {http_version}
         timeout = "2s"
         max_in_flight = 64
         limits = ["{GRID_PER_SECOND}/s burst {GRID_BURST}"]

@@ -39,7 +39,7 @@ pub use brake::Brake;
 pub use breaker::Breaker;
 pub use config::Config;
 pub use duration::{DurationText, DurationTextError};
-pub use esp::{EspConfig, EspKind};
+pub use esp::{EspConfig, EspKind, HttpVersion};
 pub use fault::{ConfigFault, ConfigFaults};
 pub use group::GroupConfig;
 pub use http::Http;

@@ -2,18 +2,20 @@
 
 mod client;
 mod connector;
+mod http1;
+mod http2;
 mod idle;
-mod line;
+mod shared;
 
 use std::error::Error;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-pub(crate) use client::{Answer, CallError, Client};
+pub(crate) use client::{Answer, CallError, Client, Line};
 use connector::{Connector, Stalled};
 use hyper::Uri;
-pub(crate) use line::Line;
+use hyper::header::HeaderMap;
 use sluice_types::{Category, EspId, Outcome, clean_detail};
 use url::Url;
 
@@ -26,20 +28,33 @@ pub(crate) const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION")
 /// Connecting gets half of the account's timeout, and never more than this.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 
-/// Builds the client of one account.
+/// Which HTTP is spoken with an API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/2 where the server agrees to it in the TLS handshake, else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only: a connection for each call at a time.
+    Http1,
+    /// HTTP/2 only, also over plain HTTP, where nothing can be agreed upon ("prior knowledge", RFC 9113 section 3.3).
+    Http2,
+}
+
+/// Builds the client of one account, which posts to `endpoint` with `headers`.
 ///
-/// It follows no redirect, so that no key reaches another host. HTTP/1.1 only: a lost connection then leaves one
-/// request in doubt and not all of them. No compressed answers, no proxy from the environment.
+/// It follows no redirect, so that no key reaches another host. No compressed answers, no proxy from the environment.
 pub(crate) fn client(
     esp: &EspId,
-    endpoint: &Uri,
+    endpoint: Uri,
+    headers: HeaderMap,
+    version: HttpVersion,
     timeout: Duration,
     tls_ca_file: Option<&Path>,
 ) -> Result<Client, SettingsError> {
     let authority = tls_ca_file.map(|path| tls::CaFile::read(esp, path)).transpose()?;
     let trust = tls::client_config(esp, authority.as_ref())?;
-    let connector = Connector::new(trust, CONNECT_TIMEOUT_MAX.min(timeout / 2));
-    Ok(Client::new(connector, endpoint.clone()))
+    let connector = Connector::new(endpoint.clone(), version, trust, CONNECT_TIMEOUT_MAX.min(timeout / 2));
+    Ok(Client::new(connector, endpoint, headers))
 }
 
 /// Joins `path` to the account's `base_url` after checking it.
@@ -93,12 +108,15 @@ pub(crate) fn failure(error: &CallError) -> Outcome {
                 () if is_caused_by(error, |cause| cause.is::<Stalled>()) => {
                     (Category::Connect, "connecting took too long")
                 }
+                () if is_caused_by(error, |cause| cause.is::<h2::Error>()) => {
+                    (Category::Connect, "the request was not taken")
+                }
                 () => (Category::Connect, "could not connect"),
             };
             Outcome::Faulted { category, detail: clean_detail(&format!("{what}: {}", root(error))) }
         }
         CallError::Lost(error) => {
-            let detail = format!("the connection was lost before the answer: {}", root(error));
+            let detail = format!("the connection was lost before the answer: {}", root(error.as_ref()));
             Outcome::Unknown { detail: clean_detail(&detail) }
         }
     }

@@ -21,6 +21,7 @@ mod tls;
 mod webhook;
 
 pub use error::SettingsError;
+pub use http::HttpVersion;
 pub use sandbox::{JournalEntry, JournalError, SandboxEsp, SandboxSettings, read_journal};
 pub use sendgrid::{
     SENDGRID_BASE_URL, SendGridEsp, SendGridSettings, SendGridWebhook, SendGridWebhookSettings,

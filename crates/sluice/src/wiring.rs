@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use secrecy::SecretString;
 use sluice_amqp::{Rabbit, RabbitError, RabbitSettings, TopologyPlan};
-use sluice_config::{Config, EspConfig, EspKind, QueueKind, StoreKind};
+use sluice_config::{Config, EspConfig, EspKind, HttpVersion, QueueKind, StoreKind};
 use sluice_dns::{MxResolver, MxSettings};
 use sluice_embedded::{Embedded, EmbeddedSettings};
 use sluice_engine::{
@@ -393,6 +393,11 @@ fn open_esp(esp: &EspConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Es
                 base_url: esp.base_url.clone().unwrap_or_else(|| sluice_esp::SENDGRID_BASE_URL.to_owned()),
                 allow_plain_http: esp.allow_plain_http,
                 api_key: secret(esp.api_key.as_ref(), "api_key")?,
+                http_version: match esp.http_version {
+                    HttpVersion::Auto => sluice_esp::HttpVersion::Auto,
+                    HttpVersion::Http1 => sluice_esp::HttpVersion::Http1,
+                    HttpVersion::Http2 => sluice_esp::HttpVersion::Http2,
+                },
                 timeout: esp.timeout,
                 tls_ca_file: esp.tls_ca_file.clone(),
             },

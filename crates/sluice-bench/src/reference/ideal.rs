@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::acks::Prefix;
 use super::batches::{CLAIM, Counts, INSERT, Item, UPDATE, write};
 use super::call::Caller;
+use super::call_http2::CallerHttp2;
 use super::worker_call::WorkerCall;
 use super::{Kind, ReferenceArgs, consume, tell};
 
@@ -49,20 +50,23 @@ pub(super) async fn run(args: &ReferenceArgs) -> anyhow::Result<()> {
         arrived.1
     };
     writers(if claims_first { UPDATE } else { INSERT }, &called.1, &recorded.0, &counts.record);
-    let worker_call = match args.kind {
-        Kind::IdealWork => Some(Arc::new(WorkerCall::new(args.esp)?)),
+    let shared = match args.kind {
+        Kind::IdealWork => Some(Call::Worker(Arc::new(WorkerCall::new(args.esp)?))),
+        Kind::IdealClaimHttp2 => Some(Call::BareHttp2(CallerHttp2::connect(args.esp).await?)),
         Kind::Drain | Kind::Ideal | Kind::IdealClaim => None,
     };
     for _ in 0..args.connections.max(1) {
-        let mut call = match &worker_call {
-            Some(call) => Call::Worker(Arc::clone(call)),
-            None => Call::Bare(Caller::connect(args.esp).await?),
+        let mut call = match &shared {
+            Some(Call::Worker(call)) => Call::Worker(Arc::clone(call)),
+            Some(Call::BareHttp2(caller)) => Call::BareHttp2(caller.clone()),
+            Some(Call::Bare(_)) | None => Call::Bare(Caller::connect(args.esp).await?),
         };
         let (from, to) = (to_call.clone(), called.0.clone());
         steps.spawn(async move {
             while let Ok(item) = from.recv_async().await {
                 match &mut call {
                     Call::Worker(call) => call.post(&item.body).await?,
+                    Call::BareHttp2(caller) => caller.post(&item.id, &item.body).await?,
                     Call::Bare(caller) => caller.post(&item.id, &item.body).await?,
                 }
                 to.send_async(item).await.context("no recorder left")?;
@@ -79,6 +83,7 @@ pub(super) async fn run(args: &ReferenceArgs) -> anyhow::Result<()> {
 /// Who makes the call.
 enum Call {
     Bare(Caller),
+    BareHttp2(CallerHttp2),
     Worker(Arc<WorkerCall>),
 }
 

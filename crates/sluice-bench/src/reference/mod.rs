@@ -2,7 +2,7 @@
 //!
 //! - drain: consume and ack.
 //! - ideal: consume, call the ESP, one batched insert, ack. A killed one sends again what it had sent.
-//! - ideal with claim: the same, and before the call a batched durable claim, after it an update.
+//! - ideal with claim: the same, and before the call a batched durable claim, after it an update. Over HTTP/1.1, or over HTTP/2.
 //! - ideal work: ideal with claim, and each job is parsed, checked, rendered and sent as the worker does it. What the worker
 //!   takes more than that is its pipeline, limits, breakers and ledger.
 //!
@@ -12,6 +12,7 @@
 mod acks;
 mod batches;
 mod call;
+mod call_http2;
 mod drain;
 mod ideal;
 mod worker_call;
@@ -37,6 +38,8 @@ pub(crate) enum Kind {
     Ideal,
     /// The same with a claim before the call.
     IdealClaim,
+    /// The same over HTTP/2.
+    IdealClaimHttp2,
     /// The same with the worker's way from a body to a call.
     IdealWork,
 }
@@ -83,7 +86,7 @@ pub(crate) fn main(args: &ReferenceArgs) -> anyhow::Result<()> {
 async fn work(args: &ReferenceArgs) -> anyhow::Result<()> {
     match args.kind {
         Kind::Drain => drain::run(args).await,
-        Kind::Ideal | Kind::IdealClaim | Kind::IdealWork => ideal::run(args).await,
+        Kind::Ideal | Kind::IdealClaim | Kind::IdealClaimHttp2 | Kind::IdealWork => ideal::run(args).await,
     }
 }
 

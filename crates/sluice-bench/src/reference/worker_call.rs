@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use secrecy::SecretString;
 use sluice_engine::{Esp, SystemClock, rehearse};
-use sluice_esp::{SendGridEsp, SendGridSettings};
+use sluice_esp::{HttpVersion, SendGridEsp, SendGridSettings};
 use sluice_types::{EspId, Outcome};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,6 +23,7 @@ impl WorkerCall {
             base_url: format!("http://{esp}"),
             allow_plain_http: false,
             api_key: SecretString::from("bench"),
+            http_version: HttpVersion::Http2,
             timeout: TIMEOUT,
             tls_ca_file: None,
         };

@@ -46,6 +46,7 @@ pub(super) fn bare(
             Kind::Drain => "drain",
             Kind::Ideal => "ideal",
             Kind::IdealClaim => "ideal-claim",
+            Kind::IdealClaimHttp2 => "ideal-claim-http2",
             Kind::IdealWork => "ideal-work",
         };
         command.args(["reference", name, "--queue", QUEUE, "--amqp", &scene.amqp, "--db", &scene.db]);

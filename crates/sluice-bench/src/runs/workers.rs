@@ -38,7 +38,11 @@ pub(super) fn run(stage: &Stage, shape: &Shape, scale: &Scale) -> anyhow::Result
     let esps =
         (0..shape.esps).map(|_| stage.esp(&journal, shape.latency)).collect::<anyhow::Result<Vec<_>>>()?;
     let addrs = esps.iter().map(crate::stand_in::StandIn::addr).collect();
-    let site = Site { more: aged::retention(&shape.age), ..Site::new(scene.store(), addrs, shape.limits) };
+    let site = Site {
+        http: shape.http,
+        more: aged::retention(&shape.age),
+        ..Site::new(scene.store(), addrs, shape.limits)
+    };
     scene.prepare(&site.toml())?;
     let age = shape.age.shrunk(scale.smaller);
     aged::fill(&scene, &age)?;

@@ -113,6 +113,7 @@ fn what_concerns_one_process_does_not() {
         ("db.example", "db2.example"),
         ("kind = \"sendgrid\"", "kind = \"sendgrid\"\nbase_url = \"https://stand-in.example\""),
         ("kind = \"sendgrid\"", "kind = \"sendgrid\"\ntls_ca_file = \"/etc/ssl/esp.pem\""),
+        ("kind = \"sendgrid\"", "kind = \"sendgrid\"\nhttp_version = \"2\""),
         ("max_in_flight = 256", "max_in_flight = 1"),
         ("timeout = \"30s\"", "timeout = \"20s\""),
         ("kind = \"sandbox\"", "kind = \"sandbox\"\nsandbox.journal = \"x.jsonl\""),

@@ -1,102 +1,223 @@
-//! The client of one account: a call has a line that was idle, or a new one, and leaves it to the next call.
+//! The client of one account: a call has a line that is open, or a new one, and leaves it to the next call.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::{Request, Uri};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use hyper::http::response::Parts;
+use hyper::{Method, Request, Uri, Version};
+use tokio::sync::Mutex;
 
 use super::connector::{BoxError, Connector};
 use super::idle::Idle;
-use super::line::{Line, Reply};
+use super::shared::Shared;
+use super::{http1, http2};
 
 /// A client of one account. It knows one address, so that no redirect and no mistake leads anywhere else.
 #[derive(Debug)]
 pub(crate) struct Client {
     connector: Connector,
+    /// What a request is made of: over HTTP/1.1 a path and the header `Host`, over HTTP/2 the whole address.
+    path: Uri,
+    headers: HeaderMap,
     endpoint: Uri,
+    headers_http2: HeaderMap,
     idle: Arc<Idle>,
+    shared: Arc<Shared>,
+    /// Whether the server speaks HTTP/2, as it did when it was last connected to; may do, before it was.
+    is_http2: AtomicBool,
+    /// Held while a connection is opened that others may share. Who waited looks for room on it first.
+    turn: Mutex<()>,
+}
+
+/// What carries one call.
+pub(crate) struct Line(Carrier);
+
+enum Carrier {
+    /// A connection of its own.
+    Http1(http1::Line),
+    /// A place on one.
+    Http2(http2::Stream),
 }
 
 /// Why a call brought no answer.
 #[derive(Debug)]
 pub(crate) enum CallError {
-    /// Nothing of the request was written.
+    /// Nothing of the request was written, or the server says that it has not begun with it.
     Unsent(BoxError),
     /// It was written, or some of it.
-    Lost(hyper::Error),
+    Lost(BoxError),
+}
+
+/// An answer whose head has been read. Dropped, it closes its line, if that is a connection of its own.
+pub(crate) struct Answer {
+    pub(crate) head: Parts,
+    rest: Rest,
+}
+
+enum Rest {
+    Http1(Incoming, http1::Line, Arc<Idle>),
+    Http2(h2::RecvStream, http2::Stream),
 }
 
 impl Client {
-    pub(super) fn new(connector: Connector, endpoint: Uri) -> Self {
-        Self { connector, endpoint, idle: Arc::default() }
+    /// A client that posts to `endpoint`, with `headers` in each request.
+    pub(super) fn new(connector: Connector, endpoint: Uri, headers: HeaderMap) -> Self {
+        let host = endpoint.authority().and_then(|it| HeaderValue::try_from(it.as_str()).ok());
+        let path = endpoint.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+        let mut headers_http2 = headers;
+        // Each request puts its own there: one more in a copy would have it grow.
+        headers_http2.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let mut headers = headers_http2.clone();
+        headers.extend(host.map(|host| (HOST, host)));
+        Self {
+            is_http2: AtomicBool::new(connector.may_be_http2()),
+            connector,
+            path,
+            headers,
+            endpoint,
+            headers_http2,
+            idle: Arc::default(),
+            shared: Arc::default(),
+            turn: Mutex::default(),
+        }
     }
 
-    /// A line that is open as far as we were told: one that is idle, or a new one.
+    /// A line that is open as far as we were told: one that has room, or a new one.
     ///
     /// # Errors
     /// [`CallError::Unsent`] when none can be opened.
     pub(crate) async fn line(&self) -> Result<Line, CallError> {
-        self.idle_or_new().await.map(|(line, _)| line)
+        self.free_or_new().await.map(|(line, _)| line)
     }
 
-    /// Makes a call over `line`. Its URI is the path, and the header `Host` the caller's.
+    /// Posts `body` over `line`.
     ///
     /// # Errors
     /// [`CallError`] when no head of an answer came.
-    pub(crate) async fn call(
-        &self,
-        mut line: Line,
-        mut request: Request<Full<Bytes>>,
-    ) -> Result<Answer, CallError> {
+    pub(crate) async fn post(&self, mut line: Line, body: Bytes) -> Result<Answer, CallError> {
         let mut is_new = false;
         loop {
-            let mut failed = match line.ask(request).await {
-                Ok((reply, line)) => return Ok(Answer { reply, line, idle: Arc::clone(&self.idle) }),
-                Err(failed) => failed,
-            };
-            // A peer may close a line that waits at any time; as long as the request was not begun, another one will do.
-            match failed.take_message() {
-                Some(unsent) if !is_new => request = unsent,
-                Some(_) => return Err(CallError::Unsent(failed.into_error().into())),
-                None => return Err(CallError::Lost(failed.into_error())),
+            match self.ask(line, body.clone()).await {
+                // A peer may close a line that waits at any time; as long as the request was not begun, another one will do.
+                Err(CallError::Unsent(_)) if !is_new => {}
+                ended => return ended,
             }
-            (line, is_new) = self.idle_or_new().await?;
+            (line, is_new) = self.free_or_new().await?;
         }
+    }
+
+    async fn ask(&self, line: Line, body: Bytes) -> Result<Answer, CallError> {
+        let (head, rest) = match line.0 {
+            Carrier::Http1(line) => {
+                let request = request(&self.path, Version::HTTP_11, &self.headers, body.len());
+                let (reply, line) = line.ask(request.map(|()| Full::new(body))).await?;
+                let (head, body) = reply.into_parts();
+                (head, Rest::Http1(body, line, Arc::clone(&self.idle)))
+            }
+            Carrier::Http2(stream) => {
+                let request = request(&self.endpoint, Version::HTTP_2, &self.headers_http2, body.len());
+                let (reply, stream) = stream.ask(request, body).await?;
+                let (head, body) = reply.into_parts();
+                (head, Rest::Http2(body, stream))
+            }
+        };
+        Ok(Answer { head, rest })
     }
 
     /// A line, and whether it was opened for this.
-    async fn idle_or_new(&self) -> Result<(Line, bool), CallError> {
-        if let Some(line) = self.idle.take() {
+    async fn free_or_new(&self) -> Result<(Line, bool), CallError> {
+        if let Some(line) = self.free() {
             return Ok((line, false));
         }
         // Boxed, as few calls need a new one, and each would have room for it.
-        let opened = Box::pin(self.open()).await;
+        let opened = Box::pin(self.connector.bounded(self.open())).await;
         Ok((opened.map_err(CallError::Unsent)?, true))
     }
 
+    fn free(&self) -> Option<Line> {
+        let shared = self.is_http2.load(Ordering::Relaxed).then(|| self.shared.take()).flatten();
+        shared.map(Carrier::Http2).or_else(|| self.idle.take().map(Carrier::Http1)).map(Line)
+    }
+
     async fn open(&self) -> Result<Line, BoxError> {
-        Ok(Line::open(self.connector.connect(&self.endpoint).await?).await?)
+        let mut turn = None;
+        if self.is_http2.load(Ordering::Relaxed) {
+            turn = Some(self.turn.lock().await);
+            if let Some(line) = self.free() {
+                return Ok(line);
+            }
+            // Whoever was before has learnt that there is nothing to share.
+            if !self.is_http2.load(Ordering::Relaxed) {
+                turn = None;
+            }
+        }
+        let (stream, is_http2) = self.connector.connect().await?;
+        self.is_http2.store(is_http2, Ordering::Relaxed);
+        let carrier = if is_http2 {
+            Carrier::Http2(self.shared.open(stream).await?)
+        } else {
+            Carrier::Http1(http1::Line::open(stream).await?)
+        };
+        drop(turn);
+        Ok(Line(carrier))
     }
 }
 
-/// An answer whose head has been read. Dropped, it closes its line.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) reply: Reply,
-    line: Line,
-    idle: Arc<Idle>,
+/// A request without its body.
+fn request(to: &Uri, version: Version, headers: &HeaderMap, length: usize) -> Request<()> {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = to.clone();
+    *request.version_mut() = version;
+    *request.headers_mut() = headers.clone();
+    request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    request
 }
 
 impl Answer {
     /// Reads at most `most` bytes of the body; what cannot be read is left out.
     pub(crate) async fn body(&mut self, most: usize) -> Vec<u8> {
-        self.line.read(&mut self.reply, most).await
+        let mut bytes = Vec::new();
+        while let Some(piece) = self.rest.read().await {
+            let room = most.saturating_sub(bytes.len());
+            bytes.extend_from_slice(piece.get(..room).unwrap_or(&piece));
+            if bytes.len() >= most {
+                break;
+            }
+        }
+        bytes
+    }
+
+    /// Whether the body may be left where it is. A stream that is given up before its end is reset, and servers close
+    /// connections with many of these (CVE-2023-44487).
+    pub(crate) fn may_stay_unread(&self) -> bool {
+        match &self.rest {
+            Rest::Http1(..) => true,
+            Rest::Http2(body, _) => body.is_end_stream(),
+        }
     }
 
     /// Leaves the line to the next call, if nothing of this one is left on it.
     pub(crate) fn leave(self) {
-        drop(self.reply);
-        self.idle.put(self.line);
+        match self.rest {
+            Rest::Http1(body, line, idle) => {
+                drop(body);
+                idle.put(line);
+            }
+            Rest::Http2(body, stream) => drop((body, stream)),
+        }
+    }
+}
+
+impl Rest {
+    /// The next piece of the body; `None` where it ends or breaks off.
+    async fn read(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Http1(body, line, _) => line.read(body).await,
+            Self::Http2(body, _) => http2::read(body).await,
+        }
     }
 }

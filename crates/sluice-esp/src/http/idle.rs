@@ -1,4 +1,4 @@
-//! The lines of an account that carry nothing now.
+//! The HTTP/1.1 connections of an account that carry nothing now.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::line::Line;
+use super::http1::Line;
 
 /// Idle connections are closed early: a request written into one that the server is just closing has an unknown end.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Idle lines, the one that was used last at the back. There are never more of them than calls at a time, which is the
 /// account's `max_in_flight`, so their number needs no bound of its own: with one, calls above it would connect anew

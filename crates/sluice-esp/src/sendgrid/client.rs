@@ -5,13 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http_body_util::Full;
+use hyper::StatusCode;
 use hyper::body::Bytes;
-use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER,
-    USER_AGENT,
-};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use secrecy::{ExposeSecret, SecretString};
 use sluice_engine::{Answer, Clock, Esp, QuotaHint, ReadyCall};
 use sluice_types::{Category, EspId, Job, Outcome};
@@ -19,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::convert::{Reply, outcome};
 use super::request;
-use crate::{SettingsError, http, retry_hint};
+use crate::{HttpVersion, SettingsError, http, retry_hint};
 
 /// SendGrid's public address.
 pub const SENDGRID_BASE_URL: &str = "https://api.sendgrid.com";
@@ -42,6 +38,8 @@ pub struct SendGridSettings {
     pub allow_plain_http: bool,
     /// A key with the scope `mail.send`.
     pub api_key: SecretString,
+    /// Which HTTP is spoken.
+    pub http_version: HttpVersion,
     /// For one call in all.
     pub timeout: Duration,
     /// A further certificate authority, PEM; beside the machine's own.
@@ -51,8 +49,6 @@ pub struct SendGridSettings {
 /// One SendGrid account.
 pub struct SendGridEsp {
     id: EspId,
-    path: Uri,
-    headers: HeaderMap,
     timeout: Duration,
     client: http::Client,
     clock: Arc<dyn Clock>,
@@ -83,34 +79,28 @@ impl SendGridEsp {
             .map_err(|_| invalid("api_key", "has a character that no key has"))?;
         authorization.set_sensitive(true);
         let endpoint = http::endpoint(esp, &settings.base_url, settings.allow_plain_http, PATH)?;
-        let host = HeaderValue::try_from(endpoint.authority().map_or("", |it| it.as_str()))
-            .map_err(|_| invalid("base_url", "has no host"))?;
+        let headers = HeaderMap::from_iter([
+            (AUTHORIZATION, authorization),
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            // Without it SendGrid answers 406.
+            (ACCEPT, HeaderValue::from_static("*/*")),
+            (USER_AGENT, HeaderValue::from_static(http::USER_AGENT)),
+        ]);
+        let (version, ca_file) = (settings.http_version, settings.tls_ca_file.as_deref());
         Ok(Self {
             id: esp.clone(),
-            path: Uri::try_from(endpoint.path()).map_err(|_| invalid("base_url", "is not a URL"))?,
-            headers: HeaderMap::from_iter([
-                (HOST, host),
-                (AUTHORIZATION, authorization),
-                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-                // Without it SendGrid answers 406.
-                (ACCEPT, HeaderValue::from_static("*/*")),
-                (USER_AGENT, HeaderValue::from_static(http::USER_AGENT)),
-                // Each request puts its own there: one more in a copy would have it grow.
-                (CONTENT_LENGTH, HeaderValue::from_static("0")),
-            ]),
             timeout: settings.timeout,
-            client: http::client(esp, &endpoint, settings.timeout, settings.tls_ca_file.as_deref())?,
+            client: http::client(esp, endpoint, headers, version, settings.timeout, ca_file)?,
             clock,
         })
     }
 
     async fn read(&self, mut answer: http::Answer, deadline: Instant) -> Answer {
-        let status = answer.reply.status();
-        let headers = answer.reply.headers();
+        let (status, headers) = (answer.head.status, &answer.head.headers);
         let (retry_after, quota) = (self.retry_after(headers), self.quota(status, headers));
         let message_id = text(headers, "x-message-id").map(str::to_owned);
         let is_html = text(headers, CONTENT_TYPE.as_str()).is_some_and(is_html);
-        let body = if status.is_success() && !is_html {
+        let body = if status.is_success() && !is_html && answer.may_stay_unread() {
             Some(Vec::new())
         } else {
             let patience = deadline.min(Instant::now() + BODY_TIMEOUT);
@@ -163,33 +153,27 @@ impl Esp for SendGridEsp {
             }
             .into());
         };
-        let mut headers = self.headers.clone();
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-        let mut request = Request::new(Full::new(Bytes::from(body)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.path.clone();
-        *request.headers_mut() = headers;
         match self.client.line().await {
-            Ok(line) => Ok(Box::new(SendGridCall { esp: self, line, request })),
+            Ok(line) => Ok(Box::new(SendGridCall { esp: self, line, body: body.into() })),
             Err(error) => Err(http::failure(&error).into()),
         }
     }
 }
 
-/// A request, and the line that it goes over.
+/// What is posted, and the line that it goes over.
 struct SendGridCall<'a> {
     esp: &'a SendGridEsp,
     line: http::Line,
-    request: Request<Full<Bytes>>,
+    body: Bytes,
 }
 
 #[async_trait]
 impl ReadyCall for SendGridCall<'_> {
     async fn make(self: Box<Self>) -> Answer {
-        let Self { esp, line, request } = *self;
+        let Self { esp, line, body } = *self;
         let deadline = Instant::now() + esp.timeout;
         // Connecting has a shorter timeout of its own, so at this one the request may have been written.
-        match timeout_at(deadline, esp.client.call(line, request)).await {
+        match timeout_at(deadline, esp.client.post(line, body)).await {
             Ok(Ok(answer)) => esp.read(answer, deadline).await,
             Ok(Err(error)) => http::failure(&error).into(),
             Err(_) => Outcome::Unknown { detail: "no answer in time".to_owned() }.into(),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 mod hostile_replies;
+mod http2;
 mod jobs;
 mod raw_http;
 mod raw_smtp;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluice_engine::{Answer, Clock, Esp, SystemClock};
-use sluice_esp::{SendGridEsp, SendGridSettings};
+use sluice_esp::{HttpVersion, SendGridEsp, SendGridSettings};
 use sluice_types::{AttemptOutcome, Category, DeferralScope, Outcome};
 
 use crate::jobs::{clock, esp_id, job};
@@ -20,6 +20,7 @@ pub(crate) fn settings(base_url: &str, timeout: Duration) -> SendGridSettings {
         base_url: base_url.to_owned(),
         allow_plain_http: false,
         api_key: KEY.into(),
+        http_version: HttpVersion::Auto,
         timeout,
         tls_ca_file: None,
     }

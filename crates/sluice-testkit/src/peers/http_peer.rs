@@ -1,4 +1,6 @@
-//! A small HTTP/1.1 server that can also misbehave: below every stand-in of an ESP with an HTTP interface.
+//! A small HTTP server that can also misbehave: below every stand-in of an ESP with an HTTP interface.
+
+mod http2;
 
 use std::fmt;
 use std::io;
@@ -28,7 +30,8 @@ pub enum HttpAnswer {
         /// How long the client waits for it.
         after: Duration,
     },
-    /// Writes these bytes, whatever they are, a few at a time with `pause` in between, and closes the connection.
+    /// Writes these bytes, whatever they are, a few at a time with `pause` in between, and closes the connection. Over
+    /// HTTP/2, where they would mean nothing, it only closes it.
     Raw {
         /// All that the client gets.
         bytes: Vec<u8>,
@@ -37,7 +40,7 @@ pub enum HttpAnswer {
         /// The wait between two steps.
         pause: Duration,
     },
-    /// Closes the connection without a byte.
+    /// Closes the connection without a byte, with all that it carries.
     Cut,
     /// Says nothing until the client gives up.
     Hang,
@@ -45,7 +48,11 @@ pub enum HttpAnswer {
 
 type Handler = dyn Fn(HttpRequest) -> HttpAnswer + Send + Sync;
 
-/// An HTTP/1.1 server on a free loopback port, with keep-alive. Gone, with its connections, on drop.
+/// With what a client begins that speaks HTTP/2 (RFC 9113 section 3.4), as far as it takes to tell.
+const HTTP2_BEGINS: [u8; 4] = *b"PRI ";
+
+/// A server on a free loopback port, of HTTP/1.1 with keep-alive and of HTTP/2, as each client begins. Gone, with its
+/// connections, on drop.
 pub struct HttpPeer {
     addr: SocketAddr,
     cut_at_head: Arc<AtomicBool>,
@@ -104,8 +111,18 @@ async fn serve(listener: TcpListener, service: Service, stop: CancellationToken)
     }
 }
 
-async fn connection(mut stream: TcpStream, service: Service) -> io::Result<()> {
+async fn connection(stream: TcpStream, service: Service) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let mut first = [0; HTTP2_BEGINS.len()];
+    stream.peek(&mut first).await?;
+    if first == HTTP2_BEGINS {
+        http2::serve(stream, service).await.map_err(io::Error::other)
+    } else {
+        serve_http1(stream, service).await
+    }
+}
+
+async fn serve_http1(mut stream: TcpStream, service: Service) -> io::Result<()> {
     let (reads, mut writes) = stream.split();
     let mut reads = BufReader::new(reads);
     while let Some(mut request) = HttpRequest::read_head(&mut reads).await? {

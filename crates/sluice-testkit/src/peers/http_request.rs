@@ -1,4 +1,4 @@
-//! One HTTP/1.1 request as a stand-in reads it.
+//! One request as a stand-in reads it.
 
 use std::io;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 /// More than any real head, so a client that never ends it does not fill the memory.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// More than SendGrid's 30 MB with attachments.
-const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
 /// A whole request.
 #[derive(Debug, Clone)]

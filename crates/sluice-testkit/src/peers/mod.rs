@@ -15,6 +15,7 @@
 
 mod busiest_window;
 mod certificate;
+mod http2;
 mod http_peer;
 mod http_request;
 mod listener;
@@ -28,6 +29,7 @@ pub use busiest_window::busiest_window;
 pub use certificate::Certificate;
 pub use http_peer::{HttpAnswer, HttpPeer};
 pub use http_request::HttpRequest;
+pub use http2::{Http2Call, Http2Options, Http2StandIn};
 pub use listener::Listener;
 pub use pika::{PikaSummary, publish_jobs_with_pika, publish_with_pika};
 pub use publisher::{JobMessage, JobPublisher, PublishSummary, publish_jobs};

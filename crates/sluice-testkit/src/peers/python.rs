@@ -1,6 +1,14 @@
-//! The Python interpreter of the foreign peers, with pika and aiosmtpd.
+//! The Python interpreter of the foreign peers, with pika, aiosmtpd and h2.
 
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::services::{GuardedChild, Program, ScratchDir, log_tail};
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const PROBE_STEP: Duration = Duration::from_millis(20);
 
 /// The interpreter `SLUICE_TEST_PYTHON` names, else the one of the environment that `scripts/test` makes.
 ///
@@ -11,7 +19,7 @@ pub fn python() -> PathBuf {
     let python = named.unwrap_or_else(|| repository().join("target/test-venv/bin/python"));
     assert!(
         python.is_file(),
-        "no Python with pika and aiosmtpd at {}: run scripts/test, which makes it, or name one in SLUICE_TEST_PYTHON",
+        "no Python with the foreign peers at {}: run scripts/test, which makes it, or name one in SLUICE_TEST_PYTHON",
         python.display()
     );
     python
@@ -20,6 +28,27 @@ pub fn python() -> PathBuf {
 /// A program of `tests/peers`.
 pub(crate) fn peer_program(name: &str) -> PathBuf {
     repository().join("tests/peers").join(name)
+}
+
+/// Starts a server of `tests/peers`, which prints its port when it listens.
+///
+/// # Panics
+/// If Python is missing, or it does not listen within 30 seconds; the message has its log.
+pub(crate) fn start_peer(name: &str, args: Vec<OsString>, dir: &ScratchDir) -> (GuardedChild, SocketAddr) {
+    let args = std::iter::once(peer_program(name).into_os_string()).chain(args).collect();
+    let log = dir.join("log");
+    let program = Program::plain(python(), args, dir.path());
+    let mut child = GuardedChild::start(&program, &log).expect("sh starts");
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        if let Some(port) = text.lines().find_map(|line| line.strip_prefix("listening on ")?.parse().ok()) {
+            return (child, SocketAddr::from(([127, 0, 0, 1], port)));
+        }
+        let ended = child.status();
+        assert!(ended.is_none() && Instant::now() < deadline, "{name} does not listen:\n{}", log_tail(&log));
+        std::thread::sleep(PROBE_STEP);
+    }
 }
 
 fn repository() -> PathBuf {

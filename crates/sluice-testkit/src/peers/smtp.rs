@@ -4,16 +4,13 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::certificate::Certificate;
-use super::python::{peer_program, python};
-use crate::services::{GuardedChild, Program, ScratchDir, log_tail};
+use super::python::start_peer;
+use crate::services::{GuardedChild, ScratchDir};
 
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-const PROBE_STEP: Duration = Duration::from_millis(20);
 const USER: &str = "sluice";
 const PASSWORD: &str = "open-the-gate";
 
@@ -112,8 +109,7 @@ impl SmtpStandIn {
     /// If Python or openssl is missing, or it does not listen within 30 seconds; the message has its log.
     pub fn start_with(options: SmtpOptions) -> Self {
         let dir = ScratchDir::new("smtp");
-        let mut args = vec![peer_program("smtp_peer.py").into_os_string(), "--journal".into()];
-        args.push(dir.join("journal").into_os_string());
+        let mut args = vec!["--journal".into(), dir.join("journal").into_os_string()];
         let certificate = (options.tls != SmtpTls::None).then(|| Certificate::for_loopback(dir.path()));
         if let Some(made) = &certificate {
             let mode = if options.tls == SmtpTls::Implicit { "implicit" } else { "starttls" };
@@ -123,9 +119,7 @@ impl SmtpStandIn {
         if options.auth {
             args.extend(["--user".into(), USER.into(), "--password".into(), PASSWORD.into()]);
         }
-        let program = Program::plain(python(), args, dir.path());
-        let mut child = GuardedChild::start(&program, &dir.join("log")).expect("sh starts");
-        let addr = wait_for_address(&mut child, &dir);
+        let (child, addr) = start_peer("smtp_peer.py", args, &dir);
         Self { _child: Mutex::new(child), dir, addr, ca_file: certificate.map(|made| made.authority) }
     }
 
@@ -170,25 +164,6 @@ impl SmtpStandIn {
             *counts.entry(message.job_id.unwrap_or_default()).or_default() += 1;
         }
         counts
-    }
-}
-
-/// The peer prints its port when it listens.
-fn wait_for_address(child: &mut GuardedChild, dir: &ScratchDir) -> SocketAddr {
-    let log = dir.join("log");
-    let deadline = Instant::now() + START_TIMEOUT;
-    loop {
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        if let Some(port) = text.lines().find_map(|line| line.strip_prefix("listening on ")?.parse().ok()) {
-            return SocketAddr::from(([127, 0, 0, 1], port));
-        }
-        let ended = child.status();
-        assert!(
-            ended.is_none() && Instant::now() < deadline,
-            "smtp_peer.py does not listen:\n{}",
-            log_tail(&log)
-        );
-        std::thread::sleep(PROBE_STEP);
     }
 }
 

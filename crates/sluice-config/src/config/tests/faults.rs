@@ -1,6 +1,7 @@
 //! Every rule, and all of them at once.
 
 use super::*;
+use crate::HttpVersion;
 
 /// Asserts the faults' keys in order, and that each detail holds the words.
 fn check(toml: &str, expected: &[(&str, &str)]) {
@@ -415,6 +416,24 @@ fn a_webhook_has_a_key_or_says_that_it_has_none() {
     let open = load(&sendgrid("webhook_unsigned = true")).unwrap();
     assert!(open.esps[0].takes_webhooks());
     assert!(open.warnings.iter().any(|it| it.key == "esp[0].webhook_unsigned"), "{:?}", open.warnings);
+}
+
+#[test]
+fn the_version_of_http_is_one_of_three() {
+    let sendgrid = |line: &str| esp("sendgrid", &format!("api_key = 'x'\n{line}"));
+    for (word, version) in
+        [("auto", HttpVersion::Auto), ("1.1", HttpVersion::Http1), ("2", HttpVersion::Http2)]
+    {
+        let loaded = load(&sendgrid(&format!("http_version = '{word}'"))).unwrap();
+        assert_eq!(loaded.esps[0].http_version, version);
+    }
+    assert_eq!(load(&sendgrid("")).unwrap().esps[0].http_version, HttpVersion::Auto);
+    check(&sendgrid("http_version = '3'"), &[("esp[0].http_version", "expected one of `auto`, `1.1`, `2`")]);
+    check(&sendgrid("http_version = 2"), &[("esp[0].http_version", "")]);
+    check(
+        &esp("smtp", "url = 'smtp://mail.example'\nhttp_version = '2'"),
+        &[("esp[0].http_version", "means nothing with kind = \"smtp\"")],
+    );
 }
 
 #[test]

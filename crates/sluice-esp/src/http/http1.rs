@@ -1,4 +1,5 @@
-//! One connection, driven by whoever waits for its answer: no task of its own, and no hop between two.
+//! HTTP/1.1: one connection for one call at a time, driven by whoever waits for its answer. No task of its own, and no
+//! hop between two.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -6,19 +7,17 @@ use std::task::{Context, Poll, Waker};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::{TrySendError, http1};
+use hyper::client::conn::http1;
 use hyper::{Request, Response};
 
+use super::client::CallError;
 use super::connector::Stream;
-
-/// The head of an answer, and what comes of its body.
-pub(crate) type Reply = Response<Incoming>;
 
 /// What has to be polled for anything to happen on a connection; none once it has ended.
 type Driven = Option<Pin<Box<http1::Connection<Stream, Full<Bytes>>>>>;
 
-/// An open HTTP/1.1 connection.
-pub(crate) struct Line {
+/// An open connection.
+pub(super) struct Line {
     requests: http1::SendRequest<Full<Bytes>>,
     connection: Driven,
 }
@@ -36,27 +35,31 @@ impl Line {
     }
 
     /// Sends a request and waits for the head of its answer. Dropped before that, it closes the connection.
+    ///
+    /// # Errors
+    /// [`CallError`] when none came.
     pub(super) async fn ask(
         mut self,
         request: Request<Full<Bytes>>,
-    ) -> Result<(Reply, Self), TrySendError<Request<Full<Bytes>>>> {
+    ) -> Result<(Response<Incoming>, Self), CallError> {
         let answer = self.requests.try_send_request(request);
-        let reply = drive(&mut self.connection, answer).await?;
-        Ok((reply, self))
+        match drive(&mut self.connection, answer).await {
+            Ok(reply) => Ok((reply, self)),
+            Err(mut failed) => Err(match failed.take_message() {
+                Some(_) => CallError::Unsent(failed.into_error().into()),
+                None => CallError::Lost(failed.into_error().into()),
+            }),
+        }
     }
 
-    /// Reads at most `most` bytes of a body, as far as it comes.
-    pub(super) async fn read(&mut self, reply: &mut Reply, most: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while let Some(Ok(frame)) = drive(&mut self.connection, reply.body_mut().frame()).await {
-            let Some(chunk) = frame.data_ref() else { continue };
-            let room = most.saturating_sub(bytes.len());
-            bytes.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
-            if bytes.len() >= most {
-                break;
+    /// The next piece of a body; `None` where it ends or breaks off.
+    pub(super) async fn read(&mut self, body: &mut Incoming) -> Option<Bytes> {
+        loop {
+            let frame = drive(&mut self.connection, body.frame()).await?.ok()?;
+            if let Ok(piece) = frame.into_data() {
+                return Some(piece);
             }
         }
-        bytes
     }
 
     /// Whether it can carry a request now: open as far as we were told, and nothing of an earlier answer is left.

@@ -1,0 +1,152 @@
+//! HTTP/2 (RFC 9113): a connection that several calls share, each with a stream of its own.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+
+use h2::client::{Builder, SendRequest};
+use h2::{Reason, RecvStream};
+use hyper::body::Bytes;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+use super::client::CallError;
+use super::connector::{self, BoxError};
+
+/// Calls that share a connection at most: as many are in doubt when it is lost. Servers are asked to allow for 100 at
+/// least (RFC 9113 section 6.5.2).
+const STREAMS_MAX: usize = 64;
+/// The most of an answer's head; the client's body has a bound of its own.
+const HEAD_MAX_BYTES: u32 = 64 * 1024;
+
+/// What has to be polled for anything to happen on a connection.
+pub(super) type Driven = h2::client::Connection<TokioIo<connector::Stream>, Bytes>;
+
+/// An open connection. Dropped, it ends with its last stream.
+#[derive(Debug)]
+pub(super) struct Connection {
+    requests: SendRequest<Bytes>,
+    streams: AtomicUsize,
+    /// Whether it had a stream since it was last looked at.
+    was_used: AtomicBool,
+    /// Whether it is not to carry any further call.
+    is_retired: AtomicBool,
+}
+
+/// A place on a connection, for one call.
+pub(super) struct Stream {
+    connection: Arc<Connection>,
+    /// Whether a call was begun that has no answer yet: dropped then, it retires the connection.
+    is_asking: bool,
+}
+
+impl Connection {
+    /// Waits for the server's settings too: they say how many streams it allows, and that it speaks HTTP/2 at all.
+    pub(super) async fn open(transport: connector::Stream) -> Result<(Arc<Self>, Driven), BoxError> {
+        let (requests, mut driven) = Builder::new()
+            .enable_push(false)
+            .max_header_list_size(HEAD_MAX_BYTES)
+            .initial_max_send_streams(0)
+            .handshake(TokioIo::new(transport))
+            .await?;
+        poll_fn(|context| {
+            let ended = Pin::new(&mut driven).poll(context);
+            if driven.max_concurrent_send_streams() > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            ended.map(|ended| {
+                ended.map_err(BoxError::from).and(Err("the server closed the connection".into()))
+            })
+        })
+        .await?;
+        let connection = Self {
+            requests,
+            streams: AtomicUsize::new(0),
+            was_used: AtomicBool::new(true),
+            is_retired: AtomicBool::new(false),
+        };
+        Ok((Arc::new(connection), driven))
+    }
+
+    /// A place for one call, if it has room, as far as we were told of the server's own bound.
+    pub(super) fn reserve(self: &Arc<Self>) -> Option<Stream> {
+        let has_room = |streams: usize| streams < STREAMS_MAX;
+        if self.is_retired() || !has_room(self.streams.load(Ordering::Relaxed)) {
+            return None;
+        }
+        let most = STREAMS_MAX.min(self.requests.current_max_send_streams());
+        let one_more = |streams| (streams < most).then_some(streams + 1);
+        self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        self.was_used.store(true, Ordering::Relaxed);
+        Some(Stream { connection: Arc::clone(self), is_asking: false })
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Retires it if it carries nothing, and has not since this was last called.
+    pub(super) fn retire_idle(&self) {
+        if !self.was_used.swap(false, Ordering::Relaxed) && self.streams.load(Ordering::Relaxed) == 0 {
+            self.retire();
+        }
+    }
+}
+
+impl Stream {
+    /// Sends a request and waits for the head of its answer. Dropped before that, it takes the request back and lets
+    /// nobody else on the connection: who knows whether it still carries anything.
+    ///
+    /// # Errors
+    /// [`CallError`] when none came.
+    pub(super) async fn ask(
+        mut self,
+        request: Request<()>,
+        body: Bytes,
+    ) -> Result<(Response<RecvStream>, Self), CallError> {
+        self.is_asking = true;
+        let unsent = |error: h2::Error| CallError::Unsent(error.into());
+        let mut requests = self.connection.requests.clone().ready().await.map_err(unsent)?;
+        let (answer, mut rest) = requests.send_request(request, false).map_err(unsent)?;
+        // What is wrong with a stream is told in place of its answer.
+        rest.send_data(body, true).ok();
+        drop((requests, rest));
+        let answer = answer.await.map_err(|error| {
+            if is_unprocessed(&error) { unsent(error) } else { CallError::Lost(error.into()) }
+        })?;
+        self.is_asking = false;
+        Ok((answer, self))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.is_asking {
+            self.connection.retire();
+        }
+        self.connection.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The next piece of a body; `None` where it ends or breaks off.
+pub(super) async fn read(body: &mut RecvStream) -> Option<Bytes> {
+    let piece = body.data().await?.ok()?;
+    body.flow_control().release_capacity(piece.len()).ok()?;
+    Some(piece)
+}
+
+/// Whether the server says that it has not begun with a request: it refused its stream (RFC 9113 section 8.7), or it is
+/// going away and the stream is above the last one that it looked at (section 6.8; `h2` gives this error to no other). A
+/// server that goes away for an error of ours or its own is not taken at its word.
+fn is_unprocessed(error: &h2::Error) -> bool {
+    let reason = error.reason();
+    error.is_remote()
+        && (error.is_reset() && reason == Some(Reason::REFUSED_STREAM)
+            || error.is_go_away() && reason == Some(Reason::NO_ERROR))
+}

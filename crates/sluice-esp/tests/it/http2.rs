@@ -1,0 +1,226 @@
+//! SendGrid over HTTP/2, against a server that is not ours.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sluice_engine::Esp;
+use sluice_esp::{HttpVersion, SendGridEsp};
+use sluice_testkit::peers::{Http2Call, Http2Options, Http2StandIn};
+use sluice_types::{AttemptOutcome, Category, Outcome};
+
+use crate::jobs::{clock, job};
+use crate::raw_http::RawHttp;
+use crate::sendgrid::settings;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const IMPATIENCE: Duration = Duration::from_secs(1);
+
+fn plain() -> Http2StandIn {
+    Http2StandIn::start(Http2Options::default())
+}
+
+fn esp_with(server: &Http2StandIn, http_version: HttpVersion, timeout: Duration) -> SendGridEsp {
+    let mut settings = settings(&server.url(), timeout);
+    settings.http_version = http_version;
+    settings.tls_ca_file = server.ca_file().map(Into::into);
+    SendGridEsp::new(&settings, clock()).unwrap()
+}
+
+fn esp(server: &Http2StandIn) -> SendGridEsp {
+    esp_with(server, HttpVersion::Http2, PATIENCE)
+}
+
+async fn send(esp: &SendGridEsp, word: &str, number: usize) -> Outcome {
+    esp.send(&job(&format!("job-{number}"), &format!("{word}+{number}@gmail.com")), 1).await.outcome
+}
+
+async fn send_at_once(esp: &SendGridEsp, word: &str, numbers: std::ops::Range<usize>) -> Vec<Outcome> {
+    join_all(numbers.map(|number| send(esp, word, number))).await
+}
+
+fn assert_all_accepted(outcomes: &[Outcome]) {
+    assert!(outcomes.iter().all(|it| it.kind() == AttemptOutcome::Accepted), "{outcomes:?}");
+}
+
+fn assert_is(outcome: &Outcome, kind: AttemptOutcome, category: Category) {
+    assert_eq!((outcome.kind(), outcome.category()), (kind, Some(category)), "{outcome:?}");
+}
+
+/// How many requests came over each connection.
+fn by_connection(journal: &[Http2Call]) -> BTreeMap<u64, usize> {
+    let mut counts = BTreeMap::new();
+    for call in journal {
+        *counts.entry(call.connection).or_default() += 1;
+    }
+    counts
+}
+
+#[tokio::test]
+async fn a_request_carries_what_it_does_over_http1() {
+    let server = plain();
+    let outcome = send(&esp(&server), "ada", 1).await;
+    assert_eq!(outcome, Outcome::Accepted { provider_message_id: Some("peer-1-1".to_owned()) });
+    let call = server.journal().remove(0);
+    let header = |name: &str| call.headers.get(name).map(String::as_str);
+    assert_eq!((header(":method"), header(":path")), (Some("POST"), Some("/v3/mail/send")));
+    assert_eq!(header(":authority"), server.url().strip_prefix("http://"));
+    assert_eq!(header("authorization"), Some("Bearer SG.very-secret"));
+    assert_eq!(header("content-type"), Some("application/json"));
+    assert!(header("accept").is_some() && header("user-agent").is_some());
+    assert_eq!(header("host"), None, "it is the authority");
+    assert_eq!(call.body["subject"], "Hello Ada");
+    let length: usize = header("content-length").unwrap().parse().unwrap();
+    assert!(length > 100, "{length}");
+}
+
+#[tokio::test]
+async fn calls_share_a_connection() {
+    let server = plain();
+    let esp = esp(&server);
+    for round in 0..5 {
+        assert_all_accepted(&send_at_once(&esp, "slow50", round * 40..round * 40 + 40).await);
+    }
+    assert_eq!(by_connection(&server.journal()), BTreeMap::from([(1, 200)]));
+}
+
+/// What is in doubt when a connection is lost has a bound.
+#[tokio::test]
+async fn no_more_than_64_share_one() {
+    let server = plain();
+    let esp = esp(&server);
+    assert_all_accepted(&send_at_once(&esp, "slow1000", 0..100).await);
+    assert_eq!(by_connection(&server.journal()), BTreeMap::from([(1, 64), (2, 36)]));
+}
+
+#[tokio::test]
+async fn no_more_share_one_than_the_server_allows() {
+    let server = Http2StandIn::start(Http2Options { streams: Some(3), ..Http2Options::default() });
+    let esp = esp(&server);
+    assert_all_accepted(&send_at_once(&esp, "slow1000", 0..10).await);
+    assert_eq!(by_connection(&server.journal()), BTreeMap::from([(1, 3), (2, 3), (3, 3), (4, 1)]));
+}
+
+#[tokio::test]
+async fn the_handshake_decides() {
+    use HttpVersion::{Auto, Http1, Http2};
+    for (alpn, version, spoken, connections) in [
+        ("h2,http/1.1", Auto, "2", 1),
+        ("http/1.1", Auto, "1.1", 20),
+        ("h2,http/1.1", Http1, "1.1", 20),
+        ("h2", Http2, "2", 1),
+    ] {
+        let server = Http2StandIn::start(Http2Options { alpn: Some(alpn), ..Http2Options::default() });
+        let esp = esp_with(&server, version, PATIENCE);
+        let calls = join_all(
+            (0..20).map(|number| async move { (number, job(&format!("job-{number}"), "ada@gmail.com")) }),
+        )
+        .await;
+        // All of them before any is made, so that none is answered before the others have a line.
+        let ready = join_all(calls.iter().map(|(_, job)| esp.ready(job, 1))).await;
+        for call in ready {
+            let Ok(call) = call else { unreachable!("{alpn}: no line") };
+            assert_all_accepted(&[call.make().await.outcome]);
+        }
+        let journal = server.journal();
+        assert!(journal.iter().all(|call| call.version == spoken), "{alpn} {version:?}");
+        assert_eq!(by_connection(&journal).len(), connections, "{alpn} {version:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_http2_alone_sends_nothing_over_anything_else() {
+    let server = Http2StandIn::start(Http2Options { alpn: Some("http/1.1"), ..Http2Options::default() });
+    let outcome = send(&esp(&server), "ada", 1).await;
+    assert_eq!(outcome.kind(), AttemptOutcome::Faulted, "{outcome:?}");
+    assert_eq!(server.journal().len(), 0);
+    let server = RawHttp::answering(400, "", "what?");
+    let mut settings = settings(&server.url(), IMPATIENCE);
+    settings.http_version = HttpVersion::Http2;
+    let outcome = send(&SendGridEsp::new(&settings, clock()).unwrap(), "ada", 1).await;
+    assert_is(&outcome, AttemptOutcome::Faulted, Category::Connect);
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_sent_over_another_connection() {
+    let server = plain();
+    let esp = esp(&server);
+    assert_all_accepted(&[send(&esp, "refused", 1).await]);
+    let journal = server.journal();
+    let actions: Vec<_> = journal.iter().map(|call| (call.connection, call.action.as_str())).collect();
+    assert_eq!(actions, [(1, "refused"), (2, "accepted")]);
+    // A server that refuses all has two tries, and took nothing.
+    let outcome = send(&esp, "always-refused", 2).await;
+    assert_is(&outcome, AttemptOutcome::Faulted, Category::Connect);
+    assert_eq!(server.journal().len(), 4);
+}
+
+#[tokio::test]
+async fn what_a_server_leaves_out_as_it_goes_away_is_sent_again_and_nothing_else() {
+    let server = plain();
+    let esp = esp(&server);
+    let both = tokio::join!(send(&esp, "slow5000", 1), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        send(&esp, "away", 2).await
+    });
+    assert_is(&both.0, AttemptOutcome::Unknown, Category::AnswerLost);
+    assert_all_accepted(&[both.1]);
+    let journal = server.journal();
+    let actions: Vec<_> = journal.iter().map(|call| (call.connection, call.action.as_str())).collect();
+    assert_eq!(actions, [(1, "slow5000"), (1, "away"), (2, "accepted")]);
+}
+
+/// A stream may have been acted upon before it was reset, and a server with an error may not know.
+#[tokio::test]
+async fn any_other_end_is_unknown() {
+    let server = plain();
+    let esp = esp(&server);
+    for (number, word) in (0..).zip(["reset", "away-amiss", "cut"]) {
+        let outcome = send(&esp, word, number).await;
+        assert_is(&outcome, AttemptOutcome::Unknown, Category::AnswerLost);
+        assert_eq!(server.journal().len(), number + 1, "{word}: once");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_leaves_all_that_it_carried_in_doubt_and_nothing_more() {
+    let server = plain();
+    let esp = esp(&server);
+    let both = tokio::join!(send_at_once(&esp, "slow5000", 0..10), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        send(&esp, "cut", 10).await
+    });
+    for outcome in both.0.iter().chain([&both.1]) {
+        assert_is(outcome, AttemptOutcome::Unknown, Category::AnswerLost);
+    }
+    assert_all_accepted(&send_at_once(&esp, "ada", 11..31).await);
+    assert_eq!(by_connection(&server.journal()), BTreeMap::from([(1, 11), (2, 20)]));
+}
+
+/// It may be dead for all that is known, or one request hangs: who is on it may still have an answer.
+#[tokio::test]
+async fn a_connection_on_which_a_call_gave_up_carries_no_further_one() {
+    let server = plain();
+    let esp = esp_with(&server, HttpVersion::Http2, IMPATIENCE);
+    let both = tokio::join!(send(&esp, "hang", 1), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        send(&esp, "slow700", 2).await
+    });
+    assert_is(&both.0, AttemptOutcome::Unknown, Category::AnswerLost);
+    assert_all_accepted(&[both.1, send(&esp, "ada", 3).await]);
+    let calls: Vec<_> = server.journal().into_iter().filter(|call| !call.job_id.is_empty()).collect();
+    assert_eq!(by_connection(&calls), BTreeMap::from([(1, 2), (2, 1)]));
+}
+
+/// Servers count resets, and close on whom has many.
+#[tokio::test]
+async fn an_answer_is_read_to_its_end() {
+    let server = plain();
+    let esp = esp(&server);
+    assert_all_accepted(&send_at_once(&esp, "ends-late", 0..10).await);
+    let outcome = send(&esp, "rejected", 10).await;
+    assert_is(&outcome, AttemptOutcome::Rejected, Category::Content);
+    assert_all_accepted(&[send(&esp, "ada", 11).await]);
+    let journal = server.journal();
+    assert_eq!((journal.len(), by_connection(&journal).len()), (12, 1), "{journal:?}");
+}
