@@ -165,7 +165,7 @@ pub struct EspConfig {
     #[schemars(default)]
     pub allow_plain_http: bool,
     /// `auto`: HTTP/2 where the ESP agrees to it in the TLS handshake, else HTTP/1.1. `1.1` or `2`: only that one; `2` speaks it
-    /// over plain http as well. With HTTP/2 up to 64 calls share a connection: fewer of these and less CPU, and as many
+    /// over plain http as well. With HTTP/2 up to 256 calls share a connection: fewer of these and less CPU, and as many
     /// unknown sends when one is lost. Default `auto`. Not for `smtp`.
     #[schemars(default)]
     pub http_version: HttpVersion,

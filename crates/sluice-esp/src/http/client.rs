@@ -85,12 +85,12 @@ impl Client {
         }
     }
 
-    /// A line that is open as far as we were told: one that has room, or a new one.
+    /// A line for a body of so many bytes that is open as far as we were told: one that has room, or a new one.
     ///
     /// # Errors
     /// [`CallError::Unsent`] when none can be opened.
-    pub(crate) async fn line(&self) -> Result<Line, CallError> {
-        self.free_or_new().await.map(|(line, _)| line)
+    pub(crate) async fn line(&self, bytes: usize) -> Result<Line, CallError> {
+        self.free_or_new(bytes).await.map(|(line, _)| line)
     }
 
     /// Posts `body` over `line`.
@@ -105,7 +105,7 @@ impl Client {
                 Err(CallError::Unsent(_)) if !is_new => {}
                 ended => return ended,
             }
-            (line, is_new) = self.free_or_new().await?;
+            (line, is_new) = self.free_or_new(body.len()).await?;
         }
     }
 
@@ -128,25 +128,25 @@ impl Client {
     }
 
     /// A line, and whether it was opened for this.
-    async fn free_or_new(&self) -> Result<(Line, bool), CallError> {
-        if let Some(line) = self.free() {
+    async fn free_or_new(&self, bytes: usize) -> Result<(Line, bool), CallError> {
+        if let Some(line) = self.free(bytes) {
             return Ok((line, false));
         }
         // Boxed, as few calls need a new one, and each would have room for it.
-        let opened = Box::pin(self.connector.bounded(self.open())).await;
+        let opened = Box::pin(self.connector.bounded(self.open(bytes))).await;
         Ok((opened.map_err(CallError::Unsent)?, true))
     }
 
-    fn free(&self) -> Option<Line> {
-        let shared = self.is_http2.load(Ordering::Relaxed).then(|| self.shared.take()).flatten();
+    fn free(&self, bytes: usize) -> Option<Line> {
+        let shared = self.is_http2.load(Ordering::Relaxed).then(|| self.shared.take(bytes)).flatten();
         shared.map(Carrier::Http2).or_else(|| self.idle.take().map(Carrier::Http1)).map(Line)
     }
 
-    async fn open(&self) -> Result<Line, BoxError> {
+    async fn open(&self, bytes: usize) -> Result<Line, BoxError> {
         let mut turn = None;
         if self.is_http2.load(Ordering::Relaxed) {
             turn = Some(self.turn.lock().await);
-            if let Some(line) = self.free() {
+            if let Some(line) = self.free(bytes) {
                 return Ok(line);
             }
             // Whoever was before has learnt that there is nothing to share.
@@ -157,7 +157,7 @@ impl Client {
         let (stream, is_http2) = self.connector.connect().await?;
         self.is_http2.store(is_http2, Ordering::Relaxed);
         let carrier = if is_http2 {
-            Carrier::Http2(self.shared.open(stream).await?)
+            Carrier::Http2(self.shared.open(stream, bytes).await?)
         } else {
             Carrier::Http1(http1::Line::open(stream).await?)
         };

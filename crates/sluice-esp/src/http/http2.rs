@@ -15,9 +15,12 @@ use hyper_util::rt::TokioIo;
 use super::client::CallError;
 use super::connector::{self, BoxError};
 
-/// Calls that share a connection at most: as many are in doubt when it is lost. Servers are asked to allow for 100 at
-/// least (RFC 9113 section 6.5.2).
-const STREAMS_MAX: usize = 64;
+/// Calls that share a connection at most, as each is in doubt when it is lost. Servers have a bound of their own, 100 at
+/// least if they do as they are asked (RFC 9113 section 6.5.2).
+const STREAMS_MAX: usize = 256;
+/// The bodies of these calls at most, if there are several. A server that never widens its window for a connection takes
+/// 64 KiB in a round trip (section 6.9.2), and no call is to wait for many of these.
+const BYTES_MAX: usize = 512 * 1024;
 /// The most of an answer's head; the client's body has a bound of its own.
 const HEAD_MAX_BYTES: u32 = 64 * 1024;
 
@@ -28,7 +31,11 @@ pub(super) type Driven = h2::client::Connection<TokioIo<connector::Stream>, Byte
 #[derive(Debug)]
 pub(super) struct Connection {
     requests: SendRequest<Bytes>,
+    /// How many the server allows, when it was last looked at.
+    streams_max: AtomicUsize,
     streams: AtomicUsize,
+    /// Of all its calls' bodies.
+    bytes: AtomicUsize,
     /// Whether it had a stream since it was last looked at.
     was_used: AtomicBool,
     /// Whether it is not to carry any further call.
@@ -38,6 +45,7 @@ pub(super) struct Connection {
 /// A place on a connection, for one call.
 pub(super) struct Stream {
     connection: Arc<Connection>,
+    bytes: usize,
     /// Whether a call was begun that has no answer yet: dropped then, it retires the connection.
     is_asking: bool,
 }
@@ -63,24 +71,27 @@ impl Connection {
         .await?;
         let connection = Self {
             requests,
+            streams_max: AtomicUsize::new(driven.max_concurrent_send_streams()),
             streams: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             was_used: AtomicBool::new(true),
             is_retired: AtomicBool::new(false),
         };
         Ok((Arc::new(connection), driven))
     }
 
-    /// A place for one call, if it has room, as far as we were told of the server's own bound.
-    pub(super) fn reserve(self: &Arc<Self>) -> Option<Stream> {
-        let has_room = |streams: usize| streams < STREAMS_MAX;
-        if self.is_retired() || !has_room(self.streams.load(Ordering::Relaxed)) {
+    /// A place for one call with a body of so many bytes, if there is room. To be called by one at a time.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Stream> {
+        let streams = self.streams.load(Ordering::Relaxed);
+        let most = STREAMS_MAX.min(self.streams_max.load(Ordering::Relaxed));
+        let is_wide = streams == 0 || self.bytes.load(Ordering::Relaxed).saturating_add(bytes) <= BYTES_MAX;
+        if self.is_retired() || streams >= most || !is_wide {
             return None;
         }
-        let most = STREAMS_MAX.min(self.requests.current_max_send_streams());
-        let one_more = |streams| (streams < most).then_some(streams + 1);
-        self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.was_used.store(true, Ordering::Relaxed);
-        Some(Stream { connection: Arc::clone(self), is_asking: false })
+        Some(Stream { connection: Arc::clone(self), bytes, is_asking: false })
     }
 
     pub(super) fn is_retired(&self) -> bool {
@@ -91,8 +102,10 @@ impl Connection {
         self.is_retired.store(true, Ordering::Relaxed);
     }
 
-    /// Retires it if it carries nothing, and has not since this was last called.
-    pub(super) fn retire_idle(&self) {
+    /// Learns how many streams the server allows by now, and retires if it carries nothing, and has not since this was last
+    /// called.
+    pub(super) fn look(&self, driven: &Driven) {
+        self.streams_max.store(driven.max_concurrent_send_streams(), Ordering::Relaxed);
         if !self.was_used.swap(false, Ordering::Relaxed) && self.streams.load(Ordering::Relaxed) == 0 {
             self.retire();
         }
@@ -112,11 +125,11 @@ impl Stream {
     ) -> Result<(Response<RecvStream>, Self), CallError> {
         self.is_asking = true;
         let unsent = |error: h2::Error| CallError::Unsent(error.into());
-        let mut requests = self.connection.requests.clone().ready().await.map_err(unsent)?;
-        let (answer, mut rest) = requests.send_request(request, false).map_err(unsent)?;
+        let (answer, mut rest) =
+            self.connection.requests.clone().send_request(request, false).map_err(unsent)?;
         // What is wrong with a stream is told in place of its answer.
         rest.send_data(body, true).ok();
-        drop((requests, rest));
+        drop(rest);
         let answer = answer.await.map_err(|error| {
             if is_unprocessed(&error) { unsent(error) } else { CallError::Lost(error.into()) }
         })?;
@@ -130,6 +143,7 @@ impl Drop for Stream {
         if self.is_asking {
             self.connection.retire();
         }
+        self.connection.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.connection.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }

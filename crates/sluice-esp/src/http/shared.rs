@@ -23,17 +23,22 @@ struct Connections {
 }
 
 impl Shared {
-    /// A place on the oldest connection that has room, so that few are in use and the others fall idle.
-    pub(super) fn take(&self) -> Option<Stream> {
+    /// A place on the oldest connection that has room for a body of so many bytes, so that few are in use and the others
+    /// fall idle.
+    pub(super) fn take(&self, bytes: usize) -> Option<Stream> {
         let mut connections = self.connections();
         connections.forget_retired();
-        connections.open.iter().find_map(Connection::reserve)
+        connections.open.iter().find_map(|connection| connection.reserve(bytes))
     }
 
     /// Opens a connection, and takes a place on it.
-    pub(super) async fn open(self: &Arc<Self>, transport: connector::Stream) -> Result<Stream, BoxError> {
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        transport: connector::Stream,
+        bytes: usize,
+    ) -> Result<Stream, BoxError> {
         let (connection, driven) = Connection::open(transport).await?;
-        let stream = connection.reserve().ok_or("the server takes no request")?;
+        let stream = connection.reserve(bytes).ok_or("the server takes no request")?;
         let mut connections = self.connections();
         while connections.drivers.try_join_next().is_some() {}
         connections.drivers.spawn(drive(driven, Arc::downgrade(&connection), Arc::downgrade(self)));
@@ -54,15 +59,20 @@ impl Connections {
 
 /// Lets a connection work until it ends, and ends it when it has carried nothing for [`IDLE_TIMEOUT`] at most.
 async fn drive(mut driven: Driven, connection: Weak<Connection>, shared: Weak<Shared>) {
-    let each = |act: fn(&Connection)| {
-        connection.upgrade().as_deref().map(act);
+    loop {
+        let ended = timeout(IDLE_TIMEOUT / 2, &mut driven).await;
+        if let Some(connection) = connection.upgrade() {
+            match ended {
+                // How it ends is told to whoever waits for an answer.
+                Ok(_) => connection.retire(),
+                Err(_) => connection.look(&driven),
+            }
+        }
         if let Some(shared) = shared.upgrade() {
             shared.connections().forget_retired();
         }
-    };
-    // How it ends is told to whoever waits for an answer.
-    while timeout(IDLE_TIMEOUT / 2, &mut driven).await.is_err() {
-        each(Connection::retire_idle);
+        if ended.is_ok() {
+            return;
+        }
     }
-    each(Connection::retire);
 }

@@ -153,7 +153,7 @@ impl Esp for SendGridEsp {
             }
             .into());
         };
-        match self.client.line().await {
+        match self.client.line(body.len()).await {
             Ok(line) => Ok(Box::new(SendGridCall { esp: self, line, body: body.into() })),
             Err(error) => Err(http::failure(&error).into()),
         }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use sluice_engine::Esp;
 use sluice_esp::{HttpVersion, SendGridEsp};
 use sluice_testkit::peers::{Http2Call, Http2Options, Http2StandIn};
-use sluice_types::{AttemptOutcome, Category, Outcome};
+use sluice_types::{AttemptOutcome, Category, Job, Outcome};
 
 use crate::jobs::{clock, job};
 use crate::raw_http::RawHttp;
@@ -45,6 +45,13 @@ fn assert_all_accepted(outcomes: &[Outcome]) {
 
 fn assert_is(outcome: &Outcome, kind: AttemptOutcome, category: Category) {
     assert_eq!((outcome.kind(), outcome.category()), (kind, Some(category)), "{outcome:?}");
+}
+
+/// A job with a text of so many bytes, which is answered after a second.
+fn long_job((number, bytes): (usize, usize)) -> Job {
+    let mut job = job(&format!("job-{number}"), &format!("slow1000+{number}@gmail.com"));
+    job.text = Some("x".repeat(bytes));
+    job
 }
 
 /// How many requests came over each connection.
@@ -86,11 +93,22 @@ async fn calls_share_a_connection() {
 
 /// What is in doubt when a connection is lost has a bound.
 #[tokio::test]
-async fn no_more_than_64_share_one() {
+async fn no_more_than_256_share_one() {
+    let server = Http2StandIn::start(Http2Options { streams: Some(1_000), ..Http2Options::default() });
+    let esp = esp(&server);
+    assert_all_accepted(&send_at_once(&esp, "slow2000", 0..300).await);
+    assert_eq!(by_connection(&server.journal()), BTreeMap::from([(1, 256), (2, 44)]));
+}
+
+/// They would wait for each other where a server takes a little at a time.
+#[tokio::test]
+async fn large_bodies_have_connections_with_few_others_and_one_that_is_larger_still_its_own() {
     let server = plain();
     let esp = esp(&server);
-    assert_all_accepted(&send_at_once(&esp, "slow1000", 0..100).await);
-    assert_eq!(by_connection(&server.journal()), BTreeMap::from([(1, 64), (2, 36)]));
+    let jobs: Vec<_> = (0..12).map(|number| (number, 100_000)).chain([(12, 900_000)]).map(long_job).collect();
+    let answers = join_all(jobs.iter().map(|job| esp.send(job, 1))).await;
+    assert_all_accepted(&answers.into_iter().map(|answer| answer.outcome).collect::<Vec<_>>());
+    assert_eq!(by_connection(&server.journal()), BTreeMap::from([(1, 5), (2, 5), (3, 2), (4, 1)]));
 }
 
 #[tokio::test]
