@@ -8,7 +8,16 @@ use crate::support::{Options, Rig, mixed_jobs, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_finishes_and_what_may_have_gone_twice_is_flagged() {
-    let rig = Rig::new(Options { claim_ttl: "6s", timeout: "2s", ..Options::default() });
+    another_finishes_over("1.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_finishes_where_all_calls_shared_a_connection() {
+    another_finishes_over("2").await;
+}
+
+async fn another_finishes_over(http_version: &'static str) {
+    let rig = Rig::new(Options { claim_ttl: "6s", timeout: "2s", http_version, ..Options::default() });
     // Slow enough that some calls are under way when the replica dies.
     rig.sendgrid.script(|_| Some(SendGridAnswer::AcceptAfter(Duration::from_millis(40))));
     let replicas = rig.start(2);

@@ -46,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) lane_hold_max: &'static str,
     /// The timeout of both ESPs.
     pub(crate) timeout: &'static str,
+    /// Of the ESP with an HTTP interface.
+    pub(crate) http_version: &'static str,
     /// Who is asked for mail exchangers; nobody without.
     pub(crate) name_server: Option<SocketAddr>,
     /// No other scenario runs meanwhile: what is judged depends on when things happen.
@@ -60,6 +62,7 @@ impl Default for Options {
             claim_ttl: "20s",
             lane_hold_max: "5s",
             timeout: "5s",
+            http_version: "auto",
             name_server: None,
             alone: false,
         }
@@ -143,6 +146,7 @@ impl Rig {
             kind = "sendgrid"
             base_url = "{sendgrid}"
             api_key = "{key}"
+            http_version = "{http_version}"
             timeout = "{timeout}"
             limits = ["2000/s burst 200"]
 
@@ -178,6 +182,7 @@ impl Rig {
             key = self.sendgrid.api_key(),
             smtp = self.smtp.addr(),
             claim_ttl = self.options.claim_ttl,
+            http_version = self.options.http_version,
             lane_hold_max = self.options.lane_hold_max,
             timeout = self.options.timeout,
             mx = self.options.name_server.map_or_else(

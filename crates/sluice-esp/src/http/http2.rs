@@ -164,3 +164,53 @@ fn is_unprocessed(error: &h2::Error) -> bool {
         && (error.is_reset() && reason == Some(Reason::REFUSED_STREAM)
             || error.is_go_away() && reason == Some(Reason::NO_ERROR))
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper_rustls::MaybeHttpsStream;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A connection to a server that does what its library does.
+    async fn open() -> (Arc<Connection>, Driven) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut server = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+            while server.accept().await.is_some() {}
+        });
+        let stream = TcpStream::connect(addr).await.unwrap();
+        Connection::open(MaybeHttpsStream::Http(TokioIo::new(stream))).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_that_carries_nothing_from_one_look_to_the_next_retires() {
+        let (connection, driven) = open().await;
+        connection.look(&driven);
+        assert!(!connection.is_retired(), "it is new");
+        let stream = connection.reserve(1).unwrap();
+        connection.look(&driven);
+        connection.look(&driven);
+        assert!(!connection.is_retired(), "it carries a call");
+        drop(stream);
+        drop(connection.reserve(1));
+        connection.look(&driven);
+        assert!(!connection.is_retired(), "it has carried one since");
+        connection.look(&driven);
+        assert!(connection.is_retired());
+        assert!(connection.reserve(1).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_call_took_of_it_is_given_back() {
+        let (connection, _driven) = open().await;
+        let all = connection.reserve(BYTES_MAX).unwrap();
+        assert!(connection.reserve(1).is_none());
+        drop(all);
+        let streams: Vec<_> = std::iter::from_fn(|| connection.reserve(1)).collect();
+        assert_eq!(streams.len(), STREAMS_MAX);
+        drop(streams);
+        assert!(connection.reserve(BYTES_MAX + 1).is_some(), "who is larger than that has it alone");
+    }
+}
