@@ -2,6 +2,7 @@
 
 mod client;
 mod connector;
+mod corked;
 mod http1;
 mod http2;
 mod idle;

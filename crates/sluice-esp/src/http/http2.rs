@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use h2::client::{Builder, SendRequest};
 use h2::{Reason, RecvStream};
@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 
 use super::client::CallError;
 use super::connector::{self, BoxError};
+use super::corked::{Corked, Outlet, cork};
 
 /// Calls that share a connection at most, as each is in doubt when it is lost. Servers have a bound of their own, 100 at
 /// least if they do as they are asked (RFC 9113 section 6.5.2).
@@ -24,8 +25,15 @@ const BYTES_MAX: usize = 512 * 1024;
 /// The most of an answer's head; the client's body has a bound of its own.
 const HEAD_MAX_BYTES: u32 = 64 * 1024;
 
+type Transport = TokioIo<connector::Stream>;
+
 /// What has to be polled for anything to happen on a connection.
-pub(super) type Driven = h2::client::Connection<TokioIo<connector::Stream>, Bytes>;
+pub(super) struct Driven {
+    frames: h2::client::Connection<Corked<Transport>, Bytes>,
+    outlet: Outlet<Transport>,
+    /// Whether others were let go first.
+    has_waited: bool,
+}
 
 /// An open connection. Dropped, it ends with its last stream.
 #[derive(Debug)]
@@ -53,25 +61,25 @@ pub(super) struct Stream {
 impl Connection {
     /// Waits for the server's settings too: they say how many streams it allows, and that it speaks HTTP/2 at all.
     pub(super) async fn open(transport: connector::Stream) -> Result<(Arc<Self>, Driven), BoxError> {
-        let (requests, mut driven) = Builder::new()
+        let (corked, outlet) = cork(TokioIo::new(transport));
+        let (requests, frames) = Builder::new()
             .enable_push(false)
             .max_header_list_size(HEAD_MAX_BYTES)
             .initial_max_send_streams(0)
-            .handshake(TokioIo::new(transport))
+            .handshake(corked)
             .await?;
+        let mut driven = Driven { frames, outlet, has_waited: false };
         poll_fn(|context| {
             let ended = Pin::new(&mut driven).poll(context);
-            if driven.max_concurrent_send_streams() > 0 {
+            if driven.streams_max() > 0 {
                 return Poll::Ready(Ok(()));
             }
-            ended.map(|ended| {
-                ended.map_err(BoxError::from).and(Err("the server closed the connection".into()))
-            })
+            ended.map(|ended| ended.and(Err("the server closed the connection".into())))
         })
         .await?;
         let connection = Self {
             requests,
-            streams_max: AtomicUsize::new(driven.max_concurrent_send_streams()),
+            streams_max: AtomicUsize::new(driven.streams_max()),
             streams: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             was_used: AtomicBool::new(true),
@@ -105,9 +113,36 @@ impl Connection {
     /// Learns how many streams the server allows by now, and retires if it carries nothing, and has not since this was last
     /// called.
     pub(super) fn look(&self, driven: &Driven) {
-        self.streams_max.store(driven.max_concurrent_send_streams(), Ordering::Relaxed);
+        self.streams_max.store(driven.streams_max(), Ordering::Relaxed);
         if !self.was_used.swap(false, Ordering::Relaxed) && self.streams.load(Ordering::Relaxed) == 0 {
             self.retire();
+        }
+    }
+}
+
+impl Driven {
+    /// How many streams the server allows; none before it has said so.
+    fn streams_max(&self) -> usize {
+        self.frames.max_concurrent_send_streams()
+    }
+}
+
+impl Future for Driven {
+    type Output = Result<(), BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Calls that are ready as well, a batch of claims perhaps, put their requests into the same write.
+        self.has_waited = !self.has_waited;
+        if self.has_waited {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Poll::Ready(ended) = Pin::new(&mut self.frames).poll(context) {
+            return Poll::Ready(ended.map_err(BoxError::from));
+        }
+        match self.outlet.poll_drain(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
 }
@@ -169,24 +204,28 @@ fn is_unprocessed(error: &h2::Error) -> bool {
 mod tests {
     use hyper_rustls::MaybeHttpsStream;
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::JoinSet;
 
     use super::*;
 
     /// A connection to a server that does what its library does.
-    async fn open() -> (Arc<Connection>, Driven) {
+    async fn open() -> (Arc<Connection>, Driven, JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        tokio::spawn(async move {
+        let mut server = JoinSet::new();
+        server.spawn(async move {
             let mut server = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
             while server.accept().await.is_some() {}
         });
         let stream = TcpStream::connect(addr).await.unwrap();
-        Connection::open(MaybeHttpsStream::Http(TokioIo::new(stream))).await.unwrap()
+        let (connection, driven) =
+            Connection::open(MaybeHttpsStream::Http(TokioIo::new(stream))).await.unwrap();
+        (connection, driven, server)
     }
 
     #[tokio::test]
     async fn one_that_carries_nothing_from_one_look_to_the_next_retires() {
-        let (connection, driven) = open().await;
+        let (connection, driven, _server) = open().await;
         connection.look(&driven);
         assert!(!connection.is_retired(), "it is new");
         let stream = connection.reserve(1).unwrap();
@@ -204,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_call_took_of_it_is_given_back() {
-        let (connection, _driven) = open().await;
+        let (connection, _driven, _server) = open().await;
         let all = connection.reserve(BYTES_MAX).unwrap();
         assert!(connection.reserve(1).is_none());
         drop(all);
