@@ -18,7 +18,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAIN_TIMEOUT_HIGH: Duration = Duration::from_secs(600);
 const MAX_IN_FLIGHT: u32 = 4096;
 const MAX_IN_FLIGHT_HIGH: u32 = 65_536;
-const PREFETCH_MAX: u16 = 2000;
+const PREFETCH_MAX: u16 = 3000;
 const PREFETCH_MAX_HIGH: u16 = 4000;
 const RESERVED_SHARE: f64 = 0.2;
 const RESERVED_SHARE_HIGH: f64 = 0.9;
@@ -54,7 +54,7 @@ pub struct Worker {
     /// Jobs in one process between delivery and ack, over all lanes, 1 to 65536, default 4096. More: more memory, up to
     /// 256 KiB a job. Less: slow ESPs hold up quick ones sooner.
     pub max_in_flight: u32,
-    /// Most unacknowledged deliveries of one lane, 1 to 4000, default 2000; a lane takes about two seconds' worth of its
+    /// Most unacknowledged deliveries of one lane, 1 to 4000, default 3000; a lane takes about two seconds' worth of its
     /// allowed rate up to this, or of what its ESPs' connections and places let through. Of more than 1000 half are in work at a
     /// time, at least 1000: the others are done and wait to be acked together, or not begun. More: throughput where the broker is
     /// far away or ESPs take long to answer, and more memory, and redeliveries when a worker dies. Less: more acks of one job
