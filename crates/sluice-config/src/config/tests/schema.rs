@@ -85,7 +85,7 @@ fn the_schema_has_docs_and_defaults() {
     assert_eq!(heartbeat["default"], "15s");
     assert_eq!(heartbeat["type"], "string");
     assert!(heartbeat["description"].as_str().unwrap().contains("1s to 10min"));
-    assert_eq!(schema["$defs"]["Worker"]["properties"]["prefetch_max"]["default"], 2000);
+    assert_eq!(schema["$defs"]["Worker"]["properties"]["prefetch_max"]["default"], 3000);
     assert_eq!(schema["$defs"]["Worker"]["properties"]["reserved_share"]["default"], 0.2);
     assert_eq!(schema["$defs"]["Brake"]["properties"]["recover"]["default"], "10min");
     assert_eq!(schema["$defs"]["Mx"]["properties"]["servers"]["default"], serde_json::json!([]));
