@@ -18,7 +18,7 @@ fn batch(word: &str, count: usize) -> Vec<Value> {
 fn borrows_all(rig: &Rig) -> bool {
     let vhost = rig.amqp_url.rsplit('/').next().unwrap_or_default();
     let list = ["list_consumers", "--silent", "-p", vhost, "queue_name", "prefetch_count"];
-    rig.broker().rabbitmqctl(&list).lines().any(|line| line == "sluice.lane.default.bulk.other\t2000")
+    rig.broker().rabbitmqctl(&list).lines().any(|line| line == "sluice.lane.default.bulk.other\t3000")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
