@@ -46,7 +46,7 @@ const IO: [&str; 9] = [
     "tracing",
 ];
 /// A library that speaks to one kind of outside system, and who may name it.
-const CLIENTS: [(&str, &[&str]); 21] = [
+const CLIENTS: [(&str, &[&str]); 22] = [
     ("lapin", &["sluice-amqp", "sluice-testkit", "sluice-bench", "sluice-chaos"]),
     ("backoff", &["sluice-amqp"]),
     ("tokio-postgres", &["sluice-postgres", "sluice-testkit", "sluice-e2e", "sluice-bench", "sluice-chaos"]),
@@ -57,6 +57,7 @@ const CLIENTS: [(&str, &[&str]); 21] = [
     ("reqwest", &["sluice-e2e"]),
     ("lettre", &["sluice-esp", "sluice-testkit"]),
     ("axum", &["sluice-http"]),
+    ("h2", &["sluice-esp", "sluice-testkit", "sluice-bench"]),
     ("hyper", &["sluice-http", "sluice-esp"]),
     ("hyper-util", &["sluice-http", "sluice-esp"]),
     ("hyper-rustls", &["sluice-esp"]),

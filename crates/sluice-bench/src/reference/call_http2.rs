@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, StatusCode, Uri, Version};
 use tokio::net::TcpStream;
 
 use super::call::{FIRST_FIELD, last_field};
@@ -44,7 +44,7 @@ impl CallerHttp2 {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = hyper::Version::HTTP_2;
+        *request.version_mut() = Version::HTTP_2;
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         let mut requests = self.requests.clone().ready().await.context("the ESP broke off")?;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
-use hyper::header::HeaderValue;
-use hyper::{Response, StatusCode};
+use http::header::HeaderValue;
+use http::{Response, StatusCode};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 

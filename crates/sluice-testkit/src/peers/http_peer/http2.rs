@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use hyper::{Request, Response};
+use http::{Request, Response};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
