@@ -111,16 +111,16 @@ pub(super) enum Ready {
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    keys: ByName<Limit, Key>,
+    keys: HashMap<Limit, Key>,
     stocks: Stocks,
     /// Those of counted limits, which give back what has lapsed.
     counted: BTreeSet<StockId>,
     /// The stock of what is leased together.
-    stock_of: ByName<Arc<[Limit]>, StockId>,
+    stock_of: HashMap<Arc<[Limit]>, StockId>,
     /// The stocks that jobs under these limits need.
-    stocks_of: ByName<Arc<[Limit]>, Arc<[StockId]>>,
+    stocks_of: HashMap<Arc<[Limit]>, Arc<[StockId]>>,
     lines: ById<Line>,
-    line_of: ByName<LineKey, LineId>,
+    line_of: HashMap<LineKey, LineId>,
     /// Those with anybody in them, and some that were so lately: thousands of lines may stand idle.
     open: BTreeSet<(Class, LineId)>,
     next_number: u64,
@@ -139,10 +139,6 @@ type Stocks = ById<Stock>;
 
 /// By our own numbers, which nobody else can choose: the quicker hasher is good enough for these.
 type ById<T> = HashMap<u32, T, foldhash::fast::RandomState>;
-
-/// By names, some of which a publisher chooses: domains. There are no more of them than jobs in work, so that names which
-/// meet in spite of the seed cost little, and each job is looked up several times.
-type ByName<K, T> = HashMap<K, T, foldhash::quality::RandomState>;
 
 /// What a brake does to the limits of its scope.
 #[derive(Clone, Copy, Debug)]
@@ -357,7 +353,7 @@ fn leased_together(limits: &[Limit]) -> impl Iterator<Item = Vec<Limit>> {
     std::iter::once(spaced).chain(others).filter(|set| !set.is_empty())
 }
 
-fn count_keys(keys: &mut ByName<Limit, Key>, limits: &[Limit], now: Tick, change: impl Fn(&mut Key)) {
+fn count_keys(keys: &mut HashMap<Limit, Key>, limits: &[Limit], now: Tick, change: impl Fn(&mut Key)) {
     for limit in limits {
         let key = match keys.get_mut(limit) {
             Some(key) => key,
@@ -399,7 +395,7 @@ fn come_near(stocks: &mut Stocks, line: &mut Line, number: u64) {
 }
 
 /// Takes a number out of its line; false when it was not there (any more).
-fn count_out(keys: &mut ByName<Limit, Key>, stocks: &mut Stocks, line: &mut Line, number: u64) -> bool {
+fn count_out(keys: &mut HashMap<Limit, Key>, stocks: &mut Stocks, line: &mut Line, number: u64) -> bool {
     let was_near = usize::from(line.near.remove(&number));
     if was_near == 0 && line.far.remove(&number).is_none() {
         return false;
