@@ -27,6 +27,7 @@ async fn another_finishes_over(http_version: &'static str) {
     rig.publish(&mix.lines);
     until("a part is sent", async || rig.sendgrid.accepted() > 150).await;
     replicas[0].kill9();
+    assert!(rig.sendgrid.journal().iter().all(|call| call.version == http_version));
     let verdict = rig.judge(&mix.jobs, true).await;
     // Bulk jobs in doubt wait for an operator; they are the only ones that are not accepted.
     let unknown = verdict.states.get("unknown").copied().unwrap_or(0);

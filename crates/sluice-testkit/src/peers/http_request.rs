@@ -13,6 +13,8 @@ pub(super) const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 /// A whole request.
 #[derive(Debug, Clone)]
 pub struct HttpRequest {
+    /// `1.1` or `2`: what it came over.
+    pub version: &'static str,
     /// `POST`
     pub method: String,
     /// The path with its query.
@@ -39,6 +41,7 @@ impl HttpRequest {
             return Err(invalid("request line"));
         };
         let mut request = Self {
+            version: "1.1",
             method: method.to_owned(),
             path: path.to_owned(),
             headers: Vec::new(),

@@ -51,6 +51,17 @@ pub(crate) fn start_peer(name: &str, args: Vec<OsString>, dir: &ScratchDir) -> (
     }
 }
 
+/// What a server of `tests/peers` has noted in the file `journal` of `dir`, in the order it came.
+///
+/// # Panics
+/// If a line cannot be read.
+pub(crate) fn read_journal<T>(dir: &ScratchDir, entry: impl Fn(&str) -> Option<T>) -> Vec<T> {
+    let text = std::fs::read_to_string(dir.join("journal")).unwrap_or_default();
+    // The last line may be half written.
+    let whole = text.rsplit_once('\n').map(|(whole, _)| whole).unwrap_or_default();
+    whole.lines().map(|line| entry(line).unwrap_or_else(|| panic!("bad journal line {line}"))).collect()
+}
+
 fn repository() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).expect("the crate lies in crates/ of the repository").to_owned()

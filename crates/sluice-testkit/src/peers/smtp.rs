@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 use super::certificate::Certificate;
-use super::python::start_peer;
+use super::python::{read_journal, start_peer};
 use crate::services::{GuardedChild, ScratchDir};
 
 const USER: &str = "sluice";
@@ -148,10 +148,7 @@ impl SmtpStandIn {
     /// # Panics
     /// If the journal cannot be read.
     pub fn journal(&self) -> Vec<SmtpMessage> {
-        let text = std::fs::read_to_string(self.dir.join("journal")).unwrap_or_default();
-        // The last line may be half written.
-        let whole = text.rsplit_once('\n').map(|(whole, _)| whole).unwrap_or_default();
-        whole.lines().map(|line| entry(line).unwrap_or_else(|| panic!("bad journal line {line}"))).collect()
+        read_journal(&self.dir, entry)
     }
 
     /// How often each job was accepted. More than one is a duplicate. Mail without a job is under "".

@@ -85,6 +85,7 @@ async fn read(request: Request<RecvStream>) -> Result<Option<HttpRequest>, h2::E
     }
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     Ok(Some(HttpRequest {
+        version: "2",
         method: head.method.to_string(),
         path: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         headers: head

@@ -11,6 +11,8 @@ use crate::peers::HttpRequest;
 pub struct SendGridCall {
     /// When the whole request was there.
     pub received: Instant,
+    /// `1.1` or `2`: the HTTP that it came over.
+    pub version: &'static str,
     /// `custom_args.job_id`, of the call or of its first personalization.
     pub job_id: Option<String>,
     /// The first recipient.

@@ -129,6 +129,7 @@ impl Desk {
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         let mut call = SendGridCall {
             received: request.received,
+            version: request.version,
             job_id: call::job_id_in(&body),
             recipient: call::recipient_in(&body),
             authorized: request.header("authorization") == Some(&format!("Bearer {API_KEY}")),
