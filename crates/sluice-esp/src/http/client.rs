@@ -19,17 +19,24 @@ use super::{http1, http2};
 #[derive(Debug)]
 pub(crate) struct Client {
     connector: Connector,
-    /// What a request is made of: over HTTP/1.1 a path and the header `Host`, over HTTP/2 the whole address.
-    path: Uri,
-    headers: HeaderMap,
-    endpoint: Uri,
-    headers_http2: HeaderMap,
+    /// Over HTTP/1.1 it has a path, and the host in a header.
+    head_http1: Head,
+    /// Over HTTP/2 it has the whole address.
+    head_http2: Head,
     idle: Arc<Idle>,
     shared: Arc<Shared>,
     /// Whether the server speaks HTTP/2, as it did when it was last connected to; may do, before it was.
     is_http2: AtomicBool,
     /// Held while a connection is opened that others may share. Who waited looks for room on it first.
     turn: Mutex<()>,
+}
+
+/// What each request begins with.
+#[derive(Debug)]
+struct Head {
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
 }
 
 /// What carries one call.
@@ -64,21 +71,18 @@ enum Rest {
 
 impl Client {
     /// A client that posts to `endpoint`, with `headers` in each request.
-    pub(super) fn new(connector: Connector, endpoint: Uri, headers: HeaderMap) -> Self {
+    pub(super) fn new(connector: Connector, endpoint: Uri, mut headers: HeaderMap) -> Self {
         let host = endpoint.authority().and_then(|it| HeaderValue::try_from(it.as_str()).ok());
         let path = endpoint.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
-        let mut headers_http2 = headers;
         // Each request puts its own there: one more in a copy would have it grow.
-        headers_http2.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        let mut headers = headers_http2.clone();
-        headers.extend(host.map(|host| (HOST, host)));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let mut with_host = headers.clone();
+        with_host.extend(host.map(|host| (HOST, host)));
         Self {
             is_http2: AtomicBool::new(connector.may_be_http2()),
             connector,
-            path,
-            headers,
-            endpoint,
-            headers_http2,
+            head_http1: Head { uri: path, version: Version::HTTP_11, headers: with_host },
+            head_http2: Head { uri: endpoint, version: Version::HTTP_2, headers },
             idle: Arc::default(),
             shared: Arc::default(),
             turn: Mutex::default(),
@@ -112,14 +116,13 @@ impl Client {
     async fn ask(&self, line: Line, body: Bytes) -> Result<Answer, CallError> {
         let (head, rest) = match line.0 {
             Carrier::Http1(line) => {
-                let request = request(&self.path, Version::HTTP_11, &self.headers, body.len());
-                let (reply, line) = line.ask(request.map(|()| Full::new(body))).await?;
+                let request = self.head_http1.request(body.len()).map(|()| Full::new(body));
+                let (reply, line) = line.ask(request).await?;
                 let (head, body) = reply.into_parts();
                 (head, Rest::Http1(body, line, Arc::clone(&self.idle)))
             }
             Carrier::Http2(stream) => {
-                let request = request(&self.endpoint, Version::HTTP_2, &self.headers_http2, body.len());
-                let (reply, stream) = stream.ask(request, body).await?;
+                let (reply, stream) = stream.ask(self.head_http2.request(body.len()), body).await?;
                 let (head, body) = reply.into_parts();
                 (head, Rest::Http2(body, stream))
             }
@@ -127,7 +130,7 @@ impl Client {
         Ok(Answer { head, rest })
     }
 
-    /// A line, and whether it was opened for this.
+    /// A line, and whether it was opened for this, or while this waited for its turn.
     async fn free_or_new(&self, bytes: usize) -> Result<(Line, bool), CallError> {
         if let Some(line) = self.free(bytes) {
             return Ok((line, false));
@@ -166,15 +169,17 @@ impl Client {
     }
 }
 
-/// A request without its body.
-fn request(to: &Uri, version: Version, headers: &HeaderMap, length: usize) -> Request<()> {
-    let mut request = Request::new(());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = to.clone();
-    *request.version_mut() = version;
-    *request.headers_mut() = headers.clone();
-    request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    request
+impl Head {
+    /// A request that lacks its body of so many bytes.
+    fn request(&self, length: usize) -> Request<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        request
+    }
 }
 
 impl Answer {

@@ -148,8 +148,8 @@ impl Future for Driven {
 }
 
 impl Stream {
-    /// Sends a request and waits for the head of its answer. Dropped before that, it takes the request back and lets
-    /// nobody else on the connection: who knows whether it still carries anything.
+    /// Sends a request and waits for the head of its answer. Dropped before that, it gives its stream up and
+    /// lets nobody else on the connection: who knows whether it still carries anything.
     ///
     /// # Errors
     /// [`CallError`] when none came.
