@@ -4,7 +4,6 @@ use std::future::{Future, poll_fn};
 use std::time::Duration;
 
 use hyper::Uri;
-use hyper::http::uri::Scheme;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
@@ -65,11 +64,7 @@ impl Connector {
 
     /// Whether the server may turn out to speak HTTP/2.
     pub(super) fn may_be_http2(&self) -> bool {
-        match self.version {
-            HttpVersion::Auto => self.to.scheme() == Some(&Scheme::HTTPS),
-            HttpVersion::Http1 => false,
-            HttpVersion::Http2 => true,
-        }
+        self.version != HttpVersion::Http1
     }
 
     /// Connects, and says whether the server speaks HTTP/2.

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use sluice_engine::Esp;
 use sluice_esp::{HttpVersion, SendGridEsp};
 use sluice_testkit::peers::{Http2Call, Http2Options, Http2StandIn};
+use sluice_testkit::services::TcpProxy;
 use sluice_types::{AttemptOutcome, Category, Job, Outcome};
 
 use crate::jobs::{clock, job};
@@ -144,6 +145,19 @@ async fn the_handshake_decides() {
         assert!(journal.iter().all(|call| call.version == spoken), "{alpn} {version:?}");
         assert_eq!(by_connection(&journal).len(), connections, "{alpn} {version:?}");
     }
+}
+
+/// One after the other they would take longer than a connection may.
+#[tokio::test]
+async fn once_nothing_can_be_shared_those_who_waited_connect_side_by_side() {
+    let server = Http2StandIn::start(Http2Options { alpn: Some("http/1.1"), ..Http2Options::default() });
+    let proxy = TcpProxy::start(server.addr());
+    proxy.delay(Duration::from_millis(150));
+    let mut settings =
+        settings(&format!("https://localhost:{}", proxy.addr().port()), Duration::from_secs(6));
+    settings.tls_ca_file = server.ca_file().map(Into::into);
+    let esp = SendGridEsp::new(&settings, clock()).unwrap();
+    assert_all_accepted(&send_at_once(&esp, "ada", 0..30).await);
 }
 
 #[tokio::test]

@@ -50,6 +50,7 @@ async fn the_request_carries_every_field() {
     let request = server.requests().remove(0);
     assert_eq!(request.line, "POST /v3/mail/send HTTP/1.1");
     let header = |name: &str| request.headers.get(name).map(String::as_str);
+    assert_eq!(header("host"), server.url().strip_prefix("http://"));
     assert_eq!(header("authorization"), Some("Bearer SG.very-secret"));
     assert_eq!(header("content-type"), Some("application/json"));
     assert!(header("accept").is_some(), "without Accept SendGrid answers 406");

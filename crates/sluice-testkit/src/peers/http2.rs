@@ -70,6 +70,11 @@ impl Http2StandIn {
         Self { _child: Mutex::new(child), dir, addr, ca_file }
     }
 
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// What to configure as `base_url`.
     pub fn url(&self) -> String {
         let port = self.addr.port();
