@@ -43,10 +43,12 @@ async fn send_at_once(esp: &SendGridEsp, word: &str, numbers: std::ops::Range<us
 /// Makes no call before each has a line, so that none is answered early and leaves its own to another.
 async fn send_after_all_have_a_line(esp: &SendGridEsp, count: usize) {
     let jobs: Vec<_> = (0..count).map(|number| job(&format!("job-{number}"), "ada@gmail.com")).collect();
-    for call in join_all(jobs.iter().map(|job| esp.ready(job, 1))).await {
-        let call = call.unwrap_or_else(|answer| unreachable!("no line: {:?}", answer.outcome));
-        assert_all_accepted(&[call.make().await.outcome]);
-    }
+    let lines = join_all(jobs.iter().map(|job| esp.ready(job, 1))).await;
+    let calls = lines
+        .into_iter()
+        .map(|line| line.unwrap_or_else(|answer| unreachable!("no line: {:?}", answer.outcome)).make());
+    let answers = join_all(calls).await;
+    assert_all_accepted(&answers.into_iter().map(|answer| answer.outcome).collect::<Vec<_>>());
 }
 
 fn assert_all_accepted(outcomes: &[Outcome]) {
