@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sluice_policy::{BodySize, in_work};
+use sluice_policy::{BodySize, under_way};
 use sluice_telemetry::Dependency;
 use sluice_types::{Class, Lane};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use self::working::Working;
 use crate::pipeline::run_job;
 use crate::ports::{Delivery, InboxError};
+use crate::room::Room;
 use crate::worker::{Borrows, Worker};
 
 /// Pause after a broker that could not be reached.
@@ -148,7 +149,7 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
         };
         worker.queue_answers();
         worker.metrics.lane_paused(&name, false);
-        let mut feed = Working::new(feed, in_work(prefetch));
+        let mut feed = Working::new(feed, under_way(prefetch));
         match pull(&this, &shared, &mut feed, prefetch, &mut bodies).await {
             Ended::FeedOver => {}
             Ended::Stopped => {
@@ -250,7 +251,7 @@ async fn store_returns(shared: &Shared) -> bool {
 }
 
 /// Starts the way of one job, as soon as there is a place for it. Once the process drains, it goes back to the broker instead.
-async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery, room: OwnedSemaphorePermit) {
+async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery, room: Room) {
     let place = tokio::select! {
         biased;
         () = shared.stop.cancelled() => None,
@@ -262,7 +263,7 @@ async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery, room: 
     // Boxed, since the runtime moves a task's future about, and this one has some kilobytes.
     shared.jobs.spawn(Box::pin(async move {
         let counted = Counted(&this.in_flight);
-        run_job(&worker, &this.lane, delivery).await;
+        run_job(&worker, &this.lane, delivery, &room).await;
         drop((counted, place, room));
     }));
 }

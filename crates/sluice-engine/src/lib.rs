@@ -34,6 +34,7 @@ mod relay;
 mod render;
 mod reserve;
 mod results;
+mod room;
 mod route;
 mod send;
 mod sides;

@@ -16,6 +16,7 @@ use crate::ports::{Delivery, Due, Parked, Passport};
 use crate::record::record;
 use crate::refuse::{refuse, refuse_as};
 use crate::reserve::{Unreserved, reserve};
+use crate::room::Room;
 use crate::route::{Route, has_way_around, is_shut_for, route};
 use crate::send::send;
 use crate::taste::{Tasted, renew, taste};
@@ -28,7 +29,7 @@ const REROUTES_MAX: u32 = 3;
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 /// Takes one delivery all the way. Whatever happens, the receipt is given back at the end.
-pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
+pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery, room: &Room) {
     let Delivery { body, passport, redelivered, returns, receipt } = delivery;
     // By one plan to the end of decoding: a pool that is taken away in between refuses nothing.
     let plan = worker.plan();
@@ -54,7 +55,7 @@ pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery) {
     at(Failpoint::Decoded, id);
     let walked = match decoded {
         Ok(job) if worn.is_some() && renew(worker, lane, &job.id, &body, &passport).await => Ok(()),
-        Ok(job) => walk(worker, lane, job, &body, &passport).await,
+        Ok(job) => walk(worker, lane, job, &body, &passport, room).await,
         Err(refusal) => refuse(worker, lane, &body, refusal, trace).await,
     };
     at(Failpoint::BeforeAck, id);
@@ -70,6 +71,7 @@ async fn walk(
     job: Box<Job>,
     body: &Bytes,
     passport: &Passport,
+    room: &Room,
 ) -> Result<(), NotStored> {
     let group = group_of(&worker.plan(), worker.mx.as_deref(), job.to.email.domain()).await;
     let case = Case::new(worker, lane, job, group, body, passport);
@@ -131,7 +133,7 @@ async fn walk(
         return match claim(worker, &case, &reservation.esp).await? {
             Claimed::Go { until, token } => {
                 at(Failpoint::Claimed, id);
-                let sent = send(worker, &case, reservation, until).await;
+                let sent = send(worker, &case, reservation, until, room).await;
                 at(Failpoint::BeforeRecord, id);
                 let recorded = record(worker, &case, sent, token).await;
                 at(Failpoint::Recorded, id);
@@ -172,6 +174,7 @@ mod tests {
 
     use super::*;
     use crate::ports::{Acker, NextStep, Receipt, Record, Taste, Taster};
+    use crate::room::Rooms;
     use crate::worker::rig::{self, Rig};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -185,15 +188,15 @@ mod tests {
     "#;
 
     /// Bytes of the future that `call` makes.
-    fn size<A, B, C, F>(_call: impl Fn(A, B, C) -> F) -> usize {
+    fn size<A, B, C, D, F>(_call: impl Fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 
     /// Each job in work has one, which is allocated and moved: at 4.4 KB that was some twentieth of a worker's time.
     #[test]
     fn the_way_of_a_job_takes_little_memory() {
-        let bytes = size::<&'static Worker, &'static Lane, Delivery, _>(run_job);
-        assert!(bytes <= 2400, "{bytes} bytes: box what few jobs come to");
+        let bytes = size::<&'static Worker, &'static Lane, Delivery, &'static Room, _>(run_job);
+        assert!(bytes <= 2450, "{bytes} bytes: box what few jobs come to");
     }
 
     /// Finds everything harmless, in a second.
@@ -206,6 +209,29 @@ mod tests {
             tokio::time::sleep(SECOND).await;
             Taste::Harmless
         }
+    }
+
+    /// With room for a thousand jobs on the way to their calls an ESP may have more calls than that.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_in_its_call_leaves_its_room_to_another() {
+        let rig = Rig::new(ONE_ESP);
+        *rig.around.claim_takes.lock().unwrap() = SECOND;
+        *rig.around.call_takes.lock().unwrap() = SECOND * 2;
+        let rooms = Rooms::new(1);
+        let room = rooms.try_take().unwrap();
+        let seen = async {
+            let mut seen = Vec::new();
+            for after in [SECOND / 2, SECOND] {
+                tokio::time::sleep(after).await;
+                seen.push((rig.around.sent.lock().unwrap().len(), rooms.try_take().is_some()));
+            }
+            seen
+        };
+        let (lane, body, passport) = (rig::lane(&rig.worker), Bytes::new(), Passport::default());
+        let (walked, seen) =
+            tokio::join!(walk(&rig.worker, &lane, rig::job(None), &body, &passport, &room), seen);
+        walked.unwrap();
+        assert_eq!(seen, [(0, false), (1, true)], "calls begun, and room for another");
     }
 
     /// What was done with deliveries: true for an ack.
@@ -247,7 +273,7 @@ mod tests {
             };
             tokio::join!(take_away, async {
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                run_job(&rig.worker, &lane, delivery).await;
+                run_job(&rig.worker, &lane, delivery, &rig::room()).await;
             });
             assert!(rig.around.refused.lock().unwrap().is_empty());
             assert_eq!(*done.0.lock().unwrap(), [is_acked]);
@@ -258,7 +284,7 @@ mod tests {
     /// Takes a job of the default pool as far as it goes.
     async fn walk_one(rig: &Rig, expires_after: Option<Duration>) {
         let (lane, job) = (rig::lane(&rig.worker), rig::job(expires_after));
-        walk(&rig.worker, &lane, job, &Bytes::new(), &Passport::default()).await.unwrap();
+        walk(&rig.worker, &lane, job, &Bytes::new(), &Passport::default(), &rig::room()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -280,7 +306,7 @@ mod tests {
     /// Takes a job of the campaign of the rig as far as it goes.
     async fn walk_one_of_campaign(rig: &Rig) {
         let (lane, job) = (rig::lane(&rig.worker), rig::job_of_campaign());
-        walk(&rig.worker, &lane, job, &Bytes::new(), &Passport::default()).await.unwrap();
+        walk(&rig.worker, &lane, job, &Bytes::new(), &Passport::default(), &rig::room()).await.unwrap();
     }
 
     /// What became of it: the line that it is in, how often it was closed, and how often it was sent.

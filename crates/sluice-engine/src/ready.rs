@@ -133,7 +133,7 @@ mod tests {
         let (lane, body, passport) = (rig::lane(&rig.worker), bytes::Bytes::new(), Passport::default());
         let case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
         let reservation = reserve(&rig.worker, &case, esp("a")).await.unwrap();
-        match send(&rig.worker, &case, reservation, Tick::ZERO + SECOND * 60).await {
+        match send(&rig.worker, &case, reservation, Tick::ZERO + SECOND * 60, &rig::room()).await {
             Sent::Called(call) => call,
             Sent::Unsent { parked, .. } => panic!("{parked:?}"),
         }

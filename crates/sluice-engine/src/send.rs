@@ -12,6 +12,7 @@ use crate::fleet::CallNews;
 use crate::ports::{Answer, Due, Parked, QuotaHint};
 use crate::ready::{Patience, in_time, ready};
 use crate::reserve::{Drawn, Reservation};
+use crate::room::Room;
 use crate::slots::{Grant, Ticket};
 use crate::wait::paused;
 use crate::worker::Worker;
@@ -47,6 +48,7 @@ pub(crate) async fn send(
     case: &Case<'_>,
     reservation: Reservation,
     claimed_until: Tick,
+    room: &Room,
 ) -> Sent {
     let Reservation { esp, drawn: Drawn { mut ticket, line }, limit, mut leave, mut place, connection } =
         reservation;
@@ -98,6 +100,8 @@ pub(crate) async fn send(
             }
             let id = || Some(case.job.id.to_string());
             at(Failpoint::BeforeSend, id);
+            // It is the ESP's time that passes now: others get ready meanwhile.
+            room.leave();
             let calling = handle.places.begin();
             let answer = in_time(call.make(), &mut leave, patience).await;
             at(Failpoint::Answered, id);

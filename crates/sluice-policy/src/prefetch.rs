@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Seconds of the lane's allowed rate to hold ahead: enough to ride out one slow answer of the broker, few enough that
 /// another worker can take over what this one cannot send.
 const AHEAD_SECONDS: f64 = 2.0;
-/// So many deliveries are all in work at the same time.
-const ALL_IN_WORK: u16 = 1_000;
+/// So many deliveries may all be on the way to their calls at the same time.
+const ALL_UNDER_WAY: u16 = 750;
 
 /// The prefetch of a lane that may send `rate_per_second` messages a second: about two seconds' worth, in `1..=max`.
 ///
@@ -31,11 +31,12 @@ pub fn prefetch_at_once(at_once: u32, call: Duration, max: u16) -> u16 {
     (1..=max).find(|count| f64::from(*count) >= wanted).unwrap_or(max)
 }
 
-/// How many of `prefetch` deliveries are in work at a time: of many only half. The others wait for that, or are done and wait to be
-/// acked together with those before them: an ack of its own costs the broker as much as one of hundreds.
+/// How many of `prefetch` deliveries are on the way to their calls at a time: of many only a quarter. The others wait for that, are in
+/// their calls, or are done and wait to be acked together with those before them: an ack of its own costs the broker as much as one
+/// of hundreds.
 #[must_use]
-pub fn in_work(prefetch: u16) -> u16 {
-    prefetch.min(ALL_IN_WORK.max(prefetch / 2))
+pub fn under_way(prefetch: u16) -> u16 {
+    prefetch.min(ALL_UNDER_WAY.max(prefetch / 4))
 }
 
 #[cfg(test)]
@@ -83,11 +84,10 @@ mod tests {
     }
 
     #[test]
-    fn few_are_all_in_work_and_half_of_many() {
-        for (prefetch, expected) in
-            [(1, 1), (50, 50), (1_000, 1_000), (1_500, 1_000), (2_000, 1_000), (4_000, 2_000)]
+    fn few_are_all_under_way_and_a_quarter_of_many() {
+        for (prefetch, expected) in [(1, 1), (50, 50), (750, 750), (1_000, 750), (3_000, 750), (4_000, 1_000)]
         {
-            assert_eq!(in_work(prefetch), expected, "of {prefetch}");
+            assert_eq!(under_way(prefetch), expected, "of {prefetch}");
         }
     }
 

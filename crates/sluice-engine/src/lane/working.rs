@@ -1,25 +1,22 @@
-//! The deliveries of a feed, of which only so many are in work at a time; the broker lends more.
-
-use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+//! The deliveries of a feed, of which only so many are on the way to their calls at a time; the broker lends more.
 
 use crate::ports::{Delivery, Feed};
+use crate::room::{Room, Rooms};
 
-/// A feed, and the room for those of its deliveries that are in work.
+/// A feed, and the room for those of its deliveries that are under way.
 pub(super) struct Working {
     feed: Box<dyn Feed>,
-    room: Arc<Semaphore>,
+    rooms: Rooms,
 }
 
 impl Working {
-    pub(super) fn new(feed: Box<dyn Feed>, in_work: u16) -> Self {
-        Self { feed, room: Arc::new(Semaphore::new(in_work.into())) }
+    pub(super) fn new(feed: Box<dyn Feed>, under_way: u16) -> Self {
+        Self { feed, rooms: Rooms::new(under_way) }
     }
 
-    /// The next delivery, once there is room for it, which it has until the permit is dropped. Given up, it loses none.
-    pub(super) async fn next(&mut self) -> Option<(Delivery, OwnedSemaphorePermit)> {
-        let room = Arc::clone(&self.room).acquire_owned().await.ok()?;
+    /// The next delivery, once there is room for it. Given up, it loses none.
+    pub(super) async fn next(&mut self) -> Option<(Delivery, Room)> {
+        let room = self.rooms.take().await?;
         Some((self.feed.next().await?, room))
     }
 
@@ -39,7 +36,7 @@ impl Working {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use async_trait::async_trait;
@@ -84,7 +81,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_delivery_waits_for_one_that_is_in_work_and_is_not_lost_meanwhile() {
+    async fn a_delivery_waits_for_one_that_is_under_way_and_is_not_lost_meanwhile() {
         let mut feed = Working::new(Box::new(Numbers { last: 3, ..Numbers::default() }), 2);
         let _first = feed.next().await.unwrap();
         let (_, second) = feed.next().await.unwrap();

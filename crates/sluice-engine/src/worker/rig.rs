@@ -29,6 +29,7 @@ use crate::ports::{
     Passport, PendingJob, Publication, PublishError, ReadyCall, Record, RecordVerdict, ReleaseQuery,
     SlotError, SlotSource, Unused, WaitingKey, Want,
 };
+use crate::room::{Room, Rooms};
 use crate::slots::{Slots, Ticket};
 
 /// Broker, store, fleet and ESPs.
@@ -41,6 +42,8 @@ pub(crate) struct Around {
     /// The connections that have to be opened, the last first: how long each takes, or none where it is refused. There is an idle
     /// one for every further call.
     pub(crate) connecting: Mutex<Vec<Option<Duration>>>,
+    /// How long each call takes.
+    pub(crate) call_takes: Mutex<Duration>,
     /// What every ESP answers; accepted by default.
     pub(crate) answers: Mutex<Option<Outcome>>,
     pub(crate) closed: Mutex<Vec<JobState>>,
@@ -225,6 +228,11 @@ pub(crate) fn lane(worker: &Worker) -> Lane {
     worker.plan().lane(&job.pool, job.class, job.to.email.domain())
 }
 
+/// Room for a job that is tested by itself.
+pub(crate) fn room() -> Room {
+    Rooms::new(1).try_take().unwrap()
+}
+
 pub(crate) fn esp(name: &str) -> EspId {
     EspId::new(name).unwrap()
 }
@@ -280,6 +288,8 @@ impl ReadyCall for StandInCall<'_> {
     async fn make(self: Box<Self>) -> Answer {
         let StandIn { id, around } = self.0;
         around.sent.lock().unwrap().push(id.clone());
+        let takes = *around.call_takes.lock().unwrap();
+        tokio::time::sleep(takes).await;
         let told = around.answers.lock().unwrap().clone();
         told.unwrap_or(Outcome::Accepted { provider_message_id: None }).into()
     }

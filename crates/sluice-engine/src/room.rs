@@ -1,0 +1,52 @@
+//! Room in a lane for jobs on the way to their calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Semaphore;
+
+/// What a job has from its delivery until its call begins, or it is known that there will be none. More such jobs only take
+/// memory; those in their calls are as many as it takes.
+#[derive(Debug)]
+pub(crate) struct Room {
+    rooms: Arc<Semaphore>,
+    is_left: AtomicBool,
+}
+
+impl Room {
+    /// Others may have it from here on.
+    pub(crate) fn leave(&self) {
+        if !self.is_left.swap(true, Ordering::Relaxed) {
+            self.rooms.add_permits(1);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The room that a lane has.
+#[derive(Clone, Debug)]
+pub(crate) struct Rooms(Arc<Semaphore>);
+
+impl Rooms {
+    pub(crate) fn new(jobs: u16) -> Self {
+        Self(Arc::new(Semaphore::new(jobs.into())))
+    }
+
+    /// Waits until there is room for one more job.
+    pub(crate) async fn take(&self) -> Option<Room> {
+        self.0.acquire().await.ok()?.forget();
+        Some(Room { rooms: Arc::clone(&self.0), is_left: AtomicBool::new(false) })
+    }
+
+    /// Room for one more job, if there is any.
+    #[cfg(test)]
+    pub(crate) fn try_take(&self) -> Option<Room> {
+        self.0.try_acquire().ok()?.forget();
+        Some(Room { rooms: Arc::clone(&self.0), is_left: AtomicBool::new(false) })
+    }
+}
