@@ -12,8 +12,11 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::convert::{column, int4, uint4, verdict_of_put, wait_us, word};
+use crate::kinds::Kinds;
 use crate::park::waits_for_outcome;
 use crate::{Postgres, StoreError};
+
+pub(crate) use self::first::Looks;
 
 const STEP: &str = "claim jobs";
 
@@ -21,6 +24,24 @@ const STEP: &str = "claim jobs";
 const ROUNDS: u32 = 4;
 /// What a claim is told whose row still changes then: others are at it.
 const CONTENDED: Duration = Duration::from_secs(1);
+
+/// The claims of the parameters as rows; `$others` are columns that only some of them need.
+macro_rules! claims {
+    ($others:literal) => {
+        concat!(
+            "(
+    SELECT c.id, c.recipient, c.fingerprint, c.token,
+        ($7::text[])[c.kind] AS tenant, ($8::text[])[c.kind] AS campaign, ($9::text[])[c.kind] AS class,
+        ($10::text[])[c.kind] AS pool, ($11::text[])[c.kind] AS esp, ($12::bigint[])[c.kind] AS ttl_us",
+            $others,
+            "
+    FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::int[])
+        AS c (id, recipient, fingerprint, token, kind)
+) AS i"
+        )
+    };
+}
+use claims;
 
 /// `put` inserts new jobs and takes over rows that the claim may have; a `sending` row whose claim has lapsed becomes
 /// `unknown` and gets its attempt (`lost`). `excluded.attempts` is the claimed attempt for a send and the one before it
@@ -35,10 +56,13 @@ WITH input AS MATERIALIZED (
                 SELECT FROM sluice.suppression s
                 WHERE s.recipient = lower(i.recipient COLLATE \"C\") AND s.tenant IN ('', i.tenant))
              THEN 'suppressed' ELSE i.wish END AS state
-    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[],
-                $10::text[], $11::bigint[], $12::int[], $13::boolean[], $14::text[], $15::text[])
-        AS i (id, tenant, campaign, class, pool, recipient, fingerprint, token, esp, ttl_us,
-              attempt, resend, wish, category)
+    FROM ",
+    claims!(
+        ",
+        ($13::int[])[c.kind] AS attempt, ($14::boolean[])[c.kind] AS resend, ($15::text[])[c.kind] AS wish,
+        ($16::text[])[c.kind] AS category"
+    ),
+    "
 ), put AS (
     INSERT INTO sluice.job AS j
         (id, tenant, campaign, class, pool, recipient, state, attempts,
@@ -118,15 +142,24 @@ WHERE i.id NOT IN (SELECT p.id FROM put p)
 impl Postgres {
     /// Claims a batch; a row that changes between the look and the decision is claimed again.
     pub(crate) async fn claim_jobs(&self, claims: &[Claim]) -> Result<Vec<ClaimVerdict>, StoreError> {
-        let mut rows = self.claim_first(claims.iter()).await?;
+        let claimed = self.claim_first(claims.iter()).await?;
         // One row for each that may be sent: nearly always all of them, and nothing to look up.
-        if rows.len() == claims.len() {
+        if claimed.len() == claims.len() {
             return Ok(vec![ClaimVerdict::Go; claims.len()]);
         }
         let mut open: HashMap<&str, &Claim> = claims.iter().map(|claim| (claim.id.as_str(), claim)).collect();
         let mut verdicts: HashMap<&str, ClaimVerdict> = HashMap::with_capacity(claims.len());
-        for round in 0..=ROUNDS {
-            for row in rows {
+        for row in claimed {
+            let id: &str = column(&row, STEP, "id")?;
+            if let Some(claim) = open.remove(id) {
+                verdicts.insert(claim.id.as_str(), ClaimVerdict::Go);
+            }
+        }
+        for _ in 0..ROUNDS {
+            if open.is_empty() {
+                break;
+            }
+            for row in self.claim_once(open.values().copied()).await? {
                 let id: &str = column(&row, STEP, "id")?;
                 let Some(claim) = open.get(id).copied() else {
                     continue;
@@ -136,10 +169,6 @@ impl Postgres {
                     verdicts.insert(claim.id.as_str(), verdict);
                 }
             }
-            if open.is_empty() || round == ROUNDS {
-                break;
-            }
-            rows = self.claim_once(open.values().copied()).await?;
         }
         let contended = ClaimVerdict::InFlight { remaining: CONTENDED };
         let verdict = |claim: &Claim| verdicts.get(claim.id.as_str()).copied().unwrap_or(contended);
@@ -156,23 +185,61 @@ impl Postgres {
     }
 }
 
-/// Claims as columns.
+/// Claims as columns: what is each one's own, and what kinds of them have in common.
 #[derive(Default)]
 struct ClaimColumns<'a> {
     ids: Vec<&'a str>,
+    recipients: Vec<&'a str>,
+    fingerprints: Vec<i64>,
+    tokens: Vec<i64>,
+    numbers: Vec<i32>,
+    kinds: Kinds<ClaimKind<'a>>,
     tenants: Vec<&'a str>,
     campaigns: Vec<Option<&'a str>>,
     classes: Vec<&'static str>,
     pools: Vec<&'a str>,
-    recipients: Vec<&'a str>,
-    fingerprints: Vec<i64>,
-    tokens: Vec<i64>,
     esps: Vec<Option<&'a str>>,
     ttls_us: Vec<Option<i64>>,
     attempts: Vec<i32>,
     resends: Vec<bool>,
     wishes: Vec<&'static str>,
     categories: Vec<Option<&'static str>>,
+}
+
+/// What many claims of a batch have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct ClaimKind<'a> {
+    tenant: &'a str,
+    campaign: Option<&'a str>,
+    class: &'static str,
+    pool: &'a str,
+    esp: Option<&'a str>,
+    ttl_us: Option<i64>,
+    attempt: i32,
+    resend: bool,
+    wish: &'static str,
+    category: Option<&'static str>,
+}
+
+impl<'a> ClaimKind<'a> {
+    fn of(claim: &'a Claim) -> Self {
+        let (wish, category, esp, ttl_us) = match &claim.intent {
+            Intent::Send { ttl, esp } => (JobState::Sending, None, Some(esp.as_str()), Some(wait_us(*ttl))),
+            Intent::Close { state, category } => (*state, Some(category.as_str()), None, None),
+        };
+        Self {
+            tenant: claim.tenant.as_str(),
+            campaign: claim.campaign.as_ref().map(|campaign| campaign.as_str()),
+            class: claim.class.as_str(),
+            pool: claim.pool.as_str(),
+            esp,
+            ttl_us,
+            attempt: int4(claim.attempt),
+            resend: claim.resend,
+            wish: wish.as_str(),
+            category,
+        }
+    }
 }
 
 impl<'a> ClaimColumns<'a> {
@@ -185,16 +252,17 @@ impl<'a> ClaimColumns<'a> {
     }
 
     /// What a first claim needs to tell.
-    fn of_first(&self) -> [&(dyn ToSql + Sync); 10] {
+    fn of_first(&self) -> [&(dyn ToSql + Sync); 11] {
         [
             &self.ids,
+            &self.recipients,
+            &self.fingerprints,
+            &self.tokens,
+            &self.numbers,
             &self.tenants,
             &self.campaigns,
             &self.classes,
             &self.pools,
-            &self.recipients,
-            &self.fingerprints,
-            &self.tokens,
             &self.esps,
             &self.ttls_us,
         ]
@@ -206,29 +274,24 @@ impl<'a> ClaimColumns<'a> {
     }
 
     fn push(&mut self, claim: &'a Claim) {
+        let kind = ClaimKind::of(claim);
+        let (number, is_new) = self.kinds.number(&kind);
         self.ids.push(claim.id.as_str());
-        self.tenants.push(claim.tenant.as_str());
-        self.campaigns.push(claim.campaign.as_ref().map(|campaign| campaign.as_str()));
-        self.classes.push(claim.class.as_str());
-        self.pools.push(claim.pool.as_str());
         self.recipients.push(claim.recipient.as_str());
         self.fingerprints.push(claim.fingerprint);
-        self.attempts.push(int4(claim.attempt));
-        self.resends.push(claim.resend);
         self.tokens.push(claim.token);
-        match &claim.intent {
-            Intent::Send { ttl, esp } => {
-                self.wishes.push(JobState::Sending.as_str());
-                self.categories.push(None);
-                self.esps.push(Some(esp.as_str()));
-                self.ttls_us.push(Some(wait_us(*ttl)));
-            }
-            Intent::Close { state, category } => {
-                self.wishes.push(state.as_str());
-                self.categories.push(Some(category.as_str()));
-                self.esps.push(None);
-                self.ttls_us.push(None);
-            }
+        self.numbers.push(number);
+        if is_new {
+            self.tenants.push(kind.tenant);
+            self.campaigns.push(kind.campaign);
+            self.classes.push(kind.class);
+            self.pools.push(kind.pool);
+            self.esps.push(kind.esp);
+            self.ttls_us.push(kind.ttl_us);
+            self.attempts.push(kind.attempt);
+            self.resends.push(kind.resend);
+            self.wishes.push(kind.wish);
+            self.categories.push(kind.category);
         }
     }
 }

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::claim::Looks;
 use crate::connections::Connections;
 use crate::slots::AnswerTimes;
 use crate::strands::StrandsAfter;
@@ -101,6 +102,8 @@ pub struct Postgres {
     pub(crate) count_max_bytes: f64,
     /// Claims, records, parking and refusals.
     pub(crate) writers: Connections,
+    /// What the claims of first attempts look for.
+    pub(crate) looks: Arc<Looks>,
     /// Slot leases and pings.
     pub(crate) control: Connections,
     /// How long the leases took lately.
@@ -140,6 +143,7 @@ impl Postgres {
             worker: Arc::from(settings.worker.as_str()),
             count_max_bytes: settings.count_max_bytes.max(1) as f64,
             writers: connections(settings.writers, settings.statement_timeout, WRITER_PLANS)?,
+            looks: Arc::default(),
             lease_answers: Arc::new(AnswerTimes::new(settings.lease_lead_max)),
             control: connections(CONTROL_CONNECTIONS, settings.statement_timeout, WRITER_PLANS)?,
             fleet: connections(FLEET_CONNECTIONS, settings.statement_timeout, &ending_idle(FLEET_IDLE_MAX))?,

@@ -19,6 +19,7 @@ mod events;
 mod fleet;
 mod flows;
 mod housekeeping;
+mod kinds;
 mod ledger;
 mod lines;
 mod migrate;

@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use crate::convert::{clean_some, column, instant, int4, uint4};
+use crate::kinds::Kinds;
 use crate::park::{ParkedColumns, chunks, waits_for_outcome};
 use crate::{Postgres, StoreError};
 
@@ -30,14 +31,15 @@ macro_rules! record {
         concat!(
             "
 WITH input AS MATERIALIZED (
-    SELECT *
-    FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::timestamptz[], $7::timestamptz[], $8::text[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::int[], $14::text[], $15::boolean[],
-                $16::bigint[]",
+    SELECT r.*,
+        ($8::text[])[r.kind] AS tenant, ($9::int[])[r.kind] AS attempt, ($10::text[])[r.kind] AS esp,
+        ($11::text[])[r.kind] AS outcome, ($12::text[])[r.kind] AS category, ($13::text[])[r.kind] AS detail,
+        ($14::text[])[r.kind] AS state, ($15::int[])[r.kind] AS attempts, ($16::text[])[r.kind] AS job_category,
+        ($17::boolean[])[r.kind] AS final
+    FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::bigint[], $7::int[]",
             $columns,
             ")
-        AS i (id, tenant, attempt, esp, started_at, finished_at, outcome,
-              category, detail, provider_message_id, state, attempts, job_category, final, token",
+        AS r (id, started_at, finished_at, provider_message_id, token, kind",
             $names,
             ")
 ), tried AS (
@@ -96,9 +98,9 @@ const RECORD_FINAL_AGAIN: &str = record!("\n    ON CONFLICT DO NOTHING", "", "",
 
 const RECORD_PARKED: &str = record!(
     "\n    ON CONFLICT DO NOTHING",
-    ", $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::timestamptz[], $23::bigint[],
-                $24::text[], $25::text[], $26::int[], $27::boolean[], $28::timestamptz[], $29::text[], $30::text[],
-                $31::timestamptz[], $32::bytea[]",
+    ", $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::timestamptz[], $24::bigint[],
+                $25::text[], $26::text[], $27::int[], $28::boolean[], $29::timestamptz[], $30::text[], $31::text[],
+                $32::timestamptz[], $33::bytea[]",
     ",
               campaign, pool, class, domain, group_name, due_at, due_in_us, reason,
               limit_key, next_attempt, resend, first_seen, faulted, traceparent, expires_at, body",
@@ -107,7 +109,7 @@ const RECORD_PARKED: &str = record!(
         i.limit_key, i.next_attempt, i.resend, i.first_seen, i.faulted, i.traceparent, i.expires_at, i.body",
     ", displaced AS (
     INSERT INTO sluice.dead_letter (tenant, job_id, lane, reason, field, detail, body)
-    SELECT '', q.job_id, q.pool || '.' || q.class || '.' || q.group_name, 'id_conflict', 'id', $33::text, q.body
+    SELECT '', q.job_id, q.pool || '.' || q.class || '.' || q.group_name, 'id_conflict', 'id', $34::text, q.body
     FROM mine m
     JOIN sluice.pending q ON q.job_id = m.id
     WHERE NOT m.final AND q.body <> m.body
@@ -202,24 +204,70 @@ fn parked(next: &NextStep) -> Option<&Parked> {
     }
 }
 
-/// Records as columns, without what they park.
+/// Records as columns, without what they park: what is each one's own, and what kinds of them have in common.
 #[derive(Default)]
 struct RecordColumns<'a> {
     ids: Vec<&'a str>,
+    started_ats: Vec<SystemTime>,
+    finished_ats: Vec<SystemTime>,
+    provider_message_ids: Vec<Option<Cow<'a, str>>>,
+    tokens: Vec<Option<i64>>,
+    numbers: Vec<i32>,
+    kinds: Kinds<RecordKind<'a>>,
     tenants: Vec<&'a str>,
     attempts: Vec<i32>,
     esps: Vec<&'a str>,
-    started_ats: Vec<SystemTime>,
-    finished_ats: Vec<SystemTime>,
     outcomes: Vec<Option<&'static str>>,
     categories: Vec<Option<&'static str>>,
     details: Vec<Option<Cow<'a, str>>>,
-    provider_message_ids: Vec<Option<Cow<'a, str>>>,
     states: Vec<&'static str>,
     attempts_after: Vec<i32>,
     job_categories: Vec<Option<&'static str>>,
     finals: Vec<bool>,
-    tokens: Vec<Option<i64>>,
+}
+
+/// What many records of a batch have in common.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct RecordKind<'a> {
+    tenant: &'a str,
+    attempt: i32,
+    esp: &'a str,
+    outcome: Option<&'static str>,
+    category: Option<&'static str>,
+    detail: Option<Cow<'a, str>>,
+    state: &'static str,
+    attempts_after: i32,
+    job_category: Option<&'static str>,
+    is_final: bool,
+}
+
+impl<'a> RecordKind<'a> {
+    fn of(record: &'a Record) -> Self {
+        let outcome = record.outcome.as_ref();
+        let category = outcome.and_then(Outcome::category);
+        let (state, job_category, attempts_after) = match &record.next {
+            NextStep::Final { state, category } => (*state, *category, record.attempt),
+            NextStep::Retry(_) => (JobState::Deferred, category, record.attempt),
+            NextStep::Unknown(_) => (JobState::Unknown, category, record.attempt),
+            // What was in doubt before stays so.
+            NextStep::Unsent(parked) if parked.passport.resend => {
+                (JobState::Unknown, None, record.attempt.saturating_sub(1))
+            }
+            NextStep::Unsent(_) => (JobState::Deferred, None, record.attempt.saturating_sub(1)),
+        };
+        Self {
+            tenant: record.tenant.as_str(),
+            attempt: int4(record.attempt),
+            esp: record.esp.as_str(),
+            outcome: outcome.map(|outcome| outcome.kind().as_str()),
+            category: category.map(Category::as_str),
+            detail: outcome.and_then(|outcome| clean_some(outcome.detail())),
+            state: state.as_str(),
+            attempts_after: int4(attempts_after),
+            job_category: job_category.map(Category::as_str),
+            is_final: parked(&record.next).is_none(),
+        }
+    }
 }
 
 impl<'a> RecordColumns<'a> {
@@ -232,52 +280,46 @@ impl<'a> RecordColumns<'a> {
     }
 
     fn push(&mut self, record: &'a Record) {
-        let outcome = record.outcome.as_ref();
-        let category = outcome.and_then(Outcome::category);
-        let (state, job_category, attempts) = match &record.next {
-            NextStep::Final { state, category } => (*state, *category, record.attempt),
-            NextStep::Retry(_) => (JobState::Deferred, category, record.attempt),
-            NextStep::Unknown(_) => (JobState::Unknown, category, record.attempt),
-            // What was in doubt before stays so.
-            NextStep::Unsent(parked) if parked.passport.resend => {
-                (JobState::Unknown, None, record.attempt.saturating_sub(1))
-            }
-            NextStep::Unsent(_) => (JobState::Deferred, None, record.attempt.saturating_sub(1)),
-        };
+        let kind = RecordKind::of(record);
+        let (number, is_new) = self.kinds.number(&kind);
         self.ids.push(record.id.as_str());
-        self.tenants.push(record.tenant.as_str());
-        self.attempts.push(int4(record.attempt));
-        self.esps.push(record.esp.as_str());
         self.started_ats.push(instant(record.started_at));
         self.finished_ats.push(instant(record.finished_at));
-        self.outcomes.push(outcome.map(|outcome| outcome.kind().as_str()));
-        self.categories.push(category.map(Category::as_str));
-        self.details.push(outcome.and_then(|outcome| clean_some(outcome.detail())));
-        self.provider_message_ids.push(outcome.and_then(provider_message_id));
-        self.states.push(state.as_str());
-        self.attempts_after.push(int4(attempts));
-        self.job_categories.push(job_category.map(Category::as_str));
-        self.finals.push(parked(&record.next).is_none());
+        self.provider_message_ids.push(record.outcome.as_ref().and_then(provider_message_id));
         self.tokens.push(record.token);
+        self.numbers.push(number);
+        if is_new {
+            self.tenants.push(kind.tenant);
+            self.attempts.push(kind.attempt);
+            self.esps.push(kind.esp);
+            self.outcomes.push(kind.outcome);
+            self.categories.push(kind.category);
+            self.details.push(kind.detail);
+            self.states.push(kind.state);
+            self.attempts_after.push(kind.attempts_after);
+            self.job_categories.push(kind.job_category);
+            self.finals.push(kind.is_final);
+        }
     }
 
-    fn params(&self) -> [&(dyn ToSql + Sync); 15] {
+    fn params(&self) -> [&(dyn ToSql + Sync); 16] {
         [
             &self.ids,
+            &self.started_ats,
+            &self.finished_ats,
+            &self.provider_message_ids,
+            &self.tokens,
+            &self.numbers,
             &self.tenants,
             &self.attempts,
             &self.esps,
-            &self.started_ats,
-            &self.finished_ats,
             &self.outcomes,
             &self.categories,
             &self.details,
-            &self.provider_message_ids,
             &self.states,
             &self.attempts_after,
             &self.job_categories,
             &self.finals,
-            &self.tokens,
         ]
     }
 }

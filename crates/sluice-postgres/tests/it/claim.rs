@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
-use sluice_engine::{Claim, ClaimVerdict, Console, Due, Ledger, SuppressionEntry};
-use sluice_types::{Tenant, WaitReason};
+use sluice_engine::{
+    Claim, ClaimVerdict, Console, Due, Intent, Ledger, NextStep, Record, RecordVerdict, SuppressionEntry,
+};
+use sluice_types::{Category, Class, EspId, JobState, Outcome, Tenant, WaitReason};
 
 use crate::fixture::{
-    Fixture, MINUTE, claim, claim_one, close, lapsing, lost, parked, record_one, retried, sent, unsent,
+    Fixture, MINUTE, claim, claim_one, close, lapsing, lost, parked, record, record_one, retried, sent,
+    unsent,
 };
 
 fn is_in_flight(verdict: ClaimVerdict) -> bool {
@@ -24,6 +27,71 @@ async fn a_new_job_goes_once() {
     record_one(&a, sent("j", 1)).await;
     assert_eq!(claim_one(&b, claim("j", 1)).await, ClaimVerdict::Done);
     assert_eq!(claim_one(&b, close("j", 1)).await, ClaimVerdict::Done);
+}
+
+/// Each kind of row is sent once for all of them.
+#[tokio::test]
+async fn each_job_of_a_mixed_batch_has_its_own_row() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    let mixed = |attempt: u32| -> Vec<Claim> {
+        let kinds = [("acme", Some("spring"), "shop", "main"), ("zeta", None, "default", "other")];
+        let rows = (0..6).zip(kinds.into_iter().cycle());
+        let claim = |(row, (tenant, campaign, pool, esp)): (u32, (&str, Option<&str>, &str, &str))| {
+            let intent = Intent::Send { ttl: MINUTE, esp: EspId::new(esp).unwrap() };
+            Claim {
+                tenant: tenant.parse().unwrap(),
+                campaign: campaign.map(|it| it.parse().unwrap()),
+                pool: pool.parse().unwrap(),
+                class: if row < 3 { Class::Bulk } else { Class::Transactional },
+                intent,
+                ..claim(&format!("j{row}"), attempt)
+            }
+        };
+        rows.map(claim).collect()
+    };
+    let rows =
+        "select string_agg(concat_ws('/', id, tenant, campaign, pool, class, esp, attempts), ' ' order by id)
+        from sluice.job";
+    assert_eq!(a.claim(&mixed(1)).await.unwrap(), [ClaimVerdict::Go; 6]);
+    let expected = "j0/acme/spring/shop/bulk/main/1 j1/zeta/default/bulk/other/1 j2/acme/spring/shop/bulk/main/1 \
+        j3/zeta/default/transactional/other/1 j4/acme/spring/shop/transactional/main/1 \
+        j5/zeta/default/transactional/other/1";
+    assert_eq!(fixture.text(rows).await, expected);
+
+    let results: Vec<Record> = mixed(1)
+        .into_iter()
+        .enumerate()
+        .map(|(row, it)| {
+            let Intent::Send { esp, .. } = it.intent else { unreachable!() };
+            let detail = format!("55{} no", row % 3);
+            let outcome = Outcome::Rejected { category: Category::RecipientUnknown, detail };
+            let next =
+                NextStep::Final { state: JobState::Rejected, category: Some(Category::RecipientUnknown) };
+            Record { tenant: it.tenant, esp, ..record(it.id.as_str(), 1, Some(outcome), next) }
+        })
+        .collect();
+    assert_eq!(a.record(&results).await.unwrap(), [RecordVerdict::Recorded; 6]);
+    let rows = "select string_agg(concat_ws('/', a.job_id, a.tenant, a.esp, a.detail, j.detail, j.state), ' '
+        order by a.job_id) from sluice.attempt a join sluice.job j on j.id = a.job_id";
+    let expected = "j0/acme/main/550 no/550 no/rejected j1/zeta/other/551 no/551 no/rejected \
+        j2/acme/main/552 no/552 no/rejected j3/zeta/other/550 no/550 no/rejected \
+        j4/acme/main/551 no/551 no/rejected j5/zeta/other/552 no/552 no/rejected";
+    assert_eq!(fixture.text(rows).await, expected);
+}
+
+/// One that has a row fails the statement that inserts without a look; later batches look.
+#[tokio::test]
+async fn a_job_that_is_there_stops_no_other_of_its_batch() {
+    let fixture = Fixture::new().await;
+    let a = fixture.worker("a");
+    assert_eq!(claim_one(&a, claim("j", 1)).await, ClaimVerdict::Go);
+    for (one, other) in [("k", "l"), ("m", "n")] {
+        let verdicts = a.claim(&[claim(one, 1), claim("j", 1), claim(other, 1)]).await.unwrap();
+        assert_eq!((verdicts[0], verdicts[2]), (ClaimVerdict::Go, ClaimVerdict::Go));
+        assert!(is_in_flight(verdicts[1]), "{verdicts:?}");
+    }
+    assert_eq!(fixture.text("select count(*)::text from sluice.job where state = 'sending'").await, "5");
 }
 
 #[tokio::test]
