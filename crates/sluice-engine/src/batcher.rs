@@ -74,11 +74,23 @@ pub(crate) enum BatchError {
     Refused(#[source] LedgerError),
 }
 
-type Reply<A> = oneshot::Sender<Result<Written<A>, BatchError>>;
+/// What came of one row.
+pub(crate) type Settled<W> = Result<Written<<W as Write>::Answer>, BatchError>;
+
+/// What is done with a row that has been written, or could not be.
+type Then<W> = Box<dyn FnOnce(&<W as Write>::Row, Settled<W>) + Send>;
+
+/// Who is told what came of a row.
+enum Reply<W: Write> {
+    /// The job's task, which waits for it.
+    Waiting(oneshot::Sender<Settled<W>>),
+    /// Nobody waits: this is done in the batch.
+    Then(Then<W>),
+}
 
 struct Request<W: Write> {
     row: W::Row,
-    reply: Reply<W::Answer>,
+    reply: Reply<W>,
 }
 
 /// The entrance to a batched write.
@@ -130,16 +142,34 @@ impl<W: Write> Batcher<W> {
         row: W::Row,
     ) -> impl Future<Output = Result<Written<W::Answer>, BatchError>> + Send + use<'_, W> {
         let (reply, answer) = oneshot::channel();
-        // What finds no place waits for one; a closed queue drops the reply with the row.
-        let crowded_out = match self.queue.try_send(Request { row, reply }) {
+        let queued = self.queue(Request { row, reply: Reply::Waiting(reply) });
+        async move {
+            queued.await;
+            answer.await.map_err(|_| BatchError::Unavailable)?
+        }
+    }
+
+    /// Writes one row as part of some batch, which does `then` with it; what comes behind the last entrance is dropped.
+    ///
+    /// A task that waited would be woken, with all that it has long been out of the processor's caches, to do no more than that.
+    pub(crate) fn submit_then<F: FnOnce(&W::Row, Settled<W>) + Send + 'static>(
+        &self,
+        row: W::Row,
+        then: F,
+    ) -> impl Future<Output = ()> + Send + use<'_, W, F> {
+        self.queue(Request { row, reply: Reply::Then(Box::new(then)) })
+    }
+
+    /// Puts a request into the queue. What finds no place waits for one; a closed queue drops the reply with the row.
+    fn queue(&self, request: Request<W>) -> impl Future<Output = ()> + Send + use<'_, W> {
+        let crowded_out = match self.queue.try_send(request) {
             Err(TrySendError::Full(request)) => Some(Box::pin(self.queue.send(request))),
             Ok(()) | Err(TrySendError::Closed(_)) => None,
         };
         async move {
             if let Some(place) = crowded_out {
-                place.await.map_err(|_| BatchError::Unavailable)?;
+                drop(place.await);
             }
-            answer.await.map_err(|_| BatchError::Unavailable)?
         }
     }
 }
@@ -189,8 +219,8 @@ impl<W: Write> Shared<W> {
         let all_written = self.all_written.notified();
         let is_lone = self.writing.load(Ordering::Relaxed) == 0;
         // More will come in the time than there are: most likely one of the batches that answer each other in quick turns.
-        let now = self.around.clock.tick();
-        let is_worth_it = |time| inflow.rows_in(time, now) >= batch.len().max(FLOOD_ROWS);
+        let (now, enough) = (self.around.clock.tick(), batch.len().max(FLOOD_ROWS));
+        let is_worth_it = |time| inflow.rows_in(time, now) >= enough;
         match self.gather {
             _ if batch.len() >= BATCH_MAX_ROWS => {}
             Gather::Beside(time) if is_worth_it(time) => tokio::time::sleep(time).await,
@@ -230,24 +260,24 @@ impl<W: Write> Shared<W> {
 
     /// Writes one batch and answers every caller; splits it when the store refuses it, to find the row at fault.
     async fn settle(&self, batch: Vec<Request<W>>) {
-        let (rows, replies): (Vec<W::Row>, Vec<Reply<W::Answer>>) =
+        let (rows, replies): (Vec<W::Row>, Vec<Reply<W>>) =
             batch.into_iter().map(|request| (request.row, request.reply)).unzip();
         let mut open = vec![(rows, replies)];
         while let Some((mut rows, mut replies)) = open.pop() {
             match self.write_with_patience(&rows).await {
                 Ok((answers, asked_at)) => {
-                    for (reply, answer) in replies.into_iter().zip(answers) {
-                        tell(reply, Ok(Written { answer, asked_at }));
+                    for ((row, reply), answer) in rows.iter().zip(replies).zip(answers) {
+                        reply.tell(row, Ok(Written { answer, asked_at }));
                     }
                 }
                 Err(BatchError::Unavailable) => {
-                    for reply in replies {
-                        tell(reply, Err(BatchError::Unavailable));
+                    for (row, reply) in rows.iter().zip(replies) {
+                        reply.tell(row, Err(BatchError::Unavailable));
                     }
                 }
                 Err(BatchError::Refused(error)) if rows.len() <= 1 => {
-                    if let Some(reply) = replies.pop() {
-                        tell(reply, Err(BatchError::Refused(error)));
+                    if let (Some(row), Some(reply)) = (rows.first(), replies.pop()) {
+                        reply.tell(row, Err(BatchError::Refused(error)));
                     }
                 }
                 Err(BatchError::Refused(_)) => {
@@ -286,10 +316,16 @@ impl<W: Write> Shared<W> {
     }
 }
 
-/// Answers a caller that may have gone away meanwhile.
-fn tell<A>(reply: Reply<A>, answer: Result<Written<A>, BatchError>) {
-    if reply.send(answer).is_err() {
-        tracing::debug!("a batched write finished after its caller had gone");
+impl<W: Write> Reply<W> {
+    fn tell(self, row: &W::Row, settled: Settled<W>) {
+        match self {
+            Self::Waiting(task) => {
+                if task.send(settled).is_err() {
+                    tracing::debug!("a batched write finished after its caller had gone");
+                }
+            }
+            Self::Then(then) => then(row, settled),
+        }
     }
 }
 

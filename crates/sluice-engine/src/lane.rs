@@ -12,6 +12,7 @@ use sluice_types::{Class, Lane};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::working::Working;
 use crate::pipeline::run_job;
@@ -258,14 +259,12 @@ async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery, room: 
         place = place(this, shared) => place,
     };
     let Some(place) = place else { return delivery.receipt.release() };
-    let (this, worker) = (Arc::clone(this), Arc::clone(&shared.worker));
-    this.in_flight.fetch_add(1, Ordering::Relaxed);
+    let worker = Arc::clone(&shared.worker);
+    let in_flight = InFlight::new(Arc::clone(this), place, shared.jobs.token());
     // Boxed, since the runtime moves a task's future about, and this one has some kilobytes.
-    shared.jobs.spawn(Box::pin(async move {
-        let counted = Counted(&this.in_flight);
-        run_job(&worker, &this.lane, delivery, &room).await;
-        drop((counted, place, room));
-    }));
+    let job = Box::pin(async move { run_job(&worker, in_flight, delivery, &room).await });
+    #[expect(clippy::disallowed_methods, reason = "the tracker waits for what it has in flight")]
+    tokio::spawn(job);
 }
 
 /// Waits for a place in work. Bulk leaves some to transactional jobs, so that a backlog does not stand in their way, and a lane some
@@ -287,12 +286,29 @@ async fn place(this: &LaneLoop, shared: &Shared) -> Option<OwnedSemaphorePermit>
     }
 }
 
-/// Counts a job out, also when its task panics.
-struct Counted<'a>(&'a AtomicUsize);
+/// A job in work, from its delivery to its ack: counted in its lane, with its place in the process, and waited for when that drains.
+/// Its task may have ended before.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    lane: Arc<LaneLoop>,
+    _place: OwnedSemaphorePermit,
+    _awaited: TaskTrackerToken,
+}
 
-impl Drop for Counted<'_> {
+impl InFlight {
+    pub(crate) fn new(lane: Arc<LaneLoop>, place: OwnedSemaphorePermit, awaited: TaskTrackerToken) -> Self {
+        lane.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self { lane, _place: place, _awaited: awaited }
+    }
+
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane.lane
+    }
+}
+
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.lane.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

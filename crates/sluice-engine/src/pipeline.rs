@@ -1,19 +1,21 @@
 //! The way of one job, from delivery to ack, on one page.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_policy::Order;
 use sluice_types::{Category, Job, JobState, Lane, Refusal, Timestamp, WaitReason};
 
-use crate::ack::{NotStored, ack};
+use crate::ack::{Ended, Held, NotStored, ack};
 use crate::case::Case;
 use crate::claim::{Claimed, Unclaimed, claim, close};
 use crate::decode::decode;
 use crate::failpoint::{Failpoint, at};
 use crate::groups::group_of;
+use crate::lane::InFlight;
 use crate::ports::{Delivery, Due, Parked, Passport};
-use crate::record::record;
+use crate::record::{record, result};
 use crate::refuse::{refuse, refuse_as};
 use crate::reserve::{Unreserved, reserve};
 use crate::room::Room;
@@ -29,8 +31,9 @@ const REROUTES_MAX: u32 = 3;
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
 /// Takes one delivery all the way. Whatever happens, the receipt is given back at the end.
-pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery, room: &Room) {
+pub(crate) async fn run_job(worker: &Arc<Worker>, in_flight: InFlight, delivery: Delivery, room: &Room) {
     let Delivery { body, passport, redelivered, returns, receipt } = delivery;
+    let lane = in_flight.lane();
     // By one plan to the end of decoding: a pool that is taken away in between refuses nothing.
     let plan = worker.plan();
     if !plan.has_pool(&lane.pool) {
@@ -41,30 +44,35 @@ pub(crate) async fn run_job(worker: &Worker, lane: &Lane, delivery: Delivery, ro
         worker.metrics.redelivery();
     }
     let trace = passport.traceparent.as_deref();
+    let id = || Job::peek_id(&body);
     let worn = match taste(worker, &body, returns, &passport).await {
         Tasted::Deadly { job_id } => {
             let refusal = Refusal::delivery_limit();
-            return ack(receipt, refuse_as(worker, lane, &body, refusal, trace, job_id).await);
+            let refused = refuse_as(worker, lane, &body, refusal, trace, job_id).await;
+            return ack(receipt, refused.map(drop));
         }
         Tasted::Fine => None,
         Tasted::Worn(worn) => Some(worn),
     };
-    let id = || Job::peek_id(&body);
     let decoded = decode(&plan, &body);
     drop(plan);
     at(Failpoint::Decoded, id);
     let walked = match decoded {
-        Ok(job) if worn.is_some() && renew(worker, lane, &job.id, &body, &passport).await => Ok(()),
+        Ok(job) if worn.is_some() && renew(worker, lane, &job.id, &body, &passport).await => {
+            Ok(Ended::Stored)
+        }
         Ok(job) => walk(worker, lane, job, &body, &passport, room).await,
         Err(refusal) => refuse(worker, lane, &body, refusal, trace).await,
     };
-    at(Failpoint::BeforeAck, id);
-    ack(receipt, walked);
-    drop(worn);
-    at(Failpoint::Acked, id);
+    let held = Held { receipt, worn, in_flight };
+    match walked {
+        Ok(Ended::Claimed(result)) => record(worker, *result, held).await,
+        Ok(Ended::Stored) => held.ack(Ok(()), id),
+        Err(not_stored) => held.ack(Err(not_stored), id),
+    }
 }
 
-/// From a decoded job to a stored result, a parked copy or a dead letter.
+/// From a decoded job to a result, or a stored copy or dead letter.
 async fn walk(
     worker: &Worker,
     lane: &Lane,
@@ -72,7 +80,7 @@ async fn walk(
     body: &Bytes,
     passport: &Passport,
     room: &Room,
-) -> Result<(), NotStored> {
+) -> Result<Ended, NotStored> {
     let group = group_of(&worker.plan(), worker.mx.as_deref(), job.to.email.domain()).await;
     let case = Case::new(worker, lane, job, group, body, passport);
     let id = || Some(case.job.id.to_string());
@@ -135,9 +143,7 @@ async fn walk(
                 at(Failpoint::Claimed, id);
                 let sent = send(worker, &case, reservation, until, room).await;
                 at(Failpoint::BeforeRecord, id);
-                let recorded = record(worker, &case, sent, token).await;
-                at(Failpoint::Recorded, id);
-                recorded
+                Ok(Ended::Claimed(Box::new(result(worker, &case, sent, token))))
             }
             Claimed::Not(unclaimed) => settle(worker, &case, unclaimed).await,
         };
@@ -150,9 +156,9 @@ fn until(worker: &Worker, case: &Case<'_>, due: Due, reason: WaitReason) -> Park
 }
 
 /// Does what is left to do for a job that is not sent now.
-async fn settle(worker: &Worker, case: &Case<'_>, unclaimed: Unclaimed) -> Result<(), NotStored> {
+async fn settle(worker: &Worker, case: &Case<'_>, unclaimed: Unclaimed) -> Result<Ended, NotStored> {
     match unclaimed {
-        Unclaimed::Over => Ok(()),
+        Unclaimed::Over => Ok(Ended::Stored),
         Unclaimed::Park(parked) => park(worker, *parked).await,
         Unclaimed::Refuse(refusal) => {
             let trace = case.passport.traceparent.as_deref();
@@ -195,8 +201,8 @@ mod tests {
     /// Each job in work has one, which is allocated and moved: at 4.4 KB that was some twentieth of a worker's time.
     #[test]
     fn the_way_of_a_job_takes_little_memory() {
-        let bytes = size::<&'static Worker, &'static Lane, Delivery, &'static Room, _>(run_job);
-        assert!(bytes <= 2450, "{bytes} bytes: box what few jobs come to");
+        let bytes = size::<&'static Arc<Worker>, InFlight, Delivery, &'static Room, _>(run_job);
+        assert!(bytes <= 2560, "{bytes} bytes: box what few jobs come to");
     }
 
     /// Finds everything harmless, in a second.
@@ -267,24 +273,33 @@ mod tests {
                 returns: 2,
                 receipt: Receipt::new(1, done.clone()),
             };
+            let Rig { worker, around } = rig;
+            let worker = Arc::new(worker);
             let take_away = async {
                 tokio::time::sleep(taken_after).await;
-                rig.worker.change_plan(|_| Some(rig::plan(&without)));
+                worker.change_plan(|_| Some(rig::plan(&without)));
             };
             tokio::join!(take_away, async {
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                run_job(&rig.worker, &lane, delivery, &rig::room()).await;
+                run_job(&worker, rig::in_flight(lane), delivery, &rig::room()).await;
             });
-            assert!(rig.around.refused.lock().unwrap().is_empty());
+            assert!(around.refused.lock().unwrap().is_empty());
             assert_eq!(*done.0.lock().unwrap(), [is_acked]);
-            assert_eq!(rig.around.parked.lock().unwrap().len(), parked);
+            assert_eq!(around.parked.lock().unwrap().len(), parked);
         }
     }
 
     /// Takes a job of the default pool as far as it goes.
     async fn walk_one(rig: &Rig, expires_after: Option<Duration>) {
-        let (lane, job) = (rig::lane(&rig.worker), rig::job(expires_after));
-        walk(&rig.worker, &lane, job, &Bytes::new(), &Passport::default(), &rig::room()).await.unwrap();
+        walk_and_record(rig, rig::job(expires_after)).await;
+    }
+
+    async fn walk_and_record(rig: &Rig, job: Box<Job>) {
+        let (lane, body, passport) = (rig::lane(&rig.worker), Bytes::new(), Passport::default());
+        match walk(&rig.worker, &lane, job, &body, &passport, &rig::room()).await.unwrap() {
+            Ended::Stored => {}
+            Ended::Claimed(result) => drop(rig.worker.records.submit(*result).await.unwrap()),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -305,8 +320,7 @@ mod tests {
 
     /// Takes a job of the campaign of the rig as far as it goes.
     async fn walk_one_of_campaign(rig: &Rig) {
-        let (lane, job) = (rig::lane(&rig.worker), rig::job_of_campaign());
-        walk(&rig.worker, &lane, job, &Bytes::new(), &Passport::default(), &rig::room()).await.unwrap();
+        walk_and_record(rig, rig::job_of_campaign()).await;
     }
 
     /// What became of it: the line that it is in, how often it was closed, and how often it was sent.

@@ -36,7 +36,7 @@ pub(crate) async fn run_poison(worker: Arc<Worker>, stop: CancellationToken) {
                     let refusal = Refusal::delivery_limit();
                     let kept = refuse_as(&worker, &lane, &delivery.body, refusal, trace, job_id).await;
                     let is_kept = kept.is_ok();
-                    ack(delivery.receipt, kept);
+                    ack(delivery.receipt, kept.map(drop));
                     if !is_kept {
                         tokio::select! {
                             () = stop.cancelled() => return,

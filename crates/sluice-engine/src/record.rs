@@ -1,58 +1,71 @@
 //! Step 6: the result, durable before the ack; and where the job goes from here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_policy::{HINT_MAX, Next};
 use sluice_types::{Category, DeferralScope, EspId, JobState, Outcome, WaitReason};
 
-use crate::ack::NotStored;
+use crate::ack::{Held, NotStored};
+use crate::batcher::Settled;
 use crate::case::Case;
 use crate::claim::unknown;
+use crate::failpoint::{Failpoint, at};
 use crate::ports::{Due, NextStep, Parked, Record, RecordVerdict};
 use crate::send::{Call, Sent};
-use crate::worker::{Standing, Worker};
+use crate::worker::{RecordWrite, Standing, Worker};
 
 /// A wait is kept in microseconds; one that is shorter than asked for by more than this was cut.
 const CUT_LEAST: Duration = Duration::from_millis(1);
 
-/// Records what came of a claim.
-///
-/// # Errors
-/// When the process ends before the store took it: the claim then runs out and the job becomes `unknown`.
-pub(crate) async fn record(
-    worker: &Worker,
-    case: &Case<'_>,
-    sent: Sent,
-    token: i64,
-) -> Result<(), NotStored> {
+/// What came of a claim, for the ledger.
+pub(crate) fn result(worker: &Worker, case: &Case<'_>, sent: Sent, token: i64) -> Record {
     let mut record = match sent {
         Sent::Called(call) => called(worker, case, call),
         Sent::Unsent { esp, parked } => unsent(worker, case, esp, parked),
     };
     record.token = Some(token);
-    let (state, parked) = match &record.next {
+    record
+}
+
+/// Records a result in a batch, with which the job is acked: nothing is left to do for its task.
+///
+/// When the process ends before the store took it the delivery is given back; the claim then runs out and the job becomes
+/// `unknown`.
+pub(crate) async fn record(worker: &Arc<Worker>, result: Record, held: Held) {
+    let it = Arc::clone(worker);
+    let recording = worker.records.submit_then(result, move |result, settled| {
+        let id = || Some(result.id.to_string());
+        let recorded = recorded(&it, result, settled);
+        at(Failpoint::Recorded, id);
+        held.ack(recorded, id);
+    });
+    recording.await;
+}
+
+/// Counts what was recorded.
+fn recorded(worker: &Worker, result: &Record, settled: Settled<RecordWrite>) -> Result<(), NotStored> {
+    let written = settled.map_err(|error| {
+        tracing::error!(job = %result.id, error = %crate::health::chain(&error), "could not record a result");
+        NotStored
+    })?;
+    let (state, parked) = match &result.next {
         NextStep::Final { state, .. } => (Some(*state), None),
         NextStep::Unknown(parked) => (Some(JobState::Unknown), Some(parked)),
         // It is in doubt as it was, and was counted so.
         NextStep::Unsent(parked) if parked.passport.resend => (None, Some(parked)),
         NextStep::Retry(parked) | NextStep::Unsent(parked) => (Some(JobState::Deferred), Some(parked)),
     };
-    let due_now = parked.is_some_and(|it| it.due == Due::In(Duration::ZERO));
-    let reason = parked.map(|it| it.reason);
-    let written = worker.records.submit(record).await.map_err(|error| {
-        tracing::error!(job = %case.job.id, error = %crate::health::chain(&error), "could not record a result");
-        NotStored
-    })?;
     match written.answer {
         RecordVerdict::Recorded => {
             state.into_iter().for_each(|state| worker.metrics.job(state));
-            reason.into_iter().for_each(|reason| worker.metrics.parked(reason));
+            parked.into_iter().for_each(|it| worker.metrics.parked(it.reason));
         }
         RecordVerdict::NotOurs => {
-            tracing::error!(job = %case.job.id, "a result came after the claim had gone to another worker");
+            tracing::error!(job = %result.id, "a result came after the claim had gone to another worker");
         }
     }
-    if due_now {
+    if parked.is_some_and(|it| it.due == Due::In(Duration::ZERO)) {
         worker.due_now.notify_one();
     }
     Ok(())
@@ -180,16 +193,20 @@ fn report_fault(case: &Case<'_>, esp: &EspId, category: Category) {
 
 #[cfg(test)]
 mod tests {
-    use sluice_types::Timestamp;
+    use std::sync::Mutex;
+    use std::sync::atomic::Ordering;
+
+    use sluice_types::{Lane, Timestamp};
 
     use super::*;
-    use crate::ports::Passport;
+    use crate::ports::{Acker, Passport, Receipt};
     use crate::worker::rig::{self, Rig, esp};
 
     const TWO_ESPS: &str = r#"
         esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }, { name = "b", kind = "sandbox", limits = ["9/s"] }]
         pool = [{ name = "default", members = [{ esp = "a" }, { esp = "b" }] }]
     "#;
+    const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_secs(3600);
 
     /// What comes of a job that `a` answers so: whether it is due at once, and whom it avoids then.
@@ -215,9 +232,54 @@ mod tests {
             detail: String::new(),
         };
         let call = Call { esp: esp("a"), outcome, started_at: at, finished_at: at };
-        record(&rig.worker, &case, Sent::Called(call), 1).await.unwrap();
-        let metrics = rig.worker.metrics.render().unwrap();
+        let deferred = result(&rig.worker, &case, Sent::Called(call), 1);
+        let worker = Arc::new(rig.worker);
+        record(&worker, deferred, held(lane, &Arc::default())).await;
+        tokio::time::sleep(SECOND).await;
+        let metrics = worker.metrics.render().unwrap();
         assert!(metrics.contains("sluice_parked_total{reason=\"retry\"} 1\n"), "{metrics}");
+    }
+
+    /// What was done with deliveries: true for an ack.
+    #[derive(Debug, Default)]
+    struct Done(Mutex<Vec<bool>>);
+
+    impl Acker for Done {
+        fn ack(&self, _: u64) {
+            self.0.lock().unwrap().push(true);
+        }
+
+        fn release(&self, _: u64) {
+            self.0.lock().unwrap().push(false);
+        }
+    }
+
+    fn held(lane: Lane, done: &Arc<Done>) -> Held {
+        let receipt = Receipt::new(1, Arc::<Done>::clone(done));
+        Held { receipt, worn: None, in_flight: rig::in_flight(lane) }
+    }
+
+    /// Its task is over by then.
+    #[tokio::test(start_paused = true)]
+    async fn a_delivery_is_acked_once_its_result_is_written_and_released_when_it_cannot_be() {
+        for refuses in [false, true] {
+            let Rig { worker, around } = Rig::new(TWO_ESPS);
+            *around.record_takes.lock().unwrap() = SECOND;
+            around.refuses_records.store(refuses, Ordering::Relaxed);
+            let (lane, worker, done) = (rig::lane(&worker), Arc::new(worker), Arc::<Done>::default());
+            let (body, passport) = (bytes::Bytes::new(), Passport::default());
+            let case = Case::new(&worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
+            let at = Timestamp::from_micros(0);
+            let outcome = Outcome::Accepted { provider_message_id: None };
+            let call = Call { esp: esp("a"), outcome, started_at: at, finished_at: at };
+            let accepted = result(&worker, &case, Sent::Called(call), 1);
+            let recording = record(&worker, accepted, held(lane.clone(), &done));
+            tokio::time::timeout(Duration::ZERO, recording).await.expect("nothing to wait for");
+            tokio::time::sleep(SECOND / 2).await;
+            assert!(done.0.lock().unwrap().is_empty(), "not before it is written");
+            tokio::time::sleep(SECOND).await;
+            assert_eq!(*done.0.lock().unwrap(), [!refuses]);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -55,9 +55,9 @@ impl Caution {
         now.as_nanos() < self.until.load(Ordering::Relaxed)
     }
 
-    fn hold_worn(&self) -> Worn<'_> {
+    fn hold_worn(&self) -> Worn {
         self.worn.send_modify(|count| *count += 1);
-        Worn(self)
+        Worn(self.worn.clone())
     }
 
     /// Returns when none of them is left, or after [`REPLACED_WITHIN`].
@@ -69,11 +69,11 @@ impl Caution {
 
 /// Holds up what was found harmless, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Worn<'a>(&'a Caution);
+pub(crate) struct Worn(watch::Sender<usize>);
 
-impl Drop for Worn<'_> {
+impl Drop for Worn {
     fn drop(&mut self) {
-        self.0.worn.send_modify(|count| *count = count.saturating_sub(1));
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
@@ -101,11 +101,11 @@ impl Terms {
 
 /// What is known of a message before it is decoded here.
 #[derive(Debug)]
-pub(crate) enum Tasted<'a> {
+pub(crate) enum Tasted {
     /// Nothing speaks against it.
     Fine,
     /// It is harmless, and the broker would soon give up on it: to be kept until it is acked.
-    Worn(Worn<'a>),
+    Worn(Worn),
     /// It kills whoever decodes it.
     Deadly {
         /// Its job's id, if that can be read.
@@ -114,12 +114,7 @@ pub(crate) enum Tasted<'a> {
 }
 
 /// Has a message tasted that has come back `returns` times, if that is suspicious or the times are.
-pub(crate) async fn taste<'a>(
-    worker: &'a Worker,
-    body: &Bytes,
-    returns: u32,
-    passport: &Passport,
-) -> Tasted<'a> {
+pub(crate) async fn taste(worker: &Worker, body: &Bytes, returns: u32, passport: &Passport) -> Tasted {
     let (Some(taster), Some(limit)) = (&worker.taster, worker.inbox.delivery_limit()) else {
         return Tasted::Fine;
     };
@@ -138,15 +133,15 @@ pub(crate) async fn taste<'a>(
 }
 
 /// Finds out what a suspicious message is; one that may go on as it is, and is not `worn`, waits for those that are.
-async fn taste_suspect<'a>(
-    caution: &'a Caution,
+async fn taste_suspect(
+    caution: &Caution,
     taster: &dyn Taster,
     clock: &dyn Clock,
     body: &Bytes,
     returns: u32,
     terms: Terms,
-    mut worn: Option<Worn<'a>>,
-) -> Tasted<'a> {
+    mut worn: Option<Worn>,
+) -> Tasted {
     let mut own_deaths = 0_u32;
     loop {
         match taster.taste(body).await {
@@ -221,7 +216,7 @@ mod tests {
         }
     }
 
-    async fn tasted<'a>(caution: &'a Caution, taste: Taste, worn: Option<Worn<'a>>) -> Tasted<'a> {
+    async fn tasted(caution: &Caution, taste: Taste, worn: Option<Worn>) -> Tasted {
         let (body, clock) = (Bytes::from_static(b"{}"), SystemClock::new());
         taste_suspect(caution, &Always(taste), &clock, &body, 18, Terms::of(20), worn).await
     }

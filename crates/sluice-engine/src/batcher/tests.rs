@@ -42,9 +42,8 @@ async fn submit_at(gather: Gather, arrivals: &[u32]) -> (Vec<Vec<u32>>, Vec<u128
     submit_to(Slow::for_ms(100), gather, arrivals).await
 }
 
-/// Submits one row at each of these milliseconds to three writers; answers the statements, and when each row was answered.
-#[expect(clippy::disallowed_methods, reason = "tests have no tracker")]
-async fn submit_to(store: Slow, gather: Gather, arrivals: &[u32]) -> (Vec<Vec<u32>>, Vec<u128>) {
+/// Three writers to `store`.
+fn start(store: Slow, gather: Gather) -> Batcher<Slow> {
     let metrics = Arc::new(Metrics::new("test").unwrap());
     let around = Surroundings {
         clock: Arc::new(PausedClock(Instant::now())),
@@ -52,8 +51,14 @@ async fn submit_to(store: Slow, gather: Gather, arrivals: &[u32]) -> (Vec<Vec<u3
         health: Arc::new(Health::new(metrics)),
         tasks: TaskTracker::new(),
     };
+    Batcher::start(store, 3, gather, None, &around)
+}
+
+/// Submits one row at each of these milliseconds to three writers; answers the statements, and when each row was answered.
+#[expect(clippy::disallowed_methods, reason = "tests have no tracker")]
+async fn submit_to(store: Slow, gather: Gather, arrivals: &[u32]) -> (Vec<Vec<u32>>, Vec<u128>) {
     let statements = Arc::clone(&store.statements);
-    let batcher = Arc::new(Batcher::start(store, 3, gather, None, &around));
+    let batcher = Arc::new(start(store, gather));
     let begin = Instant::now();
     let mut rows = Vec::new();
     for at in arrivals.iter().copied() {
@@ -110,4 +115,29 @@ async fn what_nobody_waits_for_is_gathered_in_any_case() {
     let (statements, answered) = submit_at(always, &[0, 10, 19, 21]).await;
     assert_eq!(statements, [vec![0, 10, 19], vec![21]]);
     assert!(answered[0] >= 120, "{answered:?}");
+}
+
+/// Whoever waits for nothing is told in the batch; what comes when nobody writes any more is dropped, with all that it holds.
+#[tokio::test(start_paused = true)]
+async fn what_is_done_with_a_row_is_done_in_its_batch() {
+    let told = Arc::new(StdMutex::new(Vec::new()));
+    let tell = |row: u32| {
+        let told = Arc::clone(&told);
+        move |written: &u32, settled: Settled<Slow>| {
+            told.lock().unwrap().push((row, *written, settled.unwrap().answer));
+        }
+    };
+    let batcher = start(Slow::for_ms(100), BESIDE);
+    for row in 0..3 {
+        batcher.submit_then(row, tell(row)).await;
+    }
+    assert!(told.lock().unwrap().is_empty(), "nothing is written yet");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(*told.lock().unwrap(), [(0, 0, 0), (1, 1, 1), (2, 2, 2)]);
+
+    let (closed, none) = mpsc::channel(1);
+    drop(none);
+    let closed = Batcher::<Slow> { queue: closed };
+    closed.submit_then(3, tell(3)).await;
+    assert_eq!((Arc::strong_count(&told), told.lock().unwrap().len()), (1, 3));
 }

@@ -12,6 +12,7 @@ use sluice_config::Config;
 use sluice_policy::{CampaignOrder, ClaimVerdict, Edit, FleetBreaker, FleetState, Order, Report, View};
 use sluice_telemetry::Metrics;
 use sluice_types::{Category, EspId, Job, JobId, JobState, Lane, Limit, Outcome, Tick, Timestamp};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +23,7 @@ use crate::case::Case;
 use crate::engine::{Parts, Roles};
 use crate::fleet::keep_in_touch;
 use crate::health::Health;
+use crate::lane::{InFlight, LaneBook};
 use crate::plan::{LivePlan, Plan};
 use crate::ports::{
     Answer, Burial, Claim, Clock, DeadLetter, DueBatch, DueQuery, Esp, Feed, Fleet, FleetError, Inbox,
@@ -49,8 +51,12 @@ pub(crate) struct Around {
     pub(crate) closed: Mutex<Vec<JobState>>,
     pub(crate) parked: Mutex<Vec<Parked>>,
     pub(crate) records: Mutex<Vec<Record>>,
+    /// How long the store takes to write results.
+    pub(crate) record_takes: Mutex<Duration>,
     /// Results are never written.
     pub(crate) records_hang: AtomicBool,
+    /// The store takes no result.
+    pub(crate) refuses_records: AtomicBool,
     pub(crate) refused: Mutex<Vec<DeadLetter>>,
     /// The ESPs that were called.
     pub(crate) sent: Mutex<Vec<EspId>>,
@@ -228,6 +234,13 @@ pub(crate) fn lane(worker: &Worker) -> Lane {
     worker.plan().lane(&job.pool, job.class, job.to.email.domain())
 }
 
+/// What a job of `lane` that is tested by itself has in the process.
+pub(crate) fn in_flight(lane: Lane) -> InFlight {
+    let looped = LaneBook::default().add(vec![lane]).remove(0);
+    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    InFlight::new(looped, place, TaskTracker::new().token())
+}
+
 /// Room for a job that is tested by itself.
 pub(crate) fn room() -> Room {
     Rooms::new(1).try_take().unwrap()
@@ -316,6 +329,11 @@ impl Ledger for Around {
     async fn record(&self, records: &[Record]) -> Result<Vec<RecordVerdict>, LedgerError> {
         if self.records_hang.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
+        }
+        let takes = *self.record_takes.lock().unwrap();
+        tokio::time::sleep(takes).await;
+        if self.refuses_records.load(Ordering::Relaxed) {
+            return Err(LedgerError::Refused("no such thing".into()));
         }
         self.records.lock().unwrap().extend_from_slice(records);
         Ok(vec![RecordVerdict::Recorded; records.len()])
