@@ -11,17 +11,17 @@ use crate::taste::Worn;
 #[derive(Debug)]
 pub(crate) struct NotStored;
 
-/// Where the way of a job ends.
+/// How far a job has come in its own task.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) enum Walked {
     /// What became of it is stored.
     Stored,
-    /// What came of its claim is to be recorded.
+    /// To the answer of its ESP, or to nothing that was sent: what came of its claim is yet to be recorded.
     Claimed(Box<Record>),
 }
 
 /// A step off the usual way. Boxed, since every job in work would else have room for all of them.
-pub(crate) type Stored<'a> = Pin<Box<dyn Future<Output = Result<Ended, NotStored>> + Send + 'a>>;
+pub(crate) type Stored<'a> = Pin<Box<dyn Future<Output = Result<Walked, NotStored>> + Send + 'a>>;
 
 /// What a job holds until it is acked.
 #[derive(Debug)]

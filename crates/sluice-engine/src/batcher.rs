@@ -149,9 +149,10 @@ impl<W: Write> Batcher<W> {
         }
     }
 
-    /// Writes one row as part of some batch, which does `then` with it; what comes behind the last entrance is dropped.
+    /// Writes one row as part of some batch, which does `then` with it: quickly, as all others of the batch wait for that. Where no
+    /// writer is left both are dropped.
     ///
-    /// A task that waited would be woken, with all that it has long been out of the processor's caches, to do no more than that.
+    /// Over a task that waits, and would be woken with all that it has long out of the processor's caches, to do no more than that.
     pub(crate) fn submit_then<F: FnOnce(&W::Row, Settled<W>) + Send + 'static>(
         &self,
         row: W::Row,

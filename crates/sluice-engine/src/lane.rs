@@ -91,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) places_max: usize,
     /// Places kept for transactional jobs.
     pub(crate) reserved: Arc<Semaphore>,
+    /// Has a token of each job in work; no tasks.
     pub(crate) jobs: TaskTracker,
     pub(crate) stop: CancellationToken,
 }

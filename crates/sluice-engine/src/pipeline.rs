@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sluice_policy::Order;
 use sluice_types::{Category, Job, JobState, Lane, Refusal, Timestamp, WaitReason};
 
-use crate::ack::{Ended, Held, NotStored, ack};
+use crate::ack::{Held, NotStored, Walked, ack};
 use crate::case::Case;
 use crate::claim::{Claimed, Unclaimed, claim, close};
 use crate::decode::decode;
@@ -30,7 +30,8 @@ const REROUTES_MAX: u32 = 3;
 /// How exactly a replica knows what the store's clock shows, generously.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
-/// Takes one delivery all the way. Whatever happens, the receipt is given back at the end.
+/// Takes one delivery all the way, but for the last step where there is a result: that is recorded and acked in a batch. Whatever
+/// happens, the receipt is given back at the end.
 pub(crate) async fn run_job(worker: &Arc<Worker>, in_flight: InFlight, delivery: Delivery, room: &Room) {
     let Delivery { body, passport, redelivered, returns, receipt } = delivery;
     let lane = in_flight.lane();
@@ -59,15 +60,15 @@ pub(crate) async fn run_job(worker: &Arc<Worker>, in_flight: InFlight, delivery:
     at(Failpoint::Decoded, id);
     let walked = match decoded {
         Ok(job) if worn.is_some() && renew(worker, lane, &job.id, &body, &passport).await => {
-            Ok(Ended::Stored)
+            Ok(Walked::Stored)
         }
         Ok(job) => walk(worker, lane, job, &body, &passport, room).await,
         Err(refusal) => refuse(worker, lane, &body, refusal, trace).await,
     };
     let held = Held { receipt, worn, in_flight };
     match walked {
-        Ok(Ended::Claimed(result)) => record(worker, *result, held).await,
-        Ok(Ended::Stored) => held.ack(Ok(()), id),
+        Ok(Walked::Claimed(result)) => record(worker, *result, held).await,
+        Ok(Walked::Stored) => held.ack(Ok(()), id),
         Err(not_stored) => held.ack(Err(not_stored), id),
     }
 }
@@ -80,7 +81,7 @@ async fn walk(
     body: &Bytes,
     passport: &Passport,
     room: &Room,
-) -> Result<Ended, NotStored> {
+) -> Result<Walked, NotStored> {
     let group = group_of(&worker.plan(), worker.mx.as_deref(), job.to.email.domain()).await;
     let case = Case::new(worker, lane, job, group, body, passport);
     let id = || Some(case.job.id.to_string());
@@ -143,7 +144,7 @@ async fn walk(
                 at(Failpoint::Claimed, id);
                 let sent = send(worker, &case, reservation, until, room).await;
                 at(Failpoint::BeforeRecord, id);
-                Ok(Ended::Claimed(Box::new(result(worker, &case, sent, token))))
+                Ok(Walked::Claimed(Box::new(result(worker, &case, sent, token))))
             }
             Claimed::Not(unclaimed) => settle(worker, &case, unclaimed).await,
         };
@@ -156,9 +157,9 @@ fn until(worker: &Worker, case: &Case<'_>, due: Due, reason: WaitReason) -> Park
 }
 
 /// Does what is left to do for a job that is not sent now.
-async fn settle(worker: &Worker, case: &Case<'_>, unclaimed: Unclaimed) -> Result<Ended, NotStored> {
+async fn settle(worker: &Worker, case: &Case<'_>, unclaimed: Unclaimed) -> Result<Walked, NotStored> {
     match unclaimed {
-        Unclaimed::Over => Ok(Ended::Stored),
+        Unclaimed::Over => Ok(Walked::Stored),
         Unclaimed::Park(parked) => park(worker, *parked).await,
         Unclaimed::Refuse(refusal) => {
             let trace = case.passport.traceparent.as_deref();
@@ -176,12 +177,12 @@ fn not_yet(worker: &Worker, case: &Case<'_>) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use super::*;
-    use crate::ports::{Acker, NextStep, Receipt, Record, Taste, Taster};
+    use crate::ports::{NextStep, Receipt, Record, Taste, Taster};
     use crate::room::Rooms;
-    use crate::worker::rig::{self, Rig};
+    use crate::worker::rig::{self, Done, Rig};
 
     const SECOND: Duration = Duration::from_secs(1);
     const ONE_ESP: &str = r#"
@@ -240,20 +241,6 @@ mod tests {
         assert_eq!(seen, [(0, false), (1, true)], "calls begun, and room for another");
     }
 
-    /// What was done with deliveries: true for an ack.
-    #[derive(Debug, Default)]
-    struct Done(Mutex<Vec<bool>>);
-
-    impl Acker for Done {
-        fn ack(&self, _: u64) {
-            self.0.lock().unwrap().push(true);
-        }
-
-        fn release(&self, _: u64) {
-            self.0.lock().unwrap().push(false);
-        }
-    }
-
     /// It was refused when the plan changed between the look for its pool and its decoding.
     #[tokio::test(start_paused = true)]
     async fn a_job_whose_pool_is_taken_away_is_not_refused() {
@@ -297,8 +284,8 @@ mod tests {
     async fn walk_and_record(rig: &Rig, job: Box<Job>) {
         let (lane, body, passport) = (rig::lane(&rig.worker), Bytes::new(), Passport::default());
         match walk(&rig.worker, &lane, job, &body, &passport, &rig::room()).await.unwrap() {
-            Ended::Stored => {}
-            Ended::Claimed(result) => drop(rig.worker.records.submit(*result).await.unwrap()),
+            Walked::Stored => {}
+            Walked::Claimed(result) => drop(rig.worker.records.submit(*result).await.unwrap()),
         }
     }
 

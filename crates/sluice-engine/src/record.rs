@@ -193,14 +193,13 @@ fn report_fault(case: &Case<'_>, esp: &EspId, category: Category) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::atomic::Ordering;
 
     use sluice_types::{Lane, Timestamp};
 
     use super::*;
-    use crate::ports::{Acker, Passport, Receipt};
-    use crate::worker::rig::{self, Rig, esp};
+    use crate::ports::{Passport, Receipt};
+    use crate::worker::rig::{self, Done, Rig, esp};
 
     const TWO_ESPS: &str = r#"
         esp = [{ name = "a", kind = "sandbox", limits = ["9/s"] }, { name = "b", kind = "sandbox", limits = ["9/s"] }]
@@ -238,20 +237,6 @@ mod tests {
         tokio::time::sleep(SECOND).await;
         let metrics = worker.metrics.render().unwrap();
         assert!(metrics.contains("sluice_parked_total{reason=\"retry\"} 1\n"), "{metrics}");
-    }
-
-    /// What was done with deliveries: true for an ack.
-    #[derive(Debug, Default)]
-    struct Done(Mutex<Vec<bool>>);
-
-    impl Acker for Done {
-        fn ack(&self, _: u64) {
-            self.0.lock().unwrap().push(true);
-        }
-
-        fn release(&self, _: u64) {
-            self.0.lock().unwrap().push(false);
-        }
     }
 
     fn held(lane: Lane, done: &Arc<Done>) -> Held {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sluice_types::{Job, Lane, Refusal};
 
-use crate::ack::{Ended, NotStored, Stored};
+use crate::ack::{NotStored, Stored, Walked};
 use crate::failpoint::{Failpoint, at};
 use crate::ports::{Burial, DeadLetter, PublishError};
 use crate::worker::Worker;
@@ -59,7 +59,7 @@ pub(crate) fn refuse_as<'a>(
         })?;
         at(Failpoint::Refused, || job_id.clone());
         worker.metrics.refused(reason);
-        Ok(Ended::Stored)
+        Ok(Walked::Stored)
     })
 }
 

@@ -29,7 +29,7 @@ impl Drop for Room {
 }
 
 /// The room that a lane has.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Rooms(Arc<Semaphore>);
 
 impl Rooms {
@@ -40,13 +40,38 @@ impl Rooms {
     /// Waits until there is room for one more job.
     pub(crate) async fn take(&self) -> Option<Room> {
         self.0.acquire().await.ok()?.forget();
-        Some(Room { rooms: Arc::clone(&self.0), is_left: AtomicBool::new(false) })
+        Some(self.room())
     }
 
     /// Room for one more job, if there is any.
     #[cfg(test)]
     pub(crate) fn try_take(&self) -> Option<Room> {
         self.0.try_acquire().ok()?.forget();
-        Some(Room { rooms: Arc::clone(&self.0), is_left: AtomicBool::new(false) })
+        Some(self.room())
+    }
+
+    fn room(&self) -> Room {
+        Room { rooms: Arc::clone(&self.0), is_left: AtomicBool::new(false) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Given back twice, there would be ever more of it.
+    #[test]
+    fn room_is_given_back_once() {
+        let rooms = Rooms::new(1);
+        for leaves in [false, true] {
+            let room = rooms.try_take().unwrap();
+            assert!(rooms.try_take().is_none());
+            if leaves {
+                room.leave();
+            }
+            drop(room);
+            let again = rooms.try_take();
+            assert!(again.is_some() && rooms.try_take().is_none(), "{leaves}");
+        }
     }
 }

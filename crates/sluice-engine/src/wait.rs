@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_types::{Refusal, Tick, WaitReason};
 
-use crate::ack::{Ended, NotStored, Stored};
+use crate::ack::{NotStored, Stored, Walked};
 use crate::batcher::Written;
 use crate::case::Case;
 use crate::failpoint::{Failpoint, at};
@@ -60,7 +60,7 @@ pub(crate) fn park(worker: &Worker, parked: Parked) -> Stored<'_> {
                 at(Failpoint::Parked, || Some(id.to_string()));
                 worker.metrics.parked(reason);
                 tracing::debug!(job = %id, %reason, "parked");
-                Ok(Ended::Stored)
+                Ok(Walked::Stored)
             }
             Ok(Written { answer: ParkVerdict::Conflict, .. }) => {
                 refuse(worker, &lane, &body, Refusal::id_conflict(), trace.as_deref()).await

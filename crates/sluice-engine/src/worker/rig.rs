@@ -26,7 +26,7 @@ use crate::health::Health;
 use crate::lane::{InFlight, LaneBook};
 use crate::plan::{LivePlan, Plan};
 use crate::ports::{
-    Answer, Burial, Claim, Clock, DeadLetter, DueBatch, DueQuery, Esp, Feed, Fleet, FleetError, Inbox,
+    Acker, Answer, Burial, Claim, Clock, DeadLetter, DueBatch, DueQuery, Esp, Feed, Fleet, FleetError, Inbox,
     InboxError, Intent, LaneDepth, Leased, Ledger, LedgerError, LimitLook, Outbox, ParkVerdict, Parked,
     Passport, PendingJob, Publication, PublishError, ReadyCall, Record, RecordVerdict, ReleaseQuery,
     SlotError, SlotSource, Unused, WaitingKey, Want,
@@ -232,6 +232,20 @@ pub(crate) fn job_of_campaign() -> Box<Job> {
 pub(crate) fn lane(worker: &Worker) -> Lane {
     let job = job(None);
     worker.plan().lane(&job.pool, job.class, job.to.email.domain())
+}
+
+/// What was done with deliveries: true for an ack.
+#[derive(Debug, Default)]
+pub(crate) struct Done(pub(crate) Mutex<Vec<bool>>);
+
+impl Acker for Done {
+    fn ack(&self, _: u64) {
+        self.0.lock().unwrap().push(true);
+    }
+
+    fn release(&self, _: u64) {
+        self.0.lock().unwrap().push(false);
+    }
 }
 
 /// What a job of `lane` that is tested by itself has in the process.
