@@ -92,6 +92,9 @@ async fn a_job_that_is_there_stops_no_other_of_its_batch() {
         assert!(is_in_flight(verdicts[1]), "{verdicts:?}");
     }
     assert_eq!(fixture.text("select count(*)::text from sluice.job where state = 'sending'").await, "5");
+    // Where each row lies in the table tells of the ones that failed: `j` once more, before `k`, and not before `m`.
+    let places = "select string_agg(id || ctid::text, ' ' order by id) from sluice.job";
+    assert_eq!(fixture.text(places).await, "j(0,1) k(0,3) l(0,4) m(0,5) n(0,6)");
 }
 
 #[tokio::test]
