@@ -160,6 +160,24 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_is_recorded_is_not_in_work_any_more() {
+        let toml = r#"
+            esp = [{ name = "a", kind = "sandbox" }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }]
+        "#;
+        let (parts, around) = parts(toml, Arc::new(Lends(3, Arc::default())));
+        *around.record_takes.lock().unwrap() = Duration::from_secs(3);
+        let engine = Engine::start(parts);
+        let mut in_work = Vec::new();
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            in_work.push(engine.in_flight());
+        }
+        assert_eq!((in_work, around.sent.lock().unwrap().len()), (vec![3, 0], 3));
+        assert_eq!(engine.drain(Duration::from_secs(1)).await, DrainReport::default());
+    }
+
     /// A lane that stood before a full house waited for a place without end, and the drain for the lane.
     #[tokio::test(start_paused = true)]
     async fn a_lane_that_waits_for_a_place_does_not_outlast_the_deadline() {
