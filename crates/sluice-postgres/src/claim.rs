@@ -25,18 +25,24 @@ const ROUNDS: u32 = 4;
 /// What a claim is told whose row still changes then: others are at it.
 const CONTENDED: Duration = Duration::from_secs(1);
 
-/// The claims of the parameters as rows; `$others` are columns that only some of them need.
+/// The claims of the parameters as rows; `$others` are columns that only some of them need. Arrays of texts are unnested and the
+/// others read by the place of a row: each array that is unnested is a function call a row, and a walk through an array of texts
+/// would be one from its beginning.
 macro_rules! claims {
     ($others:literal) => {
         concat!(
             "(
-    SELECT c.id, c.recipient, c.fingerprint, c.token,
+    SELECT c.*,
         ($7::text[])[c.kind] AS tenant, ($8::text[])[c.kind] AS campaign, ($9::text[])[c.kind] AS class,
         ($10::text[])[c.kind] AS pool, ($11::text[])[c.kind] AS esp, ($12::bigint[])[c.kind] AS ttl_us",
             $others,
             "
-    FROM unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::int[])
-        AS c (id, recipient, fingerprint, token, kind)
+    FROM (
+        SELECT u.id, u.recipient, ($4::bigint[])[u.place] AS fingerprint, ($5::bigint[])[u.place] AS token,
+            ($6::int[])[u.place] AS kind
+        FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS u (id, recipient, place)
+        OFFSET 0
+    ) AS c
 ) AS i"
         )
     };

@@ -27,7 +27,7 @@ const STEP: &str = "record results";
 ///
 /// Rows that park nothing go without the columns of what is parked: those made the statement nearly twice as dear.
 macro_rules! record {
-    ($repeated:literal, $columns:literal, $names:literal, $returned:literal, $kept:literal) => {
+    ($repeated:literal, $columns:literal, $names:literal, $returned:literal, $kept:literal, $answer:literal) => {
         concat!(
             "
 WITH input AS MATERIALIZED (
@@ -36,12 +36,17 @@ WITH input AS MATERIALIZED (
         ($11::text[])[r.kind] AS outcome, ($12::text[])[r.kind] AS category, ($13::text[])[r.kind] AS detail,
         ($14::text[])[r.kind] AS state, ($15::int[])[r.kind] AS attempts, ($16::text[])[r.kind] AS job_category,
         ($17::boolean[])[r.kind] AS final
-    FROM unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::bigint[], $7::int[]",
+    FROM (
+        SELECT u.*, ($3::timestamptz[])[u.place] AS started_at, ($4::timestamptz[])[u.place] AS finished_at,
+            ($6::bigint[])[u.place] AS token, ($7::int[])[u.place] AS kind
+        FROM unnest($2::text[], $5::text[]",
             $columns,
-            ")
-        AS r (id, started_at, finished_at, provider_message_id, token, kind",
+            ") WITH ORDINALITY
+            AS u (id, provider_message_id",
             $names,
-            ")
+            ", place)
+        OFFSET 0
+    ) AS r
 ), tried AS (
     INSERT INTO sluice.attempt
         (job_id, tenant, attempt, esp, outcome, category, detail,
@@ -84,17 +89,20 @@ WITH input AS MATERIALIZED (
 )",
             $kept,
             "
-SELECT m.id, m.attempt FROM mine m
+SELECT ",
+            $answer,
+            " FROM mine m
 "
         )
     };
 }
 
-/// Fails when an attempt was recorded before: `ON CONFLICT` costs a quarter of the statement, and only a repeated call
-/// needs it.
-const RECORD_FINAL: &str = record!("", "", "", "", "");
+/// Answers how many were ours: nearly always all. Fails when an attempt was recorded before: `ON CONFLICT` costs a quarter of the
+/// statement, and only a repeated call needs it.
+const RECORD_FINAL: &str = record!("", "", "", "", "", "count(*) AS recorded");
 
-const RECORD_FINAL_AGAIN: &str = record!("\n    ON CONFLICT DO NOTHING", "", "", "", "");
+/// Answers which were ours.
+const RECORD_FINAL_AGAIN: &str = record!("\n    ON CONFLICT DO NOTHING", "", "", "", "", "m.id, m.attempt");
 
 const RECORD_PARKED: &str = record!(
     "\n    ON CONFLICT DO NOTHING",
@@ -133,7 +141,8 @@ const RECORD_PARKED: &str = record!(
            excluded.group_name, excluded.due_at, excluded.reason, excluded.limit_key,
            excluded.attempt, excluded.resend, excluded.first_seen, excluded.faulted, excluded.traceparent,
            excluded.body, excluded.expires_at)
-)"
+)",
+    "m.id, m.attempt"
 );
 
 impl Postgres {
@@ -143,15 +152,16 @@ impl Postgres {
         sorted.sort_by(|a, b| a.id.cmp(&b.id));
         let (finals, parking): (Vec<&Record>, Vec<&Record>) =
             sorted.into_iter().partition(|record| parked(&record.next).is_none());
-        let mut rows = Vec::with_capacity(records.len());
-        if !finals.is_empty() {
-            rows.extend(self.record_final(&finals).await?);
+        let mut rows = Vec::new();
+        let are_all_final = self.record_final(&finals).await?;
+        if !are_all_final {
+            rows.extend(self.record_final_again(&finals).await?);
         }
         for chunk in chunks(&parking, |record| parked(&record.next).map_or(0, |job| job.body.len())) {
             rows.extend(self.record_parked(chunk).await?);
         }
-        // One row for each that was ours: nearly always all of them, and nothing to look up.
-        if rows.len() == records.len() {
+        // Nearly always all of them, and nothing to look up.
+        if are_all_final && rows.len() == parking.len() {
             return Ok(vec![RecordVerdict::Recorded; records.len()]);
         }
         let recorded = rows
@@ -159,7 +169,8 @@ impl Postgres {
             .map(|row| Ok((column(row, STEP, "id")?, uint4(column(row, STEP, "attempt")?))))
             .collect::<Result<HashSet<(&str, u32)>, StoreError>>()?;
         let verdict = |record: &Record| {
-            if recorded.contains(&(record.id.as_str(), record.attempt)) {
+            let is_known = are_all_final && parked(&record.next).is_none();
+            if is_known || recorded.contains(&(record.id.as_str(), record.attempt)) {
                 RecordVerdict::Recorded
             } else {
                 RecordVerdict::NotOurs
@@ -168,17 +179,30 @@ impl Postgres {
         Ok(records.iter().map(verdict).collect())
     }
 
-    async fn record_final(&self, records: &[&Record]) -> Result<Vec<Row>, StoreError> {
+    /// Whether all were ours, and are recorded. Where not, none may be.
+    async fn record_final(&self, records: &[&Record]) -> Result<bool, StoreError> {
+        if records.is_empty() {
+            return Ok(true);
+        }
+        let rows = match self.query_final(RECORD_FINAL, records).await {
+            Err(error) if error.is_repetition() => return Ok(false),
+            answered => answered?,
+        };
+        let recorded: i64 = rows.first().map_or(Ok(0), |row| column(row, STEP, "recorded"))?;
+        Ok(usize::try_from(recorded) == Ok(records.len()))
+    }
+
+    /// Those that are ours. What is recorded already is found to be so.
+    async fn record_final_again(&self, records: &[&Record]) -> Result<Vec<Row>, StoreError> {
+        self.query_final(RECORD_FINAL_AGAIN, records).await
+    }
+
+    async fn query_final(&self, sql: &'static str, records: &[&Record]) -> Result<Vec<Row>, StoreError> {
         let columns = RecordColumns::of(records);
         let worker: &str = &self.worker;
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
         params.extend(columns.params());
-        match self.writers.query(STEP, RECORD_FINAL, &params).await {
-            Err(error) if error.is_repetition() => {
-                self.writers.query(STEP, RECORD_FINAL_AGAIN, &params).await
-            }
-            recorded => recorded,
-        }
+        self.writers.query(STEP, sql, &params).await
     }
 
     async fn record_parked(&self, records: &[&Record]) -> Result<Vec<Row>, StoreError> {

@@ -13,7 +13,8 @@ use tokio_postgres::types::ToSql;
 use super::{ClaimColumns, STEP, claims};
 use crate::{Postgres, StoreError};
 
-/// Answers the jobs that it has claimed.
+/// Answers the jobs that it has claimed. Rows go in as they are told, so they are told in the order of their ids: of two replicas
+/// that have some of the same, one waits for the other.
 macro_rules! first {
     ($and:literal) => {
         concat!(
@@ -30,7 +31,6 @@ WHERE NOT EXISTS (
     WHERE s.recipient = lower(i.recipient COLLATE \"C\") AND (s.tenant = '' OR s.tenant = i.tenant) OFFSET 0)",
             $and,
             "
-ORDER BY i.id COLLATE \"C\"
 RETURNING id
 "
         )
@@ -71,10 +71,12 @@ impl Postgres {
         &self,
         claims: impl Iterator<Item = &'a Claim>,
     ) -> Result<Vec<Row>, StoreError> {
-        let columns = ClaimColumns::of(claims.filter(|claim| is_first(claim)));
-        if columns.ids.is_empty() {
+        let mut first: Vec<&Claim> = claims.filter(|claim| is_first(claim)).collect();
+        if first.is_empty() {
             return Ok(Vec::new());
         }
+        first.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let columns = ClaimColumns::of(first.into_iter());
         let worker: &str = &self.worker;
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&worker];
         params.extend(columns.of_first());
