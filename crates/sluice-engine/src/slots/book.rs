@@ -111,16 +111,16 @@ pub(super) enum Ready {
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    keys: HashMap<Limit, Key>,
+    keys: ByName<Limit, Key>,
     stocks: Stocks,
     /// Those of counted limits, which give back what has lapsed.
     counted: BTreeSet<StockId>,
     /// The stock of what is leased together.
-    stock_of: HashMap<Arc<[Limit]>, StockId>,
+    stock_of: ByName<Arc<[Limit]>, StockId>,
     /// The stocks that jobs under these limits need.
-    stocks_of: HashMap<Arc<[Limit]>, Arc<[StockId]>>,
+    stocks_of: ByName<Arc<[Limit]>, Arc<[StockId]>>,
     lines: ById<Line>,
-    line_of: HashMap<LineKey, LineId>,
+    line_of: ByName<LineKey, LineId>,
     /// Those with anybody in them, and some that were so lately: thousands of lines may stand idle.
     open: BTreeSet<(Class, LineId)>,
     next_number: u64,
@@ -128,7 +128,7 @@ pub(super) struct Book {
     next_line: LineId,
     /// When idle lines and stocks were last looked for.
     tidied: Tick,
-    brakes: HashMap<LimitScope, Brake>,
+    brakes: ByName<LimitScope, Brake>,
     /// Replicas with jobs waiting, by limit key, where there is more than one.
     sharers: HashMap<String, u32>,
     reserved_permille: u32,
@@ -139,6 +139,10 @@ type Stocks = ById<Stock>;
 
 /// By our own numbers, which nobody else can choose: the quicker hasher is good enough for these.
 type ById<T> = HashMap<u32, T, foldhash::fast::RandomState>;
+
+/// By limits and what they are on. Each job is looked up in several; the hasher has a seed of its own in each process, and nobody
+/// who chooses a name sees how long that takes.
+type ByName<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// What a brake does to the limits of its scope.
 #[derive(Clone, Copy, Debug)]
@@ -353,7 +357,7 @@ fn leased_together(limits: &[Limit]) -> impl Iterator<Item = Vec<Limit>> {
     std::iter::once(spaced).chain(others).filter(|set| !set.is_empty())
 }
 
-fn count_keys(keys: &mut HashMap<Limit, Key>, limits: &[Limit], now: Tick, change: impl Fn(&mut Key)) {
+fn count_keys(keys: &mut ByName<Limit, Key>, limits: &[Limit], now: Tick, change: impl Fn(&mut Key)) {
     for limit in limits {
         let key = match keys.get_mut(limit) {
             Some(key) => key,
@@ -395,7 +399,7 @@ fn come_near(stocks: &mut Stocks, line: &mut Line, number: u64) {
 }
 
 /// Takes a number out of its line; false when it was not there (any more).
-fn count_out(keys: &mut HashMap<Limit, Key>, stocks: &mut Stocks, line: &mut Line, number: u64) -> bool {
+fn count_out(keys: &mut ByName<Limit, Key>, stocks: &mut Stocks, line: &mut Line, number: u64) -> bool {
     let was_near = usize::from(line.near.remove(&number));
     if was_near == 0 && line.far.remove(&number).is_none() {
         return false;
@@ -448,7 +452,7 @@ fn tell_near(
 }
 
 /// Takes one slot of every stock of the line, or none at all.
-fn take(stocks: &mut Stocks, brakes: &HashMap<LimitScope, Brake>, line: &Line, now: Tick) -> Option<Grant> {
+fn take(stocks: &mut Stocks, brakes: &ByName<LimitScope, Brake>, line: &Line, now: Tick) -> Option<Grant> {
     if held_until(brakes, &line.limits) > now {
         return None;
     }
@@ -472,14 +476,14 @@ fn take(stocks: &mut Stocks, brakes: &HashMap<LimitScope, Brake>, line: &Line, n
 }
 
 /// When a slot of every stock may be open; none while one has no slots at all.
-fn next_open(stocks: &Stocks, brakes: &HashMap<LimitScope, Brake>, line: &Line) -> Option<Tick> {
+fn next_open(stocks: &Stocks, brakes: &ByName<LimitScope, Brake>, line: &Line) -> Option<Tick> {
     // Nothing is taken while a brake holds the scope, open or not.
     let held = held_until(brakes, &line.limits);
     line.stocks.iter().try_fold(held, |at, id| Some(at.max(stocks.get(id)?.head()?.0)))
 }
 
 /// Until when a brake lets nothing through.
-fn held_until(brakes: &HashMap<LimitScope, Brake>, limits: &[Limit]) -> Tick {
+fn held_until(brakes: &ByName<LimitScope, Brake>, limits: &[Limit]) -> Tick {
     if brakes.is_empty() {
         return Tick::ZERO;
     }

@@ -9,7 +9,7 @@ use sluice_policy::{Terms, spacing_ns};
 use sluice_types::{Class, Limit, LimitScope, Tick};
 
 use super::stock::Stock;
-use super::{Book, Brake, ById, Counts, LEAD, StockId, held_until};
+use super::{Book, Brake, ById, ByName, Counts, LEAD, StockId, held_until};
 use crate::plan::is_rate;
 use crate::ports::{Leased, LimitLook, Unused, Want};
 use crate::slots::run::{LocalRun, Marks};
@@ -68,7 +68,7 @@ impl Book {
         self.reserved_permille = reserved_permille;
     }
 
-    pub(in crate::slots) fn set_brakes(&mut self, brakes: HashMap<LimitScope, Brake>) {
+    pub(in crate::slots) fn set_brakes(&mut self, brakes: ByName<LimitScope, Brake>) {
         self.brakes = brakes;
     }
 
