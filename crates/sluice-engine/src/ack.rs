@@ -1,4 +1,4 @@
-//! Step 7: the delivery goes back to the broker.
+//! Step 8: the delivery goes back to the broker.
 
 use std::pin::Pin;
 

@@ -1,4 +1,4 @@
-//! Step 4: the ledger's word, durable before the send.
+//! Step 5: the ledger's word, durable before the send.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Step 5, before all else: one of the calls that an ESP takes at the same time.
+//! Step 6, before all else: one of the calls that an ESP takes at the same time.
 
 use std::time::Duration;
 

@@ -113,6 +113,7 @@ impl Shared {
 }
 
 /// Why a feed is no longer read.
+#[derive(Debug)]
 enum Ended {
     /// The connection is gone, or the broker has cancelled the consumer.
     FeedOver,
@@ -151,8 +152,11 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
         };
         worker.queue_answers();
         worker.metrics.lane_paused(&name, false);
+        tracing::debug!(lane = %name, prefetch, "consuming");
         let mut feed = Working::new(feed, under_way(prefetch));
-        match pull(&this, &shared, &mut feed, prefetch, &mut bodies).await {
+        let ended = pull(&this, &shared, &mut feed, prefetch, &mut bodies).await;
+        tracing::debug!(lane = %name, ?ended, "no longer consuming");
+        match ended {
             Ended::FeedOver => {}
             Ended::Stopped => {
                 feed.give_back().await;

@@ -44,6 +44,7 @@ mod taste;
 mod wait;
 mod waiters;
 mod worker;
+mod write;
 
 pub use breakers::{BreakerView, Breakers};
 pub use decode::rehearse;

@@ -24,6 +24,7 @@ use crate::send::send;
 use crate::taste::{Tasted, renew, taste};
 use crate::wait::{due_at, hold, park, paused};
 use crate::worker::Worker;
+use crate::write::write;
 
 /// How often one delivery may turn to another ESP because of a limit.
 const REROUTES_MAX: u32 = 3;
@@ -83,8 +84,7 @@ async fn walk(
     room: &Room,
 ) -> Result<Walked, NotStored> {
     let group = group_of(&worker.plan(), worker.mx.as_deref(), job.to.email.domain()).await;
-    let case = Case::new(worker, lane, job, group, body, passport);
-    let id = || Some(case.job.id.to_string());
+    let mut case = Case::new(worker, lane, job, group, body, passport);
     let mut reroutes = 0;
     loop {
         // All asked each time, as whatever leads here again may have taken a while.
@@ -138,15 +138,17 @@ async fn walk(
                 return park(worker, until(worker, &case, due, WaitReason::EspLimit)).await;
             }
         };
+        let written = write(&mut case, &reservation);
+        let (case, id) = (&case, || Some(case.job.id.to_string()));
         at(Failpoint::BeforeClaim, id);
-        return match claim(worker, &case, &reservation.esp).await? {
+        return match claim(worker, case, reservation.handle.esp.id()).await? {
             Claimed::Go { until, token } => {
                 at(Failpoint::Claimed, id);
-                let sent = send(worker, &case, reservation, until, room).await;
+                let sent = send(worker, case, reservation, written, until, room).await;
                 at(Failpoint::BeforeRecord, id);
-                Ok(Walked::Claimed(Box::new(result(worker, &case, sent, token))))
+                Ok(Walked::Claimed(Box::new(result(worker, case, sent, token))))
             }
-            Claimed::Not(unclaimed) => settle(worker, &case, unclaimed).await,
+            Claimed::Not(unclaimed) => settle(worker, case, unclaimed).await,
         };
     }
 }
@@ -178,6 +180,7 @@ fn not_yet(worker: &Worker, case: &Case<'_>) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::ports::{NextStep, Receipt, Record, Taste, Taster};
@@ -287,6 +290,19 @@ mod tests {
             Walked::Stored => {}
             Walked::Claimed(result) => drop(rig.worker.records.submit(*result).await.unwrap()),
         }
+    }
+
+    /// Its row says so, as there was a claim.
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_cannot_be_written_is_rejected_and_nobody_is_called() {
+        let rig = Rig::new(ONE_ESP);
+        rig.around.is_unwritable.store(true, Ordering::Relaxed);
+        walk_one(&rig, None).await;
+        let records = rig.around.records.lock().unwrap();
+        let [record] = records.as_slice() else { panic!("{records:?}") };
+        let rejected = NextStep::Final { state: JobState::Rejected, category: Some(Category::Content) };
+        assert_eq!(format!("{:?}", record.next), format!("{rejected:?}"));
+        assert!(rig.around.sent.lock().unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Step 5, before the turn: a call that begins without delay, and how long it may take.
+//! Step 6, before the turn: a call that begins without delay, and how long it may take.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use sluice_types::{Category, EspId, Outcome};
 
 use crate::breakers::Leave;
-use crate::case::Case;
 use crate::places::Places;
 use crate::ports::{Answer, ReadyCall};
 use crate::slots::Ticket;
 use crate::worker::{EspHandle, Worker};
+use crate::write::Written;
 
 /// How much longer than its own timeout an ESP client may take before the engine gives up on it.
 const TIMEOUT_SLACK: Duration = Duration::from_secs(5);
@@ -41,14 +41,14 @@ impl Patience {
 ///
 /// # Errors
 /// What the call has come to, when it cannot be made.
-pub(crate) async fn ready<'a>(
-    worker: &Worker,
-    case: &'a Case<'_>,
-    handle: &'a EspHandle,
+pub(crate) async fn ready<'w>(
+    worker: &'w Worker,
+    handle: &'w EspHandle,
+    written: Written<'w>,
     ticket: &Ticket,
     leave: &mut Leave,
-) -> Result<Box<dyn ReadyCall + 'a>, Answer> {
-    let mut ready = handle.esp.ready(&case.job, case.passport.attempt);
+) -> Result<Box<dyn ReadyCall + 'w>, Answer> {
+    let mut ready = written.map_err(|answer| *answer)?.ready();
     tokio::select! {
         biased;
         ready = &mut ready => ready,
@@ -110,10 +110,12 @@ mod tests {
     use sluice_types::{AttemptOutcome, Class, Tick, Timestamp};
 
     use super::*;
+    use crate::case::Case;
     use crate::ports::Passport;
     use crate::reserve::reserve;
     use crate::send::{Call, Sent, send};
     use crate::worker::rig::{self, Rig, esp};
+    use crate::write::write;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -131,9 +133,10 @@ mod tests {
     async fn send_one(rig: &Rig, connecting: Option<Duration>) -> Call {
         rig.around.connecting.lock().unwrap().push(connecting);
         let (lane, body, passport) = (rig::lane(&rig.worker), bytes::Bytes::new(), Passport::default());
-        let case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
+        let mut case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
         let reservation = reserve(&rig.worker, &case, esp("a")).await.unwrap();
-        match send(&rig.worker, &case, reservation, Tick::ZERO + SECOND * 60, &rig::room()).await {
+        let written = write(&mut case, &reservation);
+        match send(&rig.worker, &case, reservation, written, Tick::ZERO + SECOND * 60, &rig::room()).await {
             Sent::Called(call) => call,
             Sent::Unsent { parked, .. } => panic!("{parked:?}"),
         }

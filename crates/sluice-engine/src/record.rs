@@ -1,4 +1,4 @@
-//! Step 6: the result, durable before the ack; and where the job goes from here.
+//! Step 7: the result, durable before the ack; and where the job goes from here.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,15 +13,15 @@ use crate::places::{Place, Places};
 use crate::plan::{Own, Plan};
 use crate::route::is_better_off_elsewhere;
 use crate::slots::Ticket;
-use crate::worker::{Standing, Worker};
+use crate::worker::{EspHandle, Standing, Worker};
 
 /// How often one who waits looks whether its limit was shut meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// All that a call needs but the claim: the turn is near.
 #[derive(Debug)]
-pub(crate) struct Reservation {
-    pub(crate) esp: EspId,
+pub(crate) struct Reservation<'w> {
+    pub(crate) handle: &'w EspHandle,
     pub(crate) drawn: Drawn,
     /// The limit that the job had to wait for, if any.
     pub(crate) limit: Option<Limit>,
@@ -77,7 +77,11 @@ pub(crate) enum Unreserved {
 /// # Errors
 /// [`Unreserved`] when the wait is longer than a job is held: shorter for limits that concern only some jobs of the
 /// lane, which must not stand in the way of the rest.
-pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Result<Reservation, Unreserved> {
+pub(crate) async fn reserve<'w>(
+    worker: &'w Worker,
+    case: &Case<'_>,
+    esp: EspId,
+) -> Result<Reservation<'w>, Unreserved> {
     let plan = worker.plan();
     let bounds = *plan.bounds();
     let (key, limits) =
@@ -137,7 +141,7 @@ pub(crate) async fn reserve(worker: &Worker, case: &Case<'_>, esp: EspId) -> Res
         return Err(Unreserved::RouteAgain);
     }
     match worker.breakers.ask(&esp) {
-        Ok(leave) => Ok(Reservation { esp, drawn, limit: estimate.limit, leave, place, connection }),
+        Ok(leave) => Ok(Reservation { handle, drawn, limit: estimate.limit, leave, place, connection }),
         Err(_until) => Err(Unreserved::RouteAgain),
     }
 }

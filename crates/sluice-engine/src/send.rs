@@ -1,4 +1,4 @@
-//! Step 5: one slot under every limit, then the call.
+//! Step 6: one slot under every limit, then the call.
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::room::Room;
 use crate::slots::{Grant, Ticket};
 use crate::wait::paused;
 use crate::worker::Worker;
+use crate::write::Written;
 
 /// What came of a claim.
 #[derive(Debug)]
@@ -46,12 +47,14 @@ pub(crate) struct Call {
 pub(crate) async fn send(
     worker: &Worker,
     case: &Case<'_>,
-    reservation: Reservation,
+    reservation: Reservation<'_>,
+    written: Written<'_>,
     claimed_until: Tick,
     room: &Room,
 ) -> Sent {
-    let Reservation { esp, drawn: Drawn { mut ticket, line }, limit, mut leave, mut place, connection } =
+    let Reservation { handle, drawn: Drawn { mut ticket, line }, limit, mut leave, mut place, connection } =
         reservation;
+    let esp = handle.esp.id().clone();
     let no_turn = |esp: EspId| {
         let parked = match (worker.link.order(case), limit.clone().or_else(|| slowest(worker, case, &esp))) {
             (Some(Order::Paused), _) => paused(case),
@@ -65,7 +68,6 @@ pub(crate) async fn send(
         };
         Sent::Unsent { esp, parked: Box::new(parked) }
     };
-    let Some(handle) = worker.esps.get(&esp) else { return no_turn(esp) };
     if !place.try_enter()
         && let Err(no_entry) = Box::pin(enter(worker, case, &mut place, &ticket, &leave, claimed_until)).await
     {
@@ -75,7 +77,7 @@ pub(crate) async fn send(
         };
     }
     let (mut started_at, mut began) = (worker.clock.now(), worker.clock.tick());
-    let ready = ready(worker, case, handle, &ticket, &mut leave).await;
+    let ready = ready(worker, handle, written, &ticket, &mut leave).await;
     let (answer, calling) = match ready {
         // There is nothing to call with, so no slot is taken.
         Err(answer) => (answer, None),

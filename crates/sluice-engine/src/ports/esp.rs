@@ -11,16 +11,19 @@ pub trait Esp: Send + Sync + std::fmt::Debug {
     /// The account.
     fn id(&self) -> &EspId;
 
-    /// Makes all ready for one call, so that it reaches the ESP as soon as it is [made](ReadyCall::make): writes the message,
-    /// and takes a connection that is idle or opens one. Tells the ESP nothing of the job. Keeps to the account's own timeout.
+    /// Writes the message of one call from a rendered job, of which nothing is needed any more then.
     ///
     /// # Errors
-    /// The answer, when there is nothing to call with or the message cannot be written.
-    async fn ready<'a>(&'a self, job: &'a Job, attempt: u32) -> Result<Box<dyn ReadyCall + 'a>, Answer>;
+    /// The answer, when the message cannot be written.
+    fn write(&self, job: &Job, attempt: u32) -> Result<Box<dyn WrittenCall + '_>, Answer>;
 
-    /// Hands over one rendered job: [`ready`](Self::ready) and [`make`](ReadyCall::make) in one.
+    /// Hands over one rendered job: all steps of a call in one.
     async fn send(&self, job: &Job, attempt: u32) -> Answer {
-        match self.ready(job, attempt).await {
+        let written = match self.write(job, attempt) {
+            Ok(written) => written,
+            Err(answer) => return answer,
+        };
+        match written.ready().await {
             Ok(call) => call.make().await,
             Err(answer) => answer,
         }
@@ -33,6 +36,19 @@ pub trait Esp: Send + Sync + std::fmt::Debug {
     fn is_idempotent(&self) -> bool {
         false
     }
+}
+
+/// A call whose message is written.
+#[async_trait]
+pub trait WrittenCall: Send {
+    /// Makes all ready, so that the call reaches the ESP as soon as it is [made](ReadyCall::make): takes a connection that is idle
+    /// or opens one. Tells the ESP nothing of the job. Keeps to the account's own timeout.
+    ///
+    /// # Errors
+    /// The answer, when there is nothing to call with.
+    async fn ready<'a>(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'a>, Answer>
+    where
+        Self: 'a;
 }
 
 /// A call that waits for its turn. Dropped, it leaves its connection to the next.

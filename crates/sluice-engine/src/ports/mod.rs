@@ -23,7 +23,7 @@ pub use console::{
     AttemptView, Console, DeadLetterView, EventView, JobView, KnownJob, PendingView, ResolutionView,
     StatusView, SuppressionEntry,
 };
-pub use esp::{Answer, Esp, QuotaHint, ReadyCall};
+pub use esp::{Answer, Esp, QuotaHint, ReadyCall, WrittenCall};
 pub use events::{EspEvent, Events, Landed, Moved, Suppress, SuppressReason};
 pub use fleet::{Fleet, FleetError};
 pub use inbox::{Acker, Delivery, Feed, Inbox, InboxError, LaneDepth, Passport, PoisonFeed, Receipt};

@@ -29,7 +29,7 @@ use crate::ports::{
     Acker, Answer, Burial, Claim, Clock, DeadLetter, DueBatch, DueQuery, Esp, Feed, Fleet, FleetError, Inbox,
     InboxError, Intent, LaneDepth, Leased, Ledger, LedgerError, LimitLook, Outbox, ParkVerdict, Parked,
     Passport, PendingJob, Publication, PublishError, ReadyCall, Record, RecordVerdict, ReleaseQuery,
-    SlotError, SlotSource, Unused, WaitingKey, Want,
+    SlotError, SlotSource, Unused, WaitingKey, Want, WrittenCall,
 };
 use crate::room::{Room, Rooms};
 use crate::slots::{Slots, Ticket};
@@ -41,6 +41,8 @@ pub(crate) struct Around {
     pub(crate) claim_takes: Mutex<Duration>,
     /// The store's word on every claim; by default it goes through.
     pub(crate) verdict: Mutex<Option<ClaimVerdict>>,
+    /// No message can be written.
+    pub(crate) is_unwritable: AtomicBool,
     /// The connections that have to be opened, the last first: how long each takes, or none where it is refused. There is an idle
     /// one for every further call.
     pub(crate) connecting: Mutex<Vec<Option<Duration>>>,
@@ -294,8 +296,24 @@ impl Esp for StandIn {
         &self.id
     }
 
-    async fn ready<'a>(&'a self, _: &'a Job, _: u32) -> Result<Box<dyn ReadyCall + 'a>, Answer> {
-        let connecting = self.around.connecting.lock().unwrap().pop();
+    fn write(&self, _: &Job, _: u32) -> Result<Box<dyn WrittenCall + '_>, Answer> {
+        if self.around.is_unwritable.load(Ordering::Relaxed) {
+            let detail = "cannot be written".to_owned();
+            return Err(Outcome::Rejected { category: Category::Content, detail }.into());
+        }
+        Ok(Box::new(StandInCall(self)))
+    }
+}
+
+struct StandInCall<'e>(&'e StandIn);
+
+#[async_trait]
+impl WrittenCall for StandInCall<'_> {
+    async fn ready<'a>(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'a>, Answer>
+    where
+        Self: 'a,
+    {
+        let connecting = self.0.around.connecting.lock().unwrap().pop();
         match connecting {
             Some(Some(takes)) => tokio::time::sleep(takes).await,
             Some(None) => {
@@ -304,11 +322,9 @@ impl Esp for StandIn {
             }
             None => {}
         }
-        Ok(Box::new(StandInCall(self)))
+        Ok(self)
     }
 }
-
-struct StandInCall<'a>(&'a StandIn);
 
 #[async_trait]
 impl ReadyCall for StandInCall<'_> {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sluice_engine::{Answer, Clock, Esp, ReadyCall};
-use sluice_types::{Category, DeferralScope, EspId, Job, Outcome};
+use sluice_engine::{Answer, Clock, Esp, ReadyCall, WrittenCall};
+use sluice_types::{Address, Category, DeferralScope, EspId, Job, JobId, Outcome};
 
 use super::journal::{Journal, JournalEntry, has_job};
 use crate::SettingsError;
@@ -93,12 +93,12 @@ impl SandboxEsp {
     }
 
     /// Writes the journal's line; it stands in the file before anyone hears that the message was taken.
-    fn take(&self, job: &Job, attempt: u32) -> Result<(), Outcome> {
+    fn take(&self, message: &Message) -> Result<(), Outcome> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let entry = JournalEntry {
-            job_id: job.id.as_str().into(),
-            attempt,
-            recipient_domain: job.to.email.domain().into(),
+            job_id: message.id.as_str().into(),
+            attempt: message.attempt,
+            recipient_domain: message.recipient.domain().into(),
             at_us: self.clock.now().as_micros(),
         };
         journal.append(&entry).map_err(|error| Outcome::Faulted {
@@ -108,22 +108,22 @@ impl SandboxEsp {
     }
 
     /// Whether the journal has the job: only asked of a job that was tried before.
-    async fn knows(&self, job: &Job, attempt: u32) -> bool {
-        let Some(path) = self.known.clone().filter(|_| attempt > 1) else { return false };
-        let id = job.id.clone();
+    async fn knows(&self, message: &Message) -> bool {
+        let Some(path) = self.known.clone().filter(|_| message.attempt > 1) else { return false };
+        let id = message.id.clone();
         let look = move || has_job(&path, id.as_str());
         tokio::task::spawn_blocking(look).await.is_ok_and(|found| found.unwrap_or(false))
     }
 
     /// What becomes of the call with this number.
-    fn outcome(&self, job: &Job, attempt: u32, call: u64) -> Outcome {
+    fn outcome(&self, message: &Message, call: u64) -> Outcome {
         if self.failing.contains(&call) {
             return Outcome::Faulted {
                 category: Category::ServerError,
                 detail: "the sandbox was told to fail this call".to_owned(),
             };
         }
-        let recipient = job.to.email.as_str();
+        let recipient = message.recipient.as_str();
         if recipient.starts_with("reject") {
             return Outcome::Rejected {
                 category: Category::RecipientUnknown,
@@ -146,7 +146,7 @@ impl SandboxEsp {
                 detail: "the sandbox throttles recipients that begin with `throttle`".to_owned(),
             };
         }
-        if let Err(outcome) = self.take(job, attempt) {
+        if let Err(outcome) = self.take(message) {
             return outcome;
         }
         if recipient.starts_with("unknown") {
@@ -154,7 +154,8 @@ impl SandboxEsp {
                 detail: "the sandbox loses the answer for recipients that begin with `unknown`".to_owned(),
             };
         }
-        Outcome::Accepted { provider_message_id: Some(format!("sandbox-{}-{attempt}", job.id)) }
+        let Message { id, attempt, .. } = message;
+        Outcome::Accepted { provider_message_id: Some(format!("sandbox-{id}-{attempt}")) }
     }
 }
 
@@ -164,8 +165,9 @@ impl Esp for SandboxEsp {
         &self.id
     }
 
-    async fn ready<'a>(&'a self, job: &'a Job, attempt: u32) -> Result<Box<dyn ReadyCall + 'a>, Answer> {
-        Ok(Box::new(SandboxCall { esp: self, job, attempt }))
+    fn write(&self, job: &Job, attempt: u32) -> Result<Box<dyn WrittenCall + '_>, Answer> {
+        let message = Message { id: job.id.clone(), recipient: job.to.email.clone(), attempt };
+        Ok(Box::new(SandboxCall { esp: self, message }))
     }
 
     fn is_idempotent(&self) -> bool {
@@ -174,23 +176,39 @@ impl Esp for SandboxEsp {
 }
 
 /// A call that has yet to be counted.
-struct SandboxCall<'a> {
-    esp: &'a SandboxEsp,
-    job: &'a Job,
+struct SandboxCall<'e> {
+    esp: &'e SandboxEsp,
+    message: Message,
+}
+
+/// What the answer and the journal are made of.
+struct Message {
+    id: JobId,
+    recipient: Address,
     attempt: u32,
+}
+
+#[async_trait]
+impl WrittenCall for SandboxCall<'_> {
+    async fn ready<'a>(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'a>, Answer>
+    where
+        Self: 'a,
+    {
+        Ok(self)
+    }
 }
 
 #[async_trait]
 impl ReadyCall for SandboxCall<'_> {
     async fn make(self: Box<Self>) -> Answer {
-        let Self { esp, job, attempt } = *self;
+        let Self { esp, message } = *self;
         let call = esp.calls.fetch_add(1, Ordering::Relaxed) + 1;
         if !esp.latency.is_zero() {
             tokio::time::sleep(esp.latency).await;
         }
-        if esp.knows(job, attempt).await {
-            return Outcome::Accepted { provider_message_id: Some(format!("sandbox-{}", job.id)) }.into();
+        if esp.knows(&message).await {
+            return Outcome::Accepted { provider_message_id: Some(format!("sandbox-{}", message.id)) }.into();
         }
-        esp.outcome(job, attempt, call).into()
+        esp.outcome(&message, call).into()
     }
 }

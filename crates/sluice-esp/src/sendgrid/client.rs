@@ -7,9 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hyper::StatusCode;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use secrecy::{ExposeSecret, SecretString};
-use sluice_engine::{Answer, Clock, Esp, QuotaHint, ReadyCall};
+use sluice_engine::{Answer, Clock, Esp, QuotaHint, ReadyCall, WrittenCall};
 use sluice_types::{Category, EspId, Job, Outcome};
 use tokio::time::{Instant, timeout_at};
 
@@ -21,9 +23,11 @@ use crate::{HttpVersion, SettingsError, http, retry_hint};
 pub const SENDGRID_BASE_URL: &str = "https://api.sendgrid.com";
 const PATH: &str = "/v3/mail/send";
 /// The window's size, what is left of it, and when it ends. The general Web API sends these; mail/send is said not to.
-const LIMIT: &str = "x-ratelimit-limit";
-const REMAINING: &str = "x-ratelimit-remaining";
-const RESET: &str = "x-ratelimit-reset";
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// What SendGrid calls the message.
+const MESSAGE_ID: HeaderName = HeaderName::from_static("x-message-id");
 /// The status has been read: the body only adds words, and is not worth a long wait.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -98,8 +102,8 @@ impl SendGridEsp {
     async fn read(&self, mut answer: http::Answer, deadline: Instant) -> Answer {
         let (status, headers) = (answer.head.status, &answer.head.headers);
         let (retry_after, quota) = (self.retry_after(headers), self.quota(status, headers));
-        let message_id = text(headers, "x-message-id").map(str::to_owned);
-        let is_html = text(headers, CONTENT_TYPE.as_str()).is_some_and(is_html);
+        let message_id = text(headers, &MESSAGE_ID).map(str::to_owned);
+        let is_html = text(headers, &CONTENT_TYPE).is_some_and(is_html);
         let body = if status.is_success() && !is_html && answer.may_stay_unread() {
             Some(Vec::new())
         } else {
@@ -120,22 +124,22 @@ impl SendGridEsp {
 
     fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
         let now = self.clock.now();
-        text(headers, RETRY_AFTER.as_str())
+        text(headers, &RETRY_AFTER)
             .and_then(|value| retry_hint::retry_after(value, now))
-            .or_else(|| text(headers, RESET).and_then(|value| retry_hint::rate_limit_reset(value, now)))
+            .or_else(|| text(headers, &RESET).and_then(|value| retry_hint::rate_limit_reset(value, now)))
     }
 
     /// What is left for the account: nothing for as long as a 503 asks us to stay away (RFC 9110 section 15.6.4).
     fn quota(&self, status: StatusCode, headers: &HeaderMap) -> Option<QuotaHint> {
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            let pause = text(headers, RETRY_AFTER.as_str())
+            let pause = text(headers, &RETRY_AFTER)
                 .and_then(|value| retry_hint::retry_after(value, self.clock.now()));
             if let Some(resets_in) = pause {
                 return Some(QuotaHint { remaining: 0, resets_in });
             }
         }
-        let (remaining, reset) = (text(headers, REMAINING)?, text(headers, RESET)?);
-        retry_hint::quota(text(headers, LIMIT), remaining, reset, self.clock.now())
+        let (remaining, reset) = (text(headers, &REMAINING)?, text(headers, &RESET)?);
+        retry_hint::quota(text(headers, &LIMIT), remaining, reset, self.clock.now())
     }
 }
 
@@ -145,24 +149,41 @@ impl Esp for SendGridEsp {
         &self.id
     }
 
-    async fn ready<'a>(&'a self, job: &'a Job, attempt: u32) -> Result<Box<dyn ReadyCall + 'a>, Answer> {
-        let Ok(body) = request::body(job, attempt) else {
-            return Err(Outcome::Rejected {
+    fn write(&self, job: &Job, attempt: u32) -> Result<Box<dyn WrittenCall + '_>, Answer> {
+        match request::body(job, attempt) {
+            Ok(body) => Ok(Box::new(SendGridWritten { esp: self, body: body.into() })),
+            Err(_) => Err(Outcome::Rejected {
                 category: Category::Content,
                 detail: "the job cannot be written as JSON".to_owned(),
             }
-            .into());
-        };
-        match self.client.line(body.len()).await {
-            Ok(line) => Ok(Box::new(SendGridCall { esp: self, line, body: body.into() })),
+            .into()),
+        }
+    }
+}
+
+/// What is posted.
+struct SendGridWritten<'e> {
+    esp: &'e SendGridEsp,
+    body: Bytes,
+}
+
+#[async_trait]
+impl WrittenCall for SendGridWritten<'_> {
+    async fn ready<'a>(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'a>, Answer>
+    where
+        Self: 'a,
+    {
+        let Self { esp, body } = *self;
+        match esp.client.line(body.len()).await {
+            Ok(line) => Ok(Box::new(SendGridCall { esp, line, body })),
             Err(error) => Err(http::failure(&error).into()),
         }
     }
 }
 
 /// What is posted, and the line that it goes over.
-struct SendGridCall<'a> {
-    esp: &'a SendGridEsp,
+struct SendGridCall<'e> {
+    esp: &'e SendGridEsp,
     line: http::Line,
     body: Bytes,
 }
@@ -186,6 +207,6 @@ fn is_html(content_type: &str) -> bool {
     content_type.split(';').next().is_some_and(|it| it.trim().eq_ignore_ascii_case("text/html"))
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rustls::pki_types::ServerName;
-use sluice_engine::{Answer, Clock, Esp, ReadyCall};
+use sluice_engine::{Answer, Clock, Esp, ReadyCall, WrittenCall};
 use sluice_types::{Category, DeferralScope, EspId, Job, Outcome};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
@@ -131,16 +131,32 @@ impl Esp for SmtpEsp {
         &self.id
     }
 
-    async fn ready<'a>(&'a self, job: &'a Job, _attempt: u32) -> Result<Box<dyn ReadyCall + 'a>, Answer> {
-        let letter = match message::build(job, self.clock.now()) {
-            Ok(letter) => letter,
+    fn write(&self, job: &Job, _attempt: u32) -> Result<Box<dyn WrittenCall + '_>, Answer> {
+        match message::build(job, self.clock.now()) {
+            Ok(letter) => Ok(Box::new(SmtpWritten { esp: self, letter })),
             Err(error) => {
                 let detail = error.to_string();
-                return Err(Outcome::Rejected { category: Category::Content, detail }.into());
+                Err(Outcome::Rejected { category: Category::Content, detail }.into())
             }
-        };
-        let deadline = Instant::now() + self.timeout;
-        let Ok(Ok(permit)) = timeout_at(deadline, self.permits.acquire()).await else {
+        }
+    }
+}
+
+/// A message.
+struct SmtpWritten<'e> {
+    esp: &'e SmtpEsp,
+    letter: Letter,
+}
+
+#[async_trait]
+impl WrittenCall for SmtpWritten<'_> {
+    async fn ready<'a>(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'a>, Answer>
+    where
+        Self: 'a,
+    {
+        let Self { esp, letter } = *self;
+        let deadline = Instant::now() + esp.timeout;
+        let Ok(Ok(permit)) = timeout_at(deadline, esp.permits.acquire()).await else {
             return Err(Outcome::Deferred {
                 retry_after: None,
                 scope: DeferralScope::Esp,
@@ -151,24 +167,24 @@ impl Esp for SmtpEsp {
             .into());
         };
         let mut phase = Phase::Connect;
-        let session = match self.take_idle() {
+        let session = match esp.take_idle() {
             Some(session) => session,
-            None => match timeout_at(deadline, self.dialer.open(&mut phase)).await {
+            None => match timeout_at(deadline, esp.dialer.open(&mut phase)).await {
                 Ok(Ok(session)) => session,
                 Ok(Err(trouble)) => return Err(failed(phase, &trouble).into()),
                 Err(_) => return Err(lost(phase, &Loss::Timeout).into()),
             },
         };
-        Ok(Box::new(SmtpCall { esp: self, letter, session, _permit: permit }))
+        Ok(Box::new(SmtpCall { esp, letter, session, _permit: permit }))
     }
 }
 
 /// A message, and the connection that it goes over.
-struct SmtpCall<'a> {
-    esp: &'a SmtpEsp,
+struct SmtpCall<'e> {
+    esp: &'e SmtpEsp,
     letter: Letter,
     session: Session,
-    _permit: SemaphorePermit<'a>,
+    _permit: SemaphorePermit<'e>,
 }
 
 #[async_trait]

@@ -43,7 +43,7 @@ async fn send_at_once(esp: &SendGridEsp, word: &str, numbers: std::ops::Range<us
 /// Makes no call before each has a line, so that none is answered early and leaves its own to another.
 async fn send_after_all_have_a_line(esp: &SendGridEsp, count: usize) {
     let jobs: Vec<_> = (0..count).map(|number| job(&format!("job-{number}"), "ada@gmail.com")).collect();
-    let lines = join_all(jobs.iter().map(|job| esp.ready(job, 1))).await;
+    let lines = join_all(jobs.iter().map(|job| esp.write(job, 1).ok().unwrap().ready())).await;
     let calls = lines
         .into_iter()
         .map(|line| line.unwrap_or_else(|answer| unreachable!("no line: {:?}", answer.outcome)).make());

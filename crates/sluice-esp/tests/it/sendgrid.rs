@@ -91,8 +91,8 @@ async fn a_call_has_its_connection_before_it_is_made() {
     let server = RawHttp::answering(202, "", "");
     let esp = SendGridEsp::new(&settings(&server.url(), PATIENCE), clock()).unwrap();
     let job = job("job-1", "ada@gmail.com");
-    let first = esp.ready(&job, 1).await.ok().unwrap();
-    let second = esp.ready(&job, 2).await.ok().unwrap();
+    let first = esp.write(&job, 1).ok().unwrap().ready().await.ok().unwrap();
+    let second = esp.write(&job, 2).ok().unwrap().ready().await.ok().unwrap();
     for _ in 0..100 {
         if server.connections() == 2 {
             break;

@@ -62,7 +62,7 @@ async fn a_call_has_its_connection_before_it_is_made() {
     let server = RawSmtp::start(|_| None);
     let relay = relay(&server, PATIENCE);
     let job = job("job-1", "ada@gmail.com");
-    let call = relay.ready(&job, 1).await.ok().unwrap();
+    let call = relay.write(&job, 1).ok().unwrap().ready().await.ok().unwrap();
     assert_eq!(server.lines(), ["EHLO worker.example"]);
     assert_eq!(call.make().await.outcome.kind(), AttemptOutcome::Accepted);
     assert_eq!(server.connections(), 1);
@@ -78,7 +78,7 @@ async fn a_connection_that_is_closed_while_its_call_waits_costs_nothing() {
     });
     let relay = relay(&server, PATIENCE);
     let job = job("job-1", "ada@gmail.com");
-    let call = relay.ready(&job, 1).await.ok().unwrap();
+    let call = relay.write(&job, 1).ok().unwrap().ready().await.ok().unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(call.make().await.outcome.kind(), AttemptOutcome::Accepted);
     assert_eq!(server.connections(), 2);

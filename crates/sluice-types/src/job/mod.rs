@@ -69,6 +69,16 @@ pub struct Job {
     pub fingerprint: i64,
 }
 
+impl Job {
+    /// Frees what only the message is made of, once that is written: what is left says whose job it is, for whom, and when.
+    pub fn forget_content(&mut self) {
+        (self.subject, self.html, self.text, self.vars) = (String::new(), None, None, None);
+        (self.headers, self.metadata) = (BTreeMap::new(), BTreeMap::new());
+        (self.reply_to, self.unsubscribe_url) = (None, None);
+        (self.from.name, self.to.name) = (None, None);
+    }
+}
+
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Job").field("id", &self.id).field("tenant", &self.tenant).finish_non_exhaustive()

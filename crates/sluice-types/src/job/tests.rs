@@ -145,6 +145,19 @@ fn bytes_that_are_no_job_are_refused() {
 }
 
 #[test]
+fn without_its_content_a_job_is_still_told_apart_routed_and_ended() {
+    let whole = parse(&good()).unwrap();
+    let mut job = whole.clone();
+    job.forget_content();
+    assert_eq!((job.subject.as_str(), &job.html, &job.text, job.headers.len()), ("", &None, &None, 0));
+    let kept = |it: &Job| {
+        let limited = (it.id.clone(), it.tenant.clone(), it.campaign.clone(), it.pool.clone(), it.class);
+        (limited, it.to.email.as_str().to_owned(), it.send_at, it.expires_at, it.fingerprint)
+    };
+    assert_eq!(kept(&job), kept(&whole));
+}
+
+#[test]
 fn the_same_body_has_the_same_fingerprint_and_another_has_not() {
     let mut changed = good();
     changed["subject"] = json!("Other");
