@@ -153,15 +153,15 @@ impl Postgres {
         let (finals, parking): (Vec<&Record>, Vec<&Record>) =
             sorted.into_iter().partition(|record| parked(&record.next).is_none());
         let mut rows = Vec::new();
-        let are_all_final = self.record_final(&finals).await?;
-        if !are_all_final {
+        let finals_are_in = self.record_final(&finals).await?;
+        if !finals_are_in {
             rows.extend(self.record_final_again(&finals).await?);
         }
         for chunk in chunks(&parking, |record| parked(&record.next).map_or(0, |job| job.body.len())) {
             rows.extend(self.record_parked(chunk).await?);
         }
         // Nearly always all of them, and nothing to look up.
-        if are_all_final && rows.len() == parking.len() {
+        if finals_are_in && rows.len() == parking.len() {
             return Ok(vec![RecordVerdict::Recorded; records.len()]);
         }
         let recorded = rows
@@ -169,7 +169,7 @@ impl Postgres {
             .map(|row| Ok((column(row, STEP, "id")?, uint4(column(row, STEP, "attempt")?))))
             .collect::<Result<HashSet<(&str, u32)>, StoreError>>()?;
         let verdict = |record: &Record| {
-            let is_known = are_all_final && parked(&record.next).is_none();
+            let is_known = finals_are_in && parked(&record.next).is_none();
             if is_known || recorded.contains(&(record.id.as_str(), record.attempt)) {
                 RecordVerdict::Recorded
             } else {
