@@ -291,12 +291,13 @@ async fn ids(client: &Client, sql: &str) -> HashSet<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Every call that a replica wrote down itself, at its own time. A claim that lapsed has only a deadline.
+/// Every call that a replica wrote down itself, at its own time. A claim that lapsed has only a deadline; and one that had nothing
+/// to call with reached no ESP, and so took no slot.
 async fn begun(client: &Client) -> Vec<Begun> {
     let sql =
         "select a.esp, split_part(j.recipient, '@', 2), (extract(epoch from a.started_at) * 1000000)::bigint
                from sluice.attempt a join sluice.job j on j.id = a.job_id
-               where a.category is distinct from 'worker_lost'";
+               where coalesce(a.category, '') not in ('worker_lost', 'connect')";
     let rows = client.query(sql, &[]).await.expect("attempts can be read");
     rows.iter().map(|row| Begun { esp: row.get(0), domain: row.get(1), at_us: row.get(2) }).collect()
 }
