@@ -44,11 +44,11 @@ pub(crate) struct Call {
 
 /// Makes the call ready, takes the turn and hands the job over. Nothing is sent once the claim may be somebody else's, nor once
 /// the job has expired.
-pub(crate) async fn send(
-    worker: &Worker,
+pub(crate) async fn send<'w>(
+    worker: &'w Worker,
     case: &Case<'_>,
-    reservation: Reservation<'_>,
-    written: Written<'_>,
+    reservation: Reservation<'w>,
+    written: Written<'w>,
     claimed_until: Tick,
     room: &Room,
 ) -> Sent {

@@ -15,7 +15,7 @@ pub trait Esp: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// The answer, when the message cannot be written.
-    fn write(&self, job: &Job, attempt: u32) -> Result<Box<dyn WrittenCall + '_>, Answer>;
+    fn write(&self, job: &Job, attempt: u32) -> Result<Box<dyn WrittenCall<'_> + '_>, Answer>;
 
     /// Hands over one rendered job: all steps of a call in one.
     async fn send(&self, job: &Job, attempt: u32) -> Answer {
@@ -38,17 +38,15 @@ pub trait Esp: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// A call whose message is written.
+/// A call over the account `'e` whose message is written.
 #[async_trait]
-pub trait WrittenCall: Send {
+pub trait WrittenCall<'e>: Send {
     /// Makes all ready, so that the call reaches the ESP as soon as it is [made](ReadyCall::make): takes a connection that is idle
     /// or opens one. Tells the ESP nothing of the job. Keeps to the account's own timeout.
     ///
     /// # Errors
     /// The answer, when there is nothing to call with.
-    async fn ready<'a>(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'a>, Answer>
-    where
-        Self: 'a;
+    async fn ready(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'e>, Answer>;
 }
 
 /// A call that waits for its turn. Dropped, it leaves its connection to the next.

@@ -296,7 +296,7 @@ impl Esp for StandIn {
         &self.id
     }
 
-    fn write(&self, _: &Job, _: u32) -> Result<Box<dyn WrittenCall + '_>, Answer> {
+    fn write(&self, _: &Job, _: u32) -> Result<Box<dyn WrittenCall<'_> + '_>, Answer> {
         if self.around.is_unwritable.load(Ordering::Relaxed) {
             let detail = "cannot be written".to_owned();
             return Err(Outcome::Rejected { category: Category::Content, detail }.into());
@@ -308,11 +308,8 @@ impl Esp for StandIn {
 struct StandInCall<'e>(&'e StandIn);
 
 #[async_trait]
-impl WrittenCall for StandInCall<'_> {
-    async fn ready<'a>(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'a>, Answer>
-    where
-        Self: 'a,
-    {
+impl<'e> WrittenCall<'e> for StandInCall<'e> {
+    async fn ready(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'e>, Answer> {
         let connecting = self.0.around.connecting.lock().unwrap().pop();
         match connecting {
             Some(Some(takes)) => tokio::time::sleep(takes).await,

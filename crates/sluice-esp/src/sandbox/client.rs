@@ -165,7 +165,7 @@ impl Esp for SandboxEsp {
         &self.id
     }
 
-    fn write(&self, job: &Job, attempt: u32) -> Result<Box<dyn WrittenCall + '_>, Answer> {
+    fn write(&self, job: &Job, attempt: u32) -> Result<Box<dyn WrittenCall<'_> + '_>, Answer> {
         let message = Message { id: job.id.clone(), recipient: job.to.email.clone(), attempt };
         Ok(Box::new(SandboxCall { esp: self, message }))
     }
@@ -189,11 +189,8 @@ struct Message {
 }
 
 #[async_trait]
-impl WrittenCall for SandboxCall<'_> {
-    async fn ready<'a>(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'a>, Answer>
-    where
-        Self: 'a,
-    {
+impl<'e> WrittenCall<'e> for SandboxCall<'e> {
+    async fn ready(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'e>, Answer> {
         Ok(self)
     }
 }

@@ -149,7 +149,7 @@ impl Esp for SendGridEsp {
         &self.id
     }
 
-    fn write(&self, job: &Job, attempt: u32) -> Result<Box<dyn WrittenCall + '_>, Answer> {
+    fn write(&self, job: &Job, attempt: u32) -> Result<Box<dyn WrittenCall<'_> + '_>, Answer> {
         match request::body(job, attempt) {
             Ok(body) => Ok(Box::new(SendGridWritten { esp: self, body: body.into() })),
             Err(_) => Err(Outcome::Rejected {
@@ -168,11 +168,8 @@ struct SendGridWritten<'e> {
 }
 
 #[async_trait]
-impl WrittenCall for SendGridWritten<'_> {
-    async fn ready<'a>(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'a>, Answer>
-    where
-        Self: 'a,
-    {
+impl<'e> WrittenCall<'e> for SendGridWritten<'e> {
+    async fn ready(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'e>, Answer> {
         let Self { esp, body } = *self;
         match esp.client.line(body.len()).await {
             Ok(line) => Ok(Box::new(SendGridCall { esp, line, body })),

@@ -131,7 +131,7 @@ impl Esp for SmtpEsp {
         &self.id
     }
 
-    fn write(&self, job: &Job, _attempt: u32) -> Result<Box<dyn WrittenCall + '_>, Answer> {
+    fn write(&self, job: &Job, _attempt: u32) -> Result<Box<dyn WrittenCall<'_> + '_>, Answer> {
         match message::build(job, self.clock.now()) {
             Ok(letter) => Ok(Box::new(SmtpWritten { esp: self, letter })),
             Err(error) => {
@@ -149,11 +149,8 @@ struct SmtpWritten<'e> {
 }
 
 #[async_trait]
-impl WrittenCall for SmtpWritten<'_> {
-    async fn ready<'a>(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'a>, Answer>
-    where
-        Self: 'a,
-    {
+impl<'e> WrittenCall<'e> for SmtpWritten<'e> {
+    async fn ready(self: Box<Self>) -> Result<Box<dyn ReadyCall + 'e>, Answer> {
         let Self { esp, letter } = *self;
         let deadline = Instant::now() + esp.timeout;
         let Ok(Ok(permit)) = timeout_at(deadline, esp.permits.acquire()).await else {
