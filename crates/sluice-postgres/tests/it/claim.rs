@@ -1,6 +1,7 @@
 //! Every verdict on a claim.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use sluice_engine::{
     Claim, ClaimVerdict, Console, Due, Intent, Ledger, NextStep, Record, RecordVerdict, SuppressionEntry,
@@ -11,6 +12,8 @@ use crate::fixture::{
     Fixture, MINUTE, claim, claim_one, close, lapsing, lost, parked, record, record_one, retried, sent,
     unsent,
 };
+
+const SECOND: Duration = Duration::from_secs(1);
 
 fn is_in_flight(verdict: ClaimVerdict) -> bool {
     matches!(verdict, ClaimVerdict::InFlight { remaining } if !remaining.is_zero() && remaining <= MINUTE)
@@ -44,6 +47,8 @@ async fn each_job_of_a_mixed_batch_has_its_own_row() {
                 campaign: campaign.map(|it| it.parse().unwrap()),
                 pool: pool.parse().unwrap(),
                 class: if row < 3 { Class::Bulk } else { Class::Transactional },
+                fingerprint: 100 + i64::from(row),
+                token: 10 + i64::from(row),
                 intent,
                 ..claim(&format!("j{row}"), attempt)
             }
@@ -58,17 +63,23 @@ async fn each_job_of_a_mixed_batch_has_its_own_row() {
         j3/zeta/default/transactional/other/1 j4/acme/spring/shop/transactional/main/1 \
         j5/zeta/default/transactional/other/1";
     assert_eq!(fixture.text(rows).await, expected);
+    let numbers =
+        "select string_agg(concat_ws('/', claim_token, fingerprint), ' ' order by id) from sluice.job";
+    assert_eq!(fixture.text(numbers).await, "10/100 11/101 12/102 13/103 14/104 15/105");
 
     let results: Vec<Record> = mixed(1)
         .into_iter()
-        .enumerate()
-        .map(|(row, it)| {
+        .zip(0_u32..)
+        .map(|(it, row)| {
             let Intent::Send { esp, .. } = it.intent else { unreachable!() };
             let detail = format!("55{} no", row % 3);
             let outcome = Outcome::Rejected { category: Category::RecipientUnknown, detail };
             let next =
                 NextStep::Final { state: JobState::Rejected, category: Some(Category::RecipientUnknown) };
-            Record { tenant: it.tenant, esp, ..record(it.id.as_str(), 1, Some(outcome), next) }
+            let result = record(it.id.as_str(), 1, Some(outcome), next);
+            let (started_at, finished_at) =
+                (result.started_at + SECOND * row, result.finished_at + SECOND * 2 * row);
+            Record { tenant: it.tenant, token: Some(it.token), esp, started_at, finished_at, ..result }
         })
         .collect();
     assert_eq!(a.record(&results).await.unwrap(), [RecordVerdict::Recorded; 6]);
@@ -78,6 +89,28 @@ async fn each_job_of_a_mixed_batch_has_its_own_row() {
         j2/acme/main/552 no/552 no/rejected j3/zeta/other/550 no/550 no/rejected \
         j4/acme/main/551 no/551 no/rejected j5/zeta/other/552 no/552 no/rejected";
     assert_eq!(fixture.text(rows).await, expected);
+    let seconds = "select string_agg(extract(second from started_at)::int || '-' || extract(second from finished_at)::int,
+        ' ' order by job_id) from sluice.attempt";
+    assert_eq!(fixture.text(seconds).await, "0-1 1-3 2-5 3-7 4-9 5-11");
+}
+
+/// As two replicas have them that the broker has lent the same jobs, one after the other.
+#[tokio::test]
+async fn batches_with_the_same_jobs_in_another_order_do_not_deadlock() {
+    let fixture = Fixture::new().await;
+    let (a, b) = (fixture.worker("a"), fixture.worker("b"));
+    for round in 0..20 {
+        let one: Vec<Claim> = (0..400).map(|number| claim(&format!("j{round}-{number}"), 1)).collect();
+        let other: Vec<Claim> =
+            (0..400).rev().map(|number| claim(&format!("j{round}-{number}"), 1)).collect();
+        let (one, other) = tokio::join!(a.claim(&one), b.claim(&other));
+        let gone = one.unwrap().into_iter().chain(other.unwrap()).filter(|it| *it == ClaimVerdict::Go);
+        assert_eq!(gone.count(), 400, "each went once");
+    }
+    // One that a deadlock has ended is tried again, which would hide it; and it is told after a while.
+    tokio::time::sleep(SECOND).await;
+    let deadlocks = "select deadlocks::text from pg_stat_database where datname = current_database()";
+    assert_eq!(fixture.text(deadlocks).await, "0");
 }
 
 /// One that has a row fails the statement that inserts without a look; later batches look.
