@@ -291,8 +291,8 @@ async fn ids(client: &Client, sql: &str) -> HashSet<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Every call that a replica wrote down itself, at its own time. A claim that lapsed has only a deadline; and one that had nothing
-/// to call with reached no ESP, and so took no slot.
+/// Every call that a replica wrote down itself, at its own time. Left out are claims that lapsed, as these have only a deadline, and
+/// attempts that had nothing to call with: they reached no ESP, and took no slot.
 async fn begun(client: &Client) -> Vec<Begun> {
     let sql =
         "select a.esp, split_part(j.recipient, '@', 2), (extract(epoch from a.started_at) * 1000000)::bigint
