@@ -25,6 +25,7 @@ impl SlotSource for Embedded {
     async fn lease(&self, wants: &[Want]) -> Result<Vec<Leased>, SlotError> {
         let shared = self.worker_shared()?.clone();
         let (count, wants, inner) = (wants.len(), wants.to_vec(), shared.clone());
+        let asked_ns = nanos(shared.clock.slot_now());
         let work = move |connection: &Connection| {
             // Read behind the write lock: no other lease can come between the clock and the state.
             let now = inner.clock.slot_now();
@@ -33,7 +34,11 @@ impl SlotSource for Embedded {
             let limits = wants.iter().flat_map(|want| want.limits.iter());
             change(connection, limits, |states| states.lease_all(&wants, nanos(now)))
         };
-        Ok(shared.writer.write(count, work).await?)
+        let mut leased = shared.writer.write(count, work).await?;
+        // It waits for the writer and for the disk.
+        let work_ns = (asked_ns, nanos(shared.clock.slot_now()));
+        leased.iter_mut().filter(|it| it.at_ns != 0).for_each(|it| it.work_ns = work_ns);
+        Ok(leased)
     }
 
     async fn give_back(&self, unused: &[Unused]) -> Result<(), SlotError> {

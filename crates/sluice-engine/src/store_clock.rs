@@ -20,11 +20,12 @@ pub(crate) struct StoreClock {
 }
 
 impl StoreClock {
-    /// The store's clock showed `store_ns` at some instant between these two of ours. Answers whether one of the clocks was
-    /// set, or has stood still, since the last time.
-    pub(crate) fn learn(&mut self, store_ns: i64, asked_at: Tick, received_at: Tick) -> bool {
+    /// The store's clock showed both of these, the earlier first, at some instants between these two of ours: what the store
+    /// worked in between does not count as time on the way. Answers whether one of the clocks was set, or has stood still, since
+    /// the last time.
+    pub(crate) fn learn(&mut self, (from_ns, to_ns): (i64, i64), asked_at: Tick, received_at: Tick) -> bool {
         let (least, most) =
-            (store_ns.saturating_sub(nanos(received_at)), store_ns.saturating_sub(nanos(asked_at)));
+            (to_ns.saturating_sub(nanos(received_at)), from_ns.saturating_sub(nanos(asked_at)));
         let drift = self.learned.map_or(0, |at| {
             let since = u64::try_from(received_at.since(at).as_nanos()).unwrap_or(u64::MAX);
             i64::try_from(since / 1_000_000 * DRIFT_PPM).unwrap_or(i64::MAX)
@@ -68,6 +69,10 @@ mod tests {
         Tick::ZERO + Duration::from_millis(ms)
     }
 
+    fn once(store_ns: i64) -> (i64, i64) {
+        (store_ns, store_ns)
+    }
+
     const STORE: i64 = 1_000_000_000_000;
     const MS: i64 = 1_000_000;
 
@@ -75,12 +80,12 @@ mod tests {
     fn a_quick_answer_is_remembered_for_slow_ones() {
         let mut clock = StoreClock::default();
         // It is ahead by STORE; the answer came in the middle of 4 ms.
-        clock.learn(STORE + 102 * MS, at(100), at(104));
+        clock.learn(once(STORE + 102 * MS), at(100), at(104));
         assert_eq!(
             (clock.surely_after(STORE + 200 * MS), clock.surely_before(STORE + 200 * MS)),
             (at(202), at(198))
         );
-        clock.learn(STORE + 240 * MS, at(200), at(280));
+        clock.learn(once(STORE + 240 * MS), at(200), at(280));
         assert!((clock.ahead_ns() - STORE).abs() <= 2 * MS, "{}", clock.ahead_ns());
         let late = clock.surely_after(STORE + 300 * MS).since(at(300));
         assert!(late <= Duration::from_micros(2200), "{late:?}");
@@ -89,10 +94,19 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_is_learned_anew() {
         let mut clock = StoreClock::default();
-        clock.learn(STORE, at(0), at(2));
-        clock.learn(STORE + 5_000 * MS, at(100), at(104));
+        clock.learn(once(STORE), at(0), at(2));
+        clock.learn(once(STORE + 5_000 * MS), at(100), at(104));
         assert_eq!(clock.surely_after(STORE + 5_000 * MS), at(104));
-        clock.learn(STORE - 5_000 * MS, at(200), at(203));
+        clock.learn(once(STORE - 5_000 * MS), at(200), at(203));
         assert_eq!(clock.surely_before(STORE - 5_000 * MS), at(200));
+    }
+
+    #[test]
+    fn what_the_store_works_on_an_answer_is_not_time_on_the_way() {
+        let mut clock = StoreClock::default();
+        // One millisecond there, 60 of work, one back.
+        assert!(!clock.learn((STORE + 101 * MS, STORE + 161 * MS), at(100), at(162)));
+        let opens = STORE + 200 * MS;
+        assert_eq!((clock.surely_after(opens), clock.surely_before(opens)), (at(201), at(199)));
     }
 }

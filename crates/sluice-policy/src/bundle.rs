@@ -174,7 +174,7 @@ impl Bundle {
                 None if self.shared.is_empty() => (0, i64::MAX, Vec::new()),
                 None => return Some((member.place, shut(shared, member, fresh))),
             };
-            let mut leased = Leased::at(shared.at_ns);
+            let mut leased = Leased { work_ns: shared.work_ns, ..Leased::at(shared.at_ns) };
             let grace_ns = grace_ns.min(member.terms.grace_ns);
             leased.runs.push(SlotRun {
                 opens_in: duration(opens_in_ns),
@@ -217,6 +217,7 @@ fn shut(shared: &Leased, member: &Member, fresh: &Fresh) -> Leased {
         next_in: shared.next_in,
         next_urgent_in: shared.next_urgent_in,
         held_by: shared.held_by + usize::from(shared.held_by >= member.own),
+        work_ns: shared.work_ns,
         ..Leased::at(shared.at_ns)
     }
 }

@@ -64,12 +64,14 @@ pub struct Leased {
     pub marks: Vec<i64>,
     /// The store's instant of the lease, in nanoseconds of its clock.
     pub at_ns: i64,
+    /// The store's clock as it had the question, and as it had the answer: what it worked on that is not time on the way.
+    pub work_ns: (i64, i64),
 }
 
 impl Leased {
     /// None so far, at the instant `at_ns`.
     pub(crate) fn at(at_ns: i64) -> Self {
-        Self { at_ns, ..Self::default() }
+        Self { at_ns, work_ns: (at_ns, at_ns), ..Self::default() }
     }
 
     pub(crate) fn push(&mut self, opens_in_ns: i64, spacing_ns: i64, count: i64, grace_ns: i64) {

@@ -20,15 +20,17 @@ use tokio_postgres::types::ToSql;
 use crate::convert::column;
 use crate::{Postgres, StoreError};
 pub(crate) use lead::AnswerTimes;
-use lead::count_from_asking;
+use lead::{begins_later, count_from_asking};
 use wants::WantColumns;
 
 const STEP: &str = "lease slots";
 
-/// `$17` is by how much later than at once the lease begins; 0 leaves the instant to the function, behind its locks.
+/// `$17` is by how much later than at once the lease begins; 0 leaves the instant to the function, behind its locks. Whatever the
+/// function takes, its rows come after it: the last column is read then.
 const LEASE: &str = r#"
 SELECT "position", opens_in_ns, spacing_ns, "count", grace_ns, parts_ns, next_in_ns, next_urgent_in_ns, held_by, marks,
-    leased_at_ns
+    leased_at_ns, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint * 1000 AS asked_ns,
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 AS answered_ns
 FROM sluice.lease_spread($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
     CASE WHEN $17::bigint > 0 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 + $17 ELSE $16 END)
 "#;
@@ -36,10 +38,11 @@ FROM sluice.lease_spread($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
 #[async_trait]
 impl SlotSource for Postgres {
     async fn lease(&self, wants: &[Want]) -> Result<Vec<Leased>, SlotError> {
-        let (lead, asked) = (self.lease_answers.lead(wants), Instant::now());
+        let (lead, asked) = (self.lease_answers.lead(), Instant::now());
         let mut leased = self.lease_from(wants, None, lead).await?;
         self.lease_answers.learn(asked.elapsed());
-        leased.iter_mut().for_each(|it| count_from_asking(it, lead));
+        let later = wants.iter().zip(&mut leased).filter(|(want, _)| begins_later(want));
+        later.for_each(|(_, it)| count_from_asking(it, lead));
         Ok(leased)
     }
 
@@ -62,7 +65,11 @@ impl Postgres {
     /// When the store could not be asked.
     #[doc(hidden)]
     pub async fn lease_at(&self, wants: &[Want], at_ns: Option<i64>) -> Result<Vec<Leased>, StoreError> {
-        self.lease_from(wants, at_ns, Duration::ZERO).await
+        let mut leased = self.lease_from(wants, at_ns, Duration::ZERO).await?;
+        if at_ns.is_some() {
+            leased.iter_mut().for_each(|it| it.work_ns = (it.at_ns, it.at_ns));
+        }
+        Ok(leased)
     }
 
     /// First transactional wants, if any are to be leased as one; then these; then the others.
@@ -94,7 +101,7 @@ impl Postgres {
         Ok(leased)
     }
 
-    /// Leases for the wants at these places one after the other, in one statement.
+    /// Leases for the wants at these places one after the other: in one statement, but for those that must not begin later.
     async fn lease_each(
         &self,
         wants: &[Want],
@@ -103,7 +110,19 @@ impl Postgres {
         lead_ns: i64,
         leased: &mut [Leased],
     ) -> Result<(), StoreError> {
-        let columns = WantColumns::of(wants, places);
+        let goes_with = |place: &usize| lead_ns == 0 || wants.get(*place).is_some_and(begins_later);
+        let (with, at_once): (Vec<usize>, Vec<usize>) = places.iter().partition(|place| goes_with(place));
+        self.lease_as_one(WantColumns::of(wants, &with), at_ns, lead_ns, leased).await?;
+        self.lease_as_one(WantColumns::of(wants, &at_once), at_ns, 0, leased).await
+    }
+
+    async fn lease_as_one(
+        &self,
+        columns: WantColumns,
+        at_ns: Option<i64>,
+        lead_ns: i64,
+        leased: &mut [Leased],
+    ) -> Result<(), StoreError> {
         if columns.is_empty() {
             return Ok(());
         }
@@ -146,6 +165,7 @@ fn leased_of_row(row: &Row) -> Result<Leased, StoreError> {
         held_by: usize::try_from(held_by).unwrap_or(0),
         marks: numbers("marks")?,
         at_ns: column(row, STEP, "leased_at_ns")?,
+        work_ns: (column(row, STEP, "asked_ns")?, column(row, STEP, "answered_ns")?),
     })
 }
 

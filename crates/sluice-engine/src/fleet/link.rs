@@ -72,7 +72,7 @@ impl Link {
 
     fn learn_store_time(&self, store_ns: i64, asked_at: Tick, received_at: Tick) {
         let mut clock = self.store_clock.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.learn(store_ns, asked_at, received_at);
+        clock.learn((store_ns, store_ns), asked_at, received_at);
         self.store_ahead_ns.store(clock.ahead_ns(), Ordering::Relaxed);
     }
 

@@ -167,8 +167,9 @@ impl Slots {
         let received_at = self.clock.tick();
         let mut book = self.book();
         // What was not leased by time has no instant.
-        if let Some(at_ns) = leases.iter().map(|leased| leased.at_ns).find(|at_ns| *at_ns != 0) {
-            book.learn_clock(at_ns, asked_at, received_at);
+        let works_ns = leases.iter().filter(|leased| leased.at_ns != 0).map(|leased| leased.work_ns);
+        if let Some(work_ns) = works_ns.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))) {
+            book.learn_clock(work_ns, asked_at, received_at);
         }
         for ((id, want), leased) in wants.iter().zip(leases) {
             book.stock(*id, want, leased, received_at);

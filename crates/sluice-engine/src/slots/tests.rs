@@ -37,6 +37,8 @@ struct Store {
     start: Instant,
     states: StdMutex<LimitStates>,
     latency: Duration,
+    /// How long it works on a lease, which begins as much later.
+    work: Duration,
     leased: StdMutex<u64>,
     leases: StdMutex<u32>,
     /// Wants of the largest lease.
@@ -47,10 +49,15 @@ struct Store {
 
 impl Store {
     fn new(latency: Duration) -> Arc<Self> {
+        Self::that_works(latency, Duration::ZERO)
+    }
+
+    fn that_works(latency: Duration, work: Duration) -> Arc<Self> {
         Arc::new(Self {
             start: Instant::now(),
             states: StdMutex::default(),
             latency,
+            work,
             leased: StdMutex::new(0),
             leases: StdMutex::new(0),
             widest: StdMutex::default(),
@@ -81,7 +88,10 @@ impl SlotSource for Store {
         widen(&self.widest_alone, wants.iter().filter(|want| want.count > 1).count());
         *self.leases.lock().unwrap() += 1;
         let now_ns = self.now_ns();
-        let answers = self.states.lock().unwrap().lease_all(wants, now_ns);
+        let begins_ns = now_ns + i64::try_from(self.work.as_nanos()).unwrap();
+        let mut answers = self.states.lock().unwrap().lease_all(wants, begins_ns);
+        tokio::time::sleep(self.work).await;
+        answers.iter_mut().for_each(|leased| leased.work_ns = (now_ns, self.now_ns()));
         let runs = answers.iter().flat_map(|leased| &leased.runs);
         *self.leased.lock().unwrap() += runs.map(|run| u64::from(run.count)).sum::<u64>();
         self.travel().await;
@@ -334,9 +344,10 @@ async fn a_replica_that_has_stood_still_uses_nothing_of_before() {
     assert!(left() > 5, "{}", left());
     let now = it.slots.clock.tick();
     let store_ns = store.now_ns();
-    it.slots.book().learn_clock(store_ns, now, now);
+    it.slots.book().learn_clock((store_ns, store_ns), now, now);
     assert!(left() > 5, "{}", left());
-    it.slots.book().learn_clock(store_ns + 10_000_000_000, now, now);
+    let set_ns = store_ns + 10_000_000_000;
+    it.slots.book().learn_clock((set_ns, set_ns), now, now);
     assert_eq!(left(), 0);
     drop(tickets);
 }

@@ -37,22 +37,19 @@ impl AnswerTimes {
         last.push_back(took);
     }
 
-    /// How much later than at once a lease of these should begin.
-    ///
-    /// Counted limits and buckets are leased at once always: their windows must not be looked at from later on, and their slots
-    /// stay open for long.
-    pub(super) fn lead(&self, wants: &[Want]) -> Duration {
-        let is_spaced = |want: &Want| {
-            want.limits.iter().all(|limit| matches!(Terms::of(&limit.spec), Some(Terms::Spaced(_)) | None))
-        };
-        if !wants.iter().all(is_spaced) {
-            return Duration::ZERO;
-        }
+    /// How much later than at once a lease should begin, of those for which that [is good](begins_later).
+    pub(super) fn lead(&self) -> Duration {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let are_late = last.len() >= ANSWERS && last.iter().all(|took| *took > EARLY_ENOUGH);
         let longest = last.iter().max().filter(|_| are_late).copied().unwrap_or_default();
         longest.saturating_sub(EARLY_ENOUGH).min(self.lead_max)
     }
+}
+
+/// Whether a lease may begin later than at once. Counted limits and buckets are leased at once always: their windows must not be
+/// looked at from later on, and their slots stay open for long.
+pub(super) fn begins_later(want: &Want) -> bool {
+    want.limits.iter().all(|limit| matches!(Terms::of(&limit.spec), Some(Terms::Spaced(_)) | None))
 }
 
 /// Makes the times of a lease that began by `lead` later count from the store's instant at which it was asked for.
@@ -70,50 +67,39 @@ pub(super) fn count_from_asking(leased: &mut Leased, lead: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use sluice_types::{EspId, Limit, LimitScope};
 
     use super::*;
 
-    fn want(spec: &str) -> Want {
-        let limit =
-            Limit { scope: LimitScope::Esp(EspId::new("main").unwrap()), spec: spec.parse().unwrap() };
-        Want {
-            limits: Arc::from([limit]),
-            rates_permille: vec![1000],
-            count: 1,
-            urgent: 0,
-            later: 0,
-            reserved_permille: 200,
-        }
-    }
-
-    fn after(answers: &[u64], wants: &[Want]) -> Duration {
+    fn after(answers: &[u64]) -> Duration {
         let times = AnswerTimes::new(Duration::from_millis(500));
         answers.iter().for_each(|millis| times.learn(Duration::from_millis(*millis)));
-        times.lead(wants)
+        times.lead()
     }
 
     #[test]
     fn a_quick_store_is_asked_for_slots_that_open_at_once() {
         for answers in [&[][..], &[1, 8, 2, 3, 1], &[100], &[100, 100, 100], &[100, 100, 8, 100]] {
-            assert_eq!(after(answers, &[want("50/s")]), Duration::ZERO, "{answers:?}");
+            assert_eq!(after(answers), Duration::ZERO, "{answers:?}");
         }
     }
 
     #[test]
     fn a_slow_one_is_asked_for_later_slots_until_it_is_quick_again() {
-        let lead = |answers: &[u64]| after(answers, &[want("50/s"), want("20/s")]);
-        assert_eq!(lead(&[9, 30, 100, 20]), Duration::from_millis(92));
-        assert_eq!(lead(&[60_000; 4]), Duration::from_millis(500));
-        assert_eq!(lead(&[100, 100, 100, 100, 1]), Duration::ZERO);
+        assert_eq!(after(&[9, 30, 100, 20]), Duration::from_millis(92));
+        assert_eq!(after(&[60_000; 4]), Duration::from_millis(500));
+        assert_eq!(after(&[100, 100, 100, 100, 1]), Duration::ZERO);
     }
 
     #[test]
     fn counted_limits_and_buckets_are_always_leased_at_once() {
+        let begins_later = |spec: &str| {
+            let scope = LimitScope::Esp(EspId::new("main").unwrap());
+            begins_later(&Want::of(Limit { scope, spec: spec.parse().unwrap() }, 1))
+        };
+        assert!(begins_later("50/s"));
         for spec in ["500/h", "100/s burst 200", "50000/day calendar"] {
-            assert_eq!(after(&[100; 4], &[want("50/s"), want(spec)]), Duration::ZERO, "{spec}");
+            assert!(!begins_later(spec), "{spec}");
         }
     }
 }

@@ -471,6 +471,33 @@ async fn lessees_near_and_far_share_a_limit_without_exceeding_it() {
     }
 }
 
+/// Else a replica would know the store's clock no better than to the length of its leases.
+#[tokio::test]
+async fn a_lease_tells_how_long_the_store_worked_on_it() {
+    let fixture = Fixture::new().await;
+    let store = fixture.worker("a");
+    let (bucket, bundled) = (want("a", "100/s burst 100", 1), [want("b", "50/s", 1), want("c", "50/s", 1)]);
+    let wants = [bucket, bundled[0].clone(), bundled[1].clone()];
+    store.lease(&wants).await.unwrap();
+    let sql = fixture.sql().await;
+    sql.batch_execute("begin; select from sluice.limit_gcra for update").await.unwrap();
+    let held = Duration::from_millis(300);
+    let (leased, ()) = tokio::join!(async { store.lease(&wants).await.unwrap() }, async {
+        tokio::time::sleep(held).await;
+        sql.batch_execute("commit").await.unwrap();
+    });
+    let (mut first, mut last) = (i64::MAX, i64::MIN);
+    for it in &leased {
+        let (asked_ns, answered_ns) = it.work_ns;
+        assert!(asked_ns <= it.at_ns && it.at_ns <= answered_ns, "{it:?}");
+        (first, last) = (first.min(asked_ns), last.max(answered_ns));
+    }
+    let worked = Duration::from_nanos(u64::try_from(last - first).unwrap());
+    assert!(worked + Duration::from_millis(5) >= held, "{worked:?}");
+    let given = store.lease_at(&wants[..1], Some(last + 1_000_000_000)).await.unwrap();
+    assert_eq!(given[0].work_ns, (last + 1_000_000_000, last + 1_000_000_000), "that is no reading");
+}
+
 #[tokio::test]
 async fn slots_from_a_store_far_away_are_open_when_they_arrive() {
     let fixture = Fixture::new().await;
@@ -482,10 +509,12 @@ async fn slots_from_a_store_far_away_are_open_when_they_arrive() {
         far.lease(&[want("warm", "1000/s", 1)]).await.unwrap();
     }
     let mut in_time = 0;
+    let wants = [want("main", "1000/s", 1), want("day", "1000/day", 1), want("bucket", "9/s burst 9", 1)];
     for _ in 0..10 {
-        let [leased] = &far.lease(&[want("main", "1000/s", 1)]).await.unwrap()[..] else {
-            panic!("one answer")
-        };
+        let [leased, day, bucket] = &far.lease(&wants).await.unwrap()[..] else { panic!("an answer each") };
+        for at_once in [day, bucket] {
+            assert!(at_once.runs.iter().all(|run| run.opens_in.is_zero()), "{at_once:?}");
+        }
         let [run] = &leased.runs[..] else { panic!("one run: {leased:?}") };
         let now = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint * 1000";
         let now_ns: i64 = sql.query_one(now, &[]).await.unwrap().get(0);

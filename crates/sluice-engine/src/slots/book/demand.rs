@@ -319,10 +319,11 @@ impl Book {
         (count, count.saturating_sub(stock.lacking_now(waiting, now)))
     }
 
-    /// The store answered at this instant of its clock, somewhere between these two of ours. Where this machine has stood
-    /// still, or a clock was set, nobody knows any more when the slots in stock open: others may have used their time.
-    pub(in crate::slots) fn learn_clock(&mut self, store_ns: i64, asked_at: Tick, received_at: Tick) {
-        if self.store_clock.learn(store_ns, asked_at, received_at) {
+    /// The store worked on an answer from the one to the other of these instants of its clock, somewhere between these two of
+    /// ours. Where this machine has stood still, or a clock was set, nobody knows any more when the slots in stock open: others
+    /// may have used their time.
+    pub(in crate::slots) fn learn_clock(&mut self, work_ns: (i64, i64), asked_at: Tick, received_at: Tick) {
+        if self.store_clock.learn(work_ns, asked_at, received_at) {
             self.stocks.values_mut().for_each(Stock::discard);
         }
     }

@@ -45,6 +45,18 @@ async fn jobs_that_come_now_and_then_find_a_slot_open() {
     );
 }
 
+/// Where the clocks stand would be known no better than to its work, which is longer than a slot is open.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_works_long_on_a_lease_is_used_as_any_other() {
+    let store = Store::that_works(Duration::from_millis(4), Duration::from_millis(30));
+    let replicas = [replica(&store)];
+    let limits = [esp_limit("50000/s")];
+    let span = Duration::from_secs(2);
+    let waits = waits(&replicas, &limits, Duration::from_millis(4), span).await;
+    let at_once = waits.iter().filter(|wait| **wait < Duration::from_millis(1)).count();
+    assert!(at_once * 100 >= waits.len() * 80, "{at_once} of {} did not wait: {waits:?}", waits.len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_job_does_not_wait_for_a_slot_that_is_for_later() {
     let store = Store::new(Duration::from_millis(4));
