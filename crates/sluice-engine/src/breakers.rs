@@ -306,8 +306,7 @@ fn opening(breaker: &Breaker, now: Tick) -> Option<Turn> {
 
 impl Leave {
     /// Whether the breaker has opened since the leave was given; a probe is what finds that out, and goes on.
-    pub(crate) fn is_withdrawn(&self) -> bool {
-        let now = self.breakers.clock.tick();
+    pub(crate) fn is_withdrawn(&self, now: Tick) -> bool {
         !self.probe
             && self
                 .breakers
@@ -331,11 +330,10 @@ impl Leave {
         self.breakers.tell(&self.esp, turn, changed);
     }
 
-    /// Tells the breaker how the call went.
-    pub(crate) fn told(mut self, outcome: &Outcome, took: Duration) {
+    /// Tells the breaker how the call went that ended now.
+    pub(crate) fn told(mut self, outcome: &Outcome, took: Duration, now: Tick) {
         self.settled = true;
         let breakers = Arc::clone(&self.breakers);
-        let now = breakers.clock.tick();
         let Some(mut kept) = breakers.of(&self.esp) else { return };
         let breaker = &mut kept.breaker;
         let mut rng = fastrand::Rng::new();
@@ -395,7 +393,7 @@ mod tests {
     fn after(breakers: &Arc<Breakers>, outcome: &Outcome) -> bool {
         let main = EspId::new("main").unwrap();
         if let Ok(leave) = breakers.ask(&main) {
-            leave.told(outcome, Duration::from_millis(1));
+            leave.told(outcome, Duration::from_millis(1), breakers.clock.tick());
         }
         breakers.has_answered(&main)
     }
@@ -474,7 +472,7 @@ mod tests {
             let probe = it.ask(&main).unwrap();
             assert!(it.ask(&main).is_err(), "only one was granted");
             match &outcome {
-                Some(outcome) => probe.told(outcome, Duration::from_secs(took_s)),
+                Some(outcome) => probe.told(outcome, Duration::from_secs(took_s), it.clock.tick()),
                 None => drop(probe),
             }
             let words = it.news.take().turns.into_iter().map(|turn| match turn.turn {

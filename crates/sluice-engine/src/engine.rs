@@ -102,7 +102,7 @@ impl Engine {
         let Parts { replica, mx, taster, telling, esps, breakers, metrics, health, .. } = parts;
         let (stop, stop_services) = (CancellationToken::new(), CancellationToken::new());
         let (jobs, lane_tasks, services) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
-        let plan = doors.get();
+        let plan = Arc::clone(&doors.get());
         let (bounds, started_with) = (*plan.bounds(), Arc::clone(&plan));
         let slots = Arc::new(Slots::new(Arc::clone(&clock), Arc::clone(&metrics), bounds.reserved_permille));
         // The batchers end when the worker is dropped, so they belong to no tracker that a drain waits for.

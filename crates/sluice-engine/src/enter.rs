@@ -45,7 +45,7 @@ pub(crate) async fn enter(
         }
         // Others whose turn is near may have what this one lacks.
         ticket.step_aside();
-        if leave.is_withdrawn() {
+        if leave.is_withdrawn(worker.clock.tick()) {
             return Err(NoEntry::Broken);
         }
         if worker.clock.tick() >= until || worker.link.order(case).is_some() {

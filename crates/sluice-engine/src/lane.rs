@@ -228,7 +228,7 @@ async fn pull(
                 Borrows::UpTo(other) if other != prefetch => return Ended::Resized,
                 Borrows::UpTo(_) | Borrows::Enough => has_enough = borrows == Borrows::Enough,
             }
-            looked = Some((plan, now));
+            looked = Some((Arc::clone(&plan), now));
         }
         tokio::select! {
             biased;

@@ -166,7 +166,7 @@ impl Overview {
 
     async fn now(&self) -> Result<Now, OverviewError> {
         let view = self.fleet.look().await?;
-        let configured = self.plan.get();
+        let configured = Arc::clone(&self.plan.get());
         let plan = configured.with_orders(orders(&view, &configured));
         Ok(Now { configured, plan, view })
     }

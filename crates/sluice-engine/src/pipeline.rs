@@ -37,7 +37,7 @@ pub(crate) async fn run_job(worker: &Arc<Worker>, in_flight: InFlight, delivery:
     let Delivery { body, passport, redelivered, returns, receipt } = delivery;
     let lane = in_flight.lane();
     // By one plan to the end of decoding: a pool that is taken away in between refuses nothing.
-    let plan = worker.plan();
+    let plan = Arc::clone(&worker.plan());
     if !plan.has_pool(&lane.pool) {
         // Borrowed just before the pool was taken away: it would be refused, and so it waits in the broker with the rest.
         return receipt.release();
@@ -83,7 +83,7 @@ async fn walk(
     passport: &Passport,
     room: &Room,
 ) -> Result<Walked, NotStored> {
-    let group = group_of(&worker.plan(), worker.mx.as_deref(), job.to.email.domain()).await;
+    let group = group_of(&Arc::clone(&worker.plan()), worker.mx.as_deref(), job.to.email.domain()).await;
     let mut case = Case::new(worker, lane, job, group, body, passport);
     let mut reroutes = 0;
     loop {

@@ -82,14 +82,15 @@ pub(crate) async fn reserve<'w>(
     case: &Case<'_>,
     esp: EspId,
 ) -> Result<Reservation<'w>, Unreserved> {
-    let plan = worker.plan();
+    let plan = Arc::clone(&worker.plan());
     let bounds = *plan.bounds();
     let (key, limits) =
         plan.line(case.job.class, &esp, &case.group, &case.job.tenant, case.job.to.email.domain());
     if let Some(limit) = limits.iter().find(|limit| joins_line(worker, case, limit)) {
         return Err(Unreserved::InLine(limit.clone()));
     }
-    let estimate = worker.slots.estimate(case.job.class, &limits);
+    let began = worker.clock.tick();
+    let estimate = worker.slots.estimate(case.job.class, &limits, began);
     let scope =
         estimate.limit.as_ref().map_or_else(|| LimitScope::Esp(esp.clone()), |limit| limit.scope.clone());
     let hold_max = if case.governs_lane(&scope) { bounds.lane_hold_max } else { bounds.hold_max };
@@ -100,7 +101,6 @@ pub(crate) async fn reserve<'w>(
     if estimate.wait > hold_max {
         return Err(too_long(None));
     }
-    let began = worker.clock.tick();
     // What has expired is parked, and the relay has it closed.
     let until = case.until_expiry(worker, case.arrived + hold_max);
     let line = DrawnLine { own: Own::of(&key), is_free: limits.is_empty(), plan };
@@ -110,7 +110,9 @@ pub(crate) async fn reserve<'w>(
     if !Arc::ptr_eq(&worker.plan(), &drawn.line.plan) {
         worker.relimit();
     }
-    while !drawn.ticket.near(until.min(worker.clock.tick() + LOOK_AGAIN)).await {
+    let mut now = began;
+    while !drawn.ticket.near(until.min(now + LOOK_AGAIN)).await {
+        now = worker.clock.tick();
         if !drawn.line.holds(worker, case, &esp) || worker.link.order(case).is_some() {
             return Err(Unreserved::RouteAgain);
         }
@@ -119,8 +121,8 @@ pub(crate) async fn reserve<'w>(
         if let Some((_, limit)) = shut {
             return Err(Unreserved::InLine(limit));
         }
-        if worker.clock.tick() >= until {
-            return Err(too_long(worker.slots.estimate(case.job.class, &limits).limit.as_ref()));
+        if now >= until {
+            return Err(too_long(worker.slots.estimate(case.job.class, &limits, now).limit.as_ref()));
         }
     }
     if let Some(limit) = &estimate.limit {

@@ -30,9 +30,8 @@ pub(crate) enum Route {
 /// Chooses the ESP for a job. One that has no slots left in its day is passed over while another has, and so is one with
 /// a long line while another of its tier has none: failover ESPs stand in for members that are down, not for slow ones.
 pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
-    let now = worker.clock.tick();
     let plan = worker.plan();
-    let Some(pool) = plan.pool(&case.job.pool) else { return Route::Broken { until: now } };
+    let Some(pool) = plan.pool(&case.job.pool) else { return Route::Broken { until: worker.clock.tick() } };
     let hold_max = plan.bounds().hold_max;
     let mut opens_first: Option<(Tick, Limit)> = None;
     let availability = |esp: &EspId| match worker.standing(esp, &case.group, case.job.class) {
@@ -61,7 +60,7 @@ pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
             }
             Route::To(esp)
         }
-        Choice::Wait { until } => nowhere(until.unwrap_or(now), opens_first),
+        Choice::Wait { until } => nowhere(until.unwrap_or_else(|| worker.clock.tick()), opens_first),
     }
 }
 
@@ -76,7 +75,8 @@ fn nowhere(until: Tick, opens_first: Option<(Tick, Limit)>) -> Route {
 
 /// How long a job of this kind would wait for the limits of an ESP, or for a call.
 fn line_at(worker: &Worker, case: &Case<'_>, plan: &Plan, esp: &EspId) -> Duration {
-    let slot = worker.slots.estimate(case.job.class, &plan.shared_limits(esp, &case.group)).wait;
+    let limits = plan.shared_limits(esp, &case.group);
+    let slot = worker.slots.estimate(case.job.class, &limits, worker.clock.tick()).wait;
     slot.max(worker.call_wait(plan, esp, &case.group, case.job.class))
 }
 

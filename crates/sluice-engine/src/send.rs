@@ -76,7 +76,7 @@ pub(crate) async fn send<'w>(
             NoEntry::TooLong => no_turn(esp),
         };
     }
-    let (mut started_at, mut began) = (worker.clock.now(), worker.clock.tick());
+    let (mut started_at, mut began) = (None, worker.clock.tick());
     let ready = ready(worker, handle, written, &ticket, &mut leave).await;
     let (answer, calling) = match ready {
         // There is nothing to call with, so no slot is taken.
@@ -84,14 +84,14 @@ pub(crate) async fn send<'w>(
         Ok(call) => {
             let grant;
             match turn(worker, case, &mut ticket, claimed_until).await {
-                Some(turn) => (started_at, began, grant) = turn,
+                Some(turn) => (started_at, began, grant) = (Some(turn.started_at), turn.began, turn.grant),
                 None => return no_turn(esp),
             }
             if worker.link.order(case).is_some() {
                 ticket.unused(grant);
                 return no_turn(esp);
             }
-            if leave.is_withdrawn() {
+            if leave.is_withdrawn(began) {
                 ticket.unused(grant);
                 return broken(case, esp);
             }
@@ -111,7 +111,8 @@ pub(crate) async fn send<'w>(
             (answer.unwrap_or_else(late), Some(calling))
         }
     };
-    let took = worker.clock.tick().since(began);
+    let (finished_at, ended) = (worker.clock.now(), worker.clock.tick());
+    let took = ended.since(began);
     handle.places.took(took);
     if let Some(calling) = calling {
         calling.ends(Some(&answer.outcome), took);
@@ -119,14 +120,15 @@ pub(crate) async fn send<'w>(
     let Answer { outcome, quota } = answer;
     // Before anybody else gets the place, and leave to call.
     handle.places.judge(&outcome);
-    leave.told(&outcome, took);
+    leave.told(&outcome, took, ended);
     drop((ticket, place, connection));
     worker.metrics.attempt(&esp, outcome.kind(), took);
     if let Some(category) = outcome.category() {
         worker.metrics.trouble(&esp, category);
     }
-    tell_fleet(worker, case, &esp, &outcome, quota);
-    Sent::Called(Call { esp, outcome, started_at, finished_at: worker.clock.now() })
+    tell_fleet(worker, case, &esp, &outcome, quota, ended);
+    let started_at = started_at.unwrap_or_else(|| finished_at.before(took));
+    Sent::Called(Call { esp, outcome, started_at, finished_at })
 }
 
 /// The breaker of `esp` has opened: the job goes on at once, to whom the pool has beside this ESP.
@@ -135,13 +137,15 @@ fn broken(case: &Case<'_>, esp: EspId) -> Sent {
     Sent::Unsent { esp, parked: Box::new(parked) }
 }
 
-/// Waits for a slot under every limit, no longer than the claim stands, the job lasts and a job is held; answers when it was taken.
-async fn turn(
-    worker: &Worker,
-    case: &Case<'_>,
-    ticket: &mut Ticket,
-    claimed_until: Tick,
-) -> Option<(Timestamp, Tick, Grant)> {
+/// A slot under every limit, and when it was taken.
+struct Turn {
+    grant: Grant,
+    started_at: Timestamp,
+    began: Tick,
+}
+
+/// Waits for a slot under every limit, no longer than the claim stands, the job lasts and a job is held.
+async fn turn(worker: &Worker, case: &Case<'_>, ticket: &mut Ticket, claimed_until: Tick) -> Option<Turn> {
     // The claim may have taken longer than the job lasts: it is parked then, and the relay has it closed.
     let send_until = case.until_expiry(worker, claimed_until);
     let wait_until = send_until.min(worker.clock.tick() + worker.plan().bounds().hold_max);
@@ -151,7 +155,7 @@ async fn turn(
         let (started_at, began) = (worker.clock.now(), worker.clock.tick());
         // A slot that this process was too slow to use is gone: the next one, never two at once.
         if began <= grant.closes && began < send_until {
-            return Some((started_at, began, grant));
+            return Some(Turn { grant, started_at, began });
         }
         ticket.unused(grant);
         if began >= send_until {
@@ -169,17 +173,18 @@ fn slowest(worker: &Worker, case: &Case<'_>, esp: &EspId) -> Option<Limit> {
 }
 
 /// Counts the call for the fleet; a reply that asks us to slow down does so for all replicas at the next tick.
-fn tell_fleet(worker: &Worker, case: &Case<'_>, esp: &EspId, outcome: &Outcome, quota: Option<QuotaHint>) {
+fn tell_fleet(
+    worker: &Worker,
+    case: &Case<'_>,
+    esp: &EspId,
+    outcome: &Outcome,
+    quota: Option<QuotaHint>,
+    now: Tick,
+) {
     let recover = worker.plan().bounds().brake_recover;
-    worker.link.news.called(&CallNews {
-        esp,
-        group: &case.group,
-        domain: case.job.to.email.domain(),
-        outcome,
-        now: worker.clock.tick(),
-        replicas: worker.link.workers(),
-        recover,
-    });
+    let call =
+        CallNews { esp, group: &case.group, domain: case.job.to.email.domain(), outcome, now, recover };
+    worker.link.news.called(&call, || worker.link.workers());
     if let (Some(hint), Some(recover)) = (quota.filter(|hint| hint.remaining == 0), recover) {
         worker.link.news.exhausted(esp, hint.resets_in, recover);
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::Guard;
 use async_trait::async_trait;
 use sluice_policy::{Availability, prefetch_at_once};
 use sluice_telemetry::{Batch, Dependency, Metrics};
@@ -155,7 +156,7 @@ impl Worker {
     }
 
     /// The plan that holds now.
-    pub(crate) fn plan(&self) -> Arc<Plan> {
+    pub(crate) fn plan(&self) -> Guard<Arc<Plan>> {
         self.plan.get()
     }
 

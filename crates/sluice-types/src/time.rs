@@ -78,6 +78,12 @@ impl Timestamp {
         Some(Self(at.as_microsecond()))
     }
 
+    /// The instant `span` before this one.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+    }
+
     /// Time until `self` from `now`; zero when it has passed.
     #[must_use]
     pub fn after(self, now: Self) -> Duration {

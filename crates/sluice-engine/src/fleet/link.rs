@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use sluice_policy::{CampaignOrder, Order, Presence, RampTerms, Report, View, permille};
 use sluice_telemetry::Dependency;
 use sluice_types::{LimitKind, LimitScope, LimitSpec, Tick, Timestamp};
@@ -34,9 +35,9 @@ pub(crate) struct Link {
     /// This process's name in the fleet.
     pub(crate) replica: String,
     pub(crate) news: Arc<News>,
-    view: RwLock<Arc<View>>,
+    view: ArcSwap<View>,
     /// The orders of that view, by tenant and campaign: each job asks for its own.
-    campaigns: RwLock<HashMap<String, HashMap<String, Order>>>,
+    campaigns: ArcSwap<HashMap<String, HashMap<String, Order>>>,
     store_clock: Mutex<StoreClock>,
     /// The store's clock minus ours, in nanoseconds, as last learned.
     store_ahead_ns: AtomicI64,
@@ -50,8 +51,8 @@ impl Link {
             fleet,
             replica,
             news,
-            view: RwLock::default(),
-            campaigns: RwLock::default(),
+            view: ArcSwap::default(),
+            campaigns: ArcSwap::default(),
             store_clock: Mutex::default(),
             store_ahead_ns: AtomicI64::new(0),
             known: watch::Sender::new(false),
@@ -59,8 +60,8 @@ impl Link {
     }
 
     /// What held at the last exchange.
-    pub(crate) fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn view(&self) -> Guard<Arc<View>> {
+        self.view.load()
     }
 
     /// What the store's clock shows at `now`, to some milliseconds. Our own wall clock decides nothing about a job, since other
@@ -98,8 +99,7 @@ impl Link {
     /// What an operator has ordered for the campaign of a job.
     pub(crate) fn order(&self, case: &Case<'_>) -> Option<Order> {
         let campaign = case.job.campaign.as_ref()?.as_str();
-        let ordered = self.campaigns.read().unwrap_or_else(PoisonError::into_inner);
-        ordered.get(case.job.tenant.as_str())?.get(campaign).copied()
+        self.campaigns.load().get(case.job.tenant.as_str())?.get(campaign).copied()
     }
 
     /// Tells the fleet that this process ends.
@@ -199,9 +199,9 @@ fn adopt(worker: &Worker, view: View, asked_at: Tick) {
     }
     worker.metrics.fleet(view.here().count(), differ, view.brakes.len());
     if worker.link.view().campaigns != view.campaigns {
-        *worker.link.campaigns.write().unwrap_or_else(PoisonError::into_inner) = campaigns(&view);
+        worker.link.campaigns.store(Arc::new(campaigns(&view)));
     }
-    *worker.link.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    worker.link.view.store(Arc::new(view));
     worker.link.known.send_replace(true);
 }
 
@@ -283,7 +283,7 @@ mod tests {
         let plan = rig.worker.plan();
         let limits = plan.shared_limits(&esp("a"), &sluice_types::GroupName::other());
         assert_eq!(limits.len(), 1, "there is something to hold");
-        let wait = rig.worker.slots.estimate(Class::Bulk, &limits).wait;
+        let wait = rig.worker.slots.estimate(Class::Bulk, &limits, rig.worker.clock.tick()).wait;
         assert!(wait >= Duration::from_millis(900) && wait <= Duration::from_secs(2), "{wait:?}");
         // One that is slowed as well goes by the rate that was measured.
         adopt_brake(&rig, 0.5);

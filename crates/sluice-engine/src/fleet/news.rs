@@ -40,9 +40,13 @@ struct Inner {
     turns: Vec<BreakerTurn>,
     probes: BTreeMap<String, ProbeWish>,
     throttles: Vec<Throttle>,
-    sends: HashMap<(EspId, GroupName, &'static str), (SendVerdict, u64)>,
-    rates: HashMap<LimitScope, Rate>,
+    sends: ByName<(EspId, GroupName, &'static str), (SendVerdict, u64)>,
+    rates: ByName<LimitScope, Rate>,
 }
+
+/// Each call is looked up in several; the hasher has a seed of its own in each process, and nobody who chooses a name sees how long
+/// that takes.
+type ByName<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Calls of one scope in this window and the last.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,8 +102,9 @@ impl News {
         }
     }
 
-    /// A call came to an outcome: counts it, and passes on a reply that asks us to slow down.
-    pub(crate) fn called(&self, call: &CallNews<'_>) {
+    /// A call came to an outcome: counts it, and passes on a reply that asks us to slow down. `replicas` tells how many work lanes,
+    /// for the rate of the fleet.
+    pub(crate) fn called(&self, call: &CallNews<'_>, replicas: impl FnOnce() -> u32) {
         let mut inner = self.inner();
         let word = call.outcome.category().map_or("accepted", Category::as_str);
         let key = (call.esp.clone(), call.group.clone(), word);
@@ -119,7 +124,7 @@ impl News {
         let Some(recover) = call.recover else { return };
         let (Some(scope), hold) = call.throttled() else { return };
         let measured =
-            inner.rates.get(&scope).map_or(0.0, |rate| rate.per_second(call.now)) * f64::from(call.replicas);
+            inner.rates.get(&scope).map_or(0.0, |rate| rate.per_second(call.now)) * f64::from(replicas());
         let rate = if matches!(scope, LimitScope::Esp(_)) { measured.max(ESP_RATE_LEAST) } else { measured };
         inner.throttle(&scope, true, hold, rate, recover);
         drop(inner);
@@ -192,8 +197,6 @@ pub(crate) struct CallNews<'a> {
     pub(crate) domain: &'a str,
     pub(crate) outcome: &'a Outcome,
     pub(crate) now: Tick,
-    /// Replicas that work lanes, for the rate of the fleet.
-    pub(crate) replicas: u32,
     /// `None`: brakes are switched off.
     pub(crate) recover: Option<Duration>,
 }
@@ -261,15 +264,14 @@ mod tests {
             domain: "example.com",
             outcome,
             now: Tick::ZERO + Duration::from_secs(60),
-            replicas: 1,
             recover: Some(Duration::from_secs(600)),
         };
         for (accepted, rates) in [(0, 10.0..=10.0), (1000, 100.0..=1000.0)] {
             let news = News::default();
             for _ in 0..accepted {
-                news.called(&call(&Outcome::Accepted { provider_message_id: None }));
+                news.called(&call(&Outcome::Accepted { provider_message_id: None }), || 1);
             }
-            news.called(&call(&outcome));
+            news.called(&call(&outcome), || 1);
             let told = news.take().throttles;
             assert!(told.len() == 1 && rates.contains(&told[0].rate), "{told:?}");
         }

@@ -29,9 +29,9 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    fn begins(&self, now: Tick) {
+    fn begins(&self, now: impl FnOnce() -> Tick) {
         if self.calls.fetch_add(UNDER_WAY + 1, Ordering::Relaxed) < UNDER_WAY {
-            self.since.store(now.as_nanos(), Ordering::Relaxed);
+            self.since.store(now().as_nanos(), Ordering::Relaxed);
         }
     }
 
@@ -72,7 +72,7 @@ pub(crate) struct Calling(Option<Arc<Places>>);
 
 impl Calling {
     pub(super) fn begin(places: &Arc<Places>) -> Self {
-        places.silence.begins(places.clock.tick());
+        places.silence.begins(|| places.clock.tick());
         Self(Some(Arc::clone(places)))
     }
 

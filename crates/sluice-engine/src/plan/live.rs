@@ -1,38 +1,48 @@
 //! A plan that can be replaced while others read it.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
 
 use super::{Plan, Sides};
 
 /// The plan of the configuration as it was read last; those who hold it see a new one at once.
+///
+/// Each job looks at it at every step: nobody waits for another who reads it, nor counts that he does.
 #[derive(Debug)]
-pub struct LivePlan(RwLock<Arc<Plan>>);
+pub struct LivePlan {
+    live: ArcSwap<Plan>,
+    /// Held by who sets it: one plan is made of the last one.
+    changes: Mutex<()>,
+}
 
 impl LivePlan {
     /// Begins with `plan`.
     #[must_use]
-    pub const fn new(plan: Arc<Plan>) -> Self {
-        Self(RwLock::new(plan))
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self { live: ArcSwap::new(plan), changes: Mutex::default() }
     }
 
     /// The plan that holds now.
     #[must_use]
-    pub fn get(&self) -> Arc<Plan> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn get(&self) -> Guard<Arc<Plan>> {
+        self.live.load()
     }
 
     /// From now on `plan` holds, with the side lanes that there are.
     pub fn set(&self, plan: Arc<Plan>) {
-        let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.live.load();
         let has_them = plan.sides() == live.sides();
-        *live = if has_them { plan } else { Arc::new(plan.with_sides(Arc::clone(live.sides()))) };
+        self.live.store(if has_them { plan } else { Arc::new(plan.with_sides(Arc::clone(live.sides()))) });
     }
 
     /// From now on there are these side lanes.
     pub fn set_sides(&self, sides: &Sides) {
-        let mut live = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.live.load();
         if live.sides() != sides {
-            *live = Arc::new(live.with_sides(Arc::clone(sides)));
+            self.live.store(Arc::new(live.with_sides(Arc::clone(sides))));
         }
     }
 }

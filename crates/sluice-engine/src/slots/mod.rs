@@ -76,11 +76,10 @@ impl Slots {
     }
 
     /// How long a further job of a class would wait under these limits.
-    pub(crate) fn estimate(&self, class: Class, limits: &[Limit]) -> Estimate {
+    pub(crate) fn estimate(&self, class: Class, limits: &[Limit], now: Tick) -> Estimate {
         if limits.is_empty() {
             return Estimate { wait: Duration::ZERO, limit: None };
         }
-        let now = self.clock.tick();
         self.book().estimate(class, limits, now)
     }
 

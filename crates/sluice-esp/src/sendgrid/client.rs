@@ -101,7 +101,8 @@ impl SendGridEsp {
 
     async fn read(&self, mut answer: http::Answer, deadline: Instant) -> Answer {
         let (status, headers) = (answer.head.status, &answer.head.headers);
-        let (retry_after, quota) = (self.retry_after(headers), self.quota(status, headers));
+        let retry_after = if status.is_success() { None } else { self.retry_after(headers) };
+        let quota = self.quota(status, headers);
         let message_id = text(headers, &MESSAGE_ID).map(str::to_owned);
         let is_html = text(headers, &CONTENT_TYPE).is_some_and(is_html);
         let body = if status.is_success() && !is_html && answer.may_stay_unread() {

@@ -51,7 +51,7 @@ async fn a_count_that_is_used_up_is_told_as_shut() {
     backlog(&it, "other", &limits, 5, &journal);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(times(&journal, None).len(), 2);
-    let estimate = it.slots.estimate(Class::Bulk, &limits);
+    let estimate = it.slots.estimate(Class::Bulk, &limits, it.slots.clock.tick());
     assert_eq!(estimate.limit, Some(day.clone()));
     assert!(estimate.wait > Duration::from_secs(600), "{estimate:?}");
     assert!(it.slots.shut(Class::Bulk, &limits).is_some_and(|(_, limit)| limit == day));

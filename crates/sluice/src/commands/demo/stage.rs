@@ -94,7 +94,7 @@ impl Stage {
         let outside = &self.outside;
         let counts = Arc::new(Counts::default());
         let publisher = Publisher {
-            plan: outside.plan.get(),
+            plan: Arc::clone(&outside.plan.get()),
             outbox: Arc::clone(&outside.outbox),
             intake: Intake::new(
                 Arc::clone(&outside.plan),
