@@ -149,8 +149,10 @@ fn retry(
     let mut faulted_now: Vec<EspId> = tried.cloned().collect();
     faulted_now.dedup();
     // One that is down takes nothing: the job would go to the same ESP again, at once and without end.
-    let is_up =
-        |esp: &EspId| matches!(worker.standing(esp, &case.group, case.job.class), Standing::Up { .. });
+    let is_up = |esp: &EspId| {
+        let standing = worker.standing(esp, &case.group, case.job.class, worker.clock.tick());
+        matches!(standing, Standing::Up { .. })
+    };
     let others_left = faulted.is_some()
         && plan
             .pool(&case.job.pool)

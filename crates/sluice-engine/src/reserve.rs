@@ -117,7 +117,7 @@ pub(crate) async fn reserve<'w>(
             return Err(Unreserved::RouteAgain);
         }
         // What turns out to open later than that need not be waited for until then.
-        let shut = worker.slots.shut(case.job.class, &limits).filter(|(opens, _)| *opens > until);
+        let shut = worker.slots.shut(case.job.class, &limits, now).filter(|(opens, _)| *opens > until);
         if let Some((_, limit)) = shut {
             return Err(Unreserved::InLine(limit));
         }
@@ -233,7 +233,7 @@ async fn wait_for_turn<T>(
             return Err(Ended::Unreserved(Unreserved::RouteAgain));
         }
         let now = worker.clock.tick();
-        match worker.standing(esp, &case.group, case.job.class) {
+        match worker.standing(esp, &case.group, case.job.class, now) {
             Standing::Broken { .. } => return Err(Ended::Unreserved(Unreserved::RouteAgain)),
             Standing::Shut { limit, .. } => return Err(Ended::Unreserved(Unreserved::InLine(limit))),
             Standing::Up { .. } => {}

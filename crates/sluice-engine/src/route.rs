@@ -30,11 +30,12 @@ pub(crate) enum Route {
 /// Chooses the ESP for a job. One that has no slots left in its day is passed over while another has, and so is one with
 /// a long line while another of its tier has none: failover ESPs stand in for members that are down, not for slow ones.
 pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
+    let now = worker.clock.tick();
     let plan = worker.plan();
-    let Some(pool) = plan.pool(&case.job.pool) else { return Route::Broken { until: worker.clock.tick() } };
+    let Some(pool) = plan.pool(&case.job.pool) else { return Route::Broken { until: now } };
     let hold_max = plan.bounds().hold_max;
     let mut opens_first: Option<(Tick, Limit)> = None;
-    let availability = |esp: &EspId| match worker.standing(esp, &case.group, case.job.class) {
+    let availability = |esp: &EspId| match worker.standing(esp, &case.group, case.job.class, now) {
         Standing::Up { weight } => Availability::Up { weight },
         Standing::Broken { until } => Availability::Down { until },
         Standing::Shut { until, limit } => {
@@ -60,7 +61,7 @@ pub(crate) fn route(worker: &Worker, case: &Case<'_>) -> Route {
             }
             Route::To(esp)
         }
-        Choice::Wait { until } => nowhere(until.unwrap_or_else(|| worker.clock.tick()), opens_first),
+        Choice::Wait { until } => nowhere(until.unwrap_or(now), opens_first),
     }
 }
 
@@ -102,7 +103,7 @@ pub(crate) fn is_shut_for(worker: &Worker, case: &Case<'_>, limit: &Limit) -> bo
 }
 
 fn is_up(worker: &Worker, case: &Case<'_>, esp: &EspId) -> bool {
-    matches!(worker.standing(esp, &case.group, case.job.class), Standing::Up { .. })
+    matches!(worker.standing(esp, &case.group, case.job.class, worker.clock.tick()), Standing::Up { .. })
 }
 
 /// Whether another ESP of the pool than `held` is up and has no long line, and would be chosen for that: it has not faulted on

@@ -196,15 +196,15 @@ impl Worker {
     }
 
     /// Whether `esp` can take a job of this class and group: its breaker, and the limits that hold for all of them.
-    pub(crate) fn standing(&self, esp: &EspId, group: &GroupName, class: Class) -> Standing {
-        let now = self.clock.tick();
+    pub(crate) fn standing(&self, esp: &EspId, group: &GroupName, class: Class, now: Tick) -> Standing {
         let plan = self.plan();
         if !self.esps.contains_key(esp) {
             return Standing::Broken { until: now + plan.bounds().hold_max };
         }
         match self.breakers.availability(esp, now) {
             Availability::Down { until } => Standing::Broken { until },
-            Availability::Up { weight } => match self.slots.shut(class, &plan.shared_limits(esp, group)) {
+            Availability::Up { weight } => match self.slots.shut(class, &plan.shared_limits(esp, group), now)
+            {
                 // What opens within the time that jobs are held is waited for in line.
                 Some((until, limit)) if until > now + plan.bounds().hold_max => {
                     Standing::Shut { until, limit }
@@ -225,7 +225,7 @@ impl Worker {
         let bounds = plan.bounds();
         // A domain that has the lane to itself, out of its day or told to wait: as if no ESP took any.
         let now = self.clock.tick();
-        let shut = self.slots.shut(lane.class, &plan.limits_of_side(lane));
+        let shut = self.slots.shut(lane.class, &plan.limits_of_side(lane), now);
         if shut.is_some_and(|(until, _)| until > now + bounds.hold_max) {
             return Borrows::Nothing;
         }
@@ -238,7 +238,7 @@ impl Worker {
             if ready >= 1.0 && !is_member {
                 continue;
             }
-            let standing = self.standing(esp, &lane.group, lane.class);
+            let standing = self.standing(esp, &lane.group, lane.class, now);
             if let (Standing::Up { weight }, Some(handle)) = (standing, self.esps.get(esp)) {
                 ready = if is_member { ready.max(weight) } else { ready };
                 // At least the next call, however long they take.

@@ -110,6 +110,15 @@ pub fn choose(
     if spares_first {
         fresh.retain(|it| it.weight == 0);
     }
+    // Whom they would draw anyway is asked first: nearly always its line is short, and the others need not be asked.
+    if (members_first || spares_first)
+        && fresh.len() > 1
+        && are_alike(&fresh)
+        && let Some(esp) = draw(&fresh, &mut luck)
+        && !is_long(esp)
+    {
+        return Choice::Esp { esp: esp.clone(), failover: false };
+    }
     let fresh = short_members(fresh, |it| is_long(it.esp), &mut luck);
     if (members_first || spares_first)
         && let Some(esp) = draw(&fresh, &mut luck)
@@ -151,14 +160,23 @@ fn short_members<'a>(
     is_long: impl FnMut(&Candidate<'a>) -> bool,
     luck: &mut Luck<'_>,
 ) -> Vec<Candidate<'a>> {
-    let most = |them: &[Candidate<'_>]| them.iter().map(|it| part(it.up)).fold(0.0, f64::max);
-    let of_all = most(&all);
-    if all.iter().all(|it| part(it.up) >= of_all) {
+    if are_alike(&all) {
         return short_ones(all, is_long);
     }
     let short = short_ones(all.clone(), is_long);
     let of_short = most(&short);
-    if of_short < of_all && luck.lot() >= of_short { all } else { short }
+    if of_short < most(&all) && luck.lot() >= of_short { all } else { short }
+}
+
+/// The largest part of its share that any of them gets.
+fn most(them: &[Candidate<'_>]) -> f64 {
+    them.iter().map(|it| part(it.up)).fold(0.0, f64::max)
+}
+
+/// Whether each gets the same part of its share: none recovers, or all do alike.
+fn are_alike(them: &[Candidate<'_>]) -> bool {
+    let most = most(them);
+    them.iter().all(|it| part(it.up) >= most)
 }
 
 /// The first in their order, of which those that recover leave a part to the next.

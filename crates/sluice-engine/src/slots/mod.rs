@@ -84,11 +84,10 @@ impl Slots {
     }
 
     /// The limit that lets nothing of a class go for the longest, and until when; `None` when none is shut.
-    pub(crate) fn shut(&self, class: Class, limits: &[Limit]) -> Option<(Tick, Limit)> {
+    pub(crate) fn shut(&self, class: Class, limits: &[Limit], now: Tick) -> Option<(Tick, Limit)> {
         if limits.is_empty() {
             return None;
         }
-        let now = self.clock.tick();
         self.book().shut(class, limits, now)
     }
 

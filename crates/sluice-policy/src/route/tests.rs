@@ -216,6 +216,32 @@ fn a_long_line_passes_work_on_within_its_tier_only() {
     }
 }
 
+/// With a pool of eight each job asked for the lines of all eight, one and a half microseconds each.
+#[test]
+fn the_others_are_asked_only_when_whoever_is_drawn_has_a_long_line() {
+    let all = pool(&[("a", 3), ("b", 1), ("c", 4)], &[]);
+    let drawn = |long: &str| {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let (mut asked, mut by_name) = (0, HashMap::<String, u32>::new());
+        for _ in 0..8000 {
+            let is_long = |esp: &EspId| {
+                asked += 1;
+                esp.as_str() == long
+            };
+            match choose(&all, |_| UP, is_long, &[], Luck::Random(&mut rng)) {
+                Choice::Esp { esp, .. } => *by_name.entry(esp.to_string()).or_default() += 1,
+                Choice::Wait { .. } => unreachable!(),
+            }
+        }
+        (asked, by_name)
+    };
+    assert_eq!(drawn("none").0, 8000);
+    // What c gets no more of is shared by the others as all is.
+    let (asked, by_name) = drawn("c");
+    assert!((19_000..21_000).contains(&asked), "{asked}");
+    assert!((5800..6200).contains(&by_name["a"]) && !by_name.contains_key("c"), "{by_name:?}");
+}
+
 #[test]
 fn odd_availability_weights_still_choose() {
     let pool = pool(&[("a", 1)], &[]);

@@ -54,8 +54,10 @@ async fn a_count_that_is_used_up_is_told_as_shut() {
     let estimate = it.slots.estimate(Class::Bulk, &limits, it.slots.clock.tick());
     assert_eq!(estimate.limit, Some(day.clone()));
     assert!(estimate.wait > Duration::from_secs(600), "{estimate:?}");
-    assert!(it.slots.shut(Class::Bulk, &limits).is_some_and(|(_, limit)| limit == day));
-    assert!(it.slots.shut(Class::Bulk, &limits[..1]).is_none());
+    assert!(
+        it.slots.shut(Class::Bulk, &limits, it.slots.clock.tick()).is_some_and(|(_, limit)| limit == day)
+    );
+    assert!(it.slots.shut(Class::Bulk, &limits[..1], it.slots.clock.tick()).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,7 +76,7 @@ async fn a_turn_that_was_not_used_costs_a_count_nothing() {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     assert_eq!(store.look(std::slice::from_ref(&day)).await.unwrap()[0].left, 3);
-    assert!(it.slots.shut(Class::Bulk, &limits).is_none(), "there are slots again");
+    assert!(it.slots.shut(Class::Bulk, &limits, it.slots.clock.tick()).is_none(), "there are slots again");
 }
 
 #[tokio::test(start_paused = true)]
