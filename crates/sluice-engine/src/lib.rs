@@ -7,6 +7,7 @@
 mod ack;
 mod batcher;
 mod breakers;
+mod by_name;
 mod case;
 mod claim;
 mod connections;

@@ -1,12 +1,14 @@
 //! What this process has to tell the fleet at the next exchange.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use sluice_policy::{BreakerTurn, ProbeWish, SendVerdict, Sends, Throttle, Turn, nanos};
 use sluice_types::{Category, DeferralScope, EspId, GroupName, LimitScope, Outcome, Tick};
 use tokio::sync::Notify;
+
+use crate::by_name::ByName;
 
 /// Turns and throttles kept at most while the store is away; later ones say the same.
 const NEWS_MAX: usize = 10_000;
@@ -43,10 +45,6 @@ struct Inner {
     sends: ByName<(EspId, GroupName, &'static str), (SendVerdict, u64)>,
     rates: ByName<LimitScope, Rate>,
 }
-
-/// Each call is looked up in several; the hasher has a seed of its own in each process, and nobody who chooses a name sees how long
-/// that takes.
-type ByName<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Calls of one scope in this window and the last.
 #[derive(Clone, Copy, Debug, Default)]

@@ -13,6 +13,7 @@ use sluice_types::{Class, Limit, LimitScope, Tick};
 use tokio::sync::oneshot;
 
 use super::{Estimate, Grant, LineKey};
+use crate::by_name::ByName;
 use crate::store_clock::StoreClock;
 use stock::Stock;
 
@@ -139,10 +140,6 @@ type Stocks = ById<Stock>;
 
 /// By our own numbers, which nobody else can choose: the quicker hasher is good enough for these.
 type ById<T> = HashMap<u32, T, foldhash::fast::RandomState>;
-
-/// By limits and what they are on. Each job is looked up in several; the hasher has a seed of its own in each process, and nobody
-/// who chooses a name sees how long that takes.
-type ByName<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// What a brake does to the limits of its scope.
 #[derive(Clone, Copy, Debug)]
