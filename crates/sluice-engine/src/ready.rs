@@ -107,7 +107,7 @@ pub(crate) async fn in_time<T>(
 
 #[cfg(test)]
 mod tests {
-    use sluice_types::{AttemptOutcome, Class, Tick, Timestamp};
+    use sluice_types::{AttemptOutcome, Class, Tick, Timestamp, WaitReason};
 
     use super::*;
     use crate::case::Case;
@@ -129,14 +129,19 @@ mod tests {
         Rig::new(&format!("{toml}min_calls = {min_calls}"))
     }
 
-    /// Sends one job whose connection is not open yet.
-    async fn send_one(rig: &Rig, connecting: Option<Duration>) -> Call {
+    /// What comes of a job whose connection is not open yet.
+    async fn sent(rig: &Rig, connecting: Option<Duration>) -> Sent {
         rig.around.connecting.lock().unwrap().push(connecting);
         let (lane, body, passport) = (rig::lane(&rig.worker), bytes::Bytes::new(), Passport::default());
         let mut case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
         let reservation = reserve(&rig.worker, &case, esp("a")).await.unwrap();
         let written = write(&mut case, &reservation);
-        match send(&rig.worker, &case, reservation, written, Tick::ZERO + SECOND * 60, &rig::room()).await {
+        send(&rig.worker, &case, reservation, written, Tick::ZERO + SECOND * 60, &rig::room()).await
+    }
+
+    /// Its attempt.
+    async fn send_one(rig: &Rig, connecting: Option<Duration>) -> Call {
+        match sent(rig, connecting).await {
             Sent::Called(call) => call,
             Sent::Unsent { parked, .. } => panic!("{parked:?}"),
         }
@@ -185,6 +190,24 @@ mod tests {
         assert!(is_open, "it was told while the call hung");
         assert_eq!(call.outcome.kind(), AttemptOutcome::Faulted);
         assert!(rig.worker.clock.tick() < Tick::ZERO + SECOND * 45, "{:?}", rig.worker.clock.tick());
+        assert_eq!(call.started_at, Timestamp::from_micros(0), "the attempt is all of that time");
+        assert!(call.finished_at >= call.started_at + SECOND * 30, "{:?}", call.finished_at);
+        assert!(rig.around.sent.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_sent_once_the_breaker_has_opened_meanwhile() {
+        let rig = rig(1);
+        let another_fails = async {
+            tokio::time::sleep(SECOND * 2).await;
+            let outcome = Outcome::Faulted { category: Category::Connect, detail: String::new() };
+            let leave = rig.worker.breakers.ask(&esp("a")).unwrap();
+            leave.told(&outcome, SECOND, rig.worker.clock.tick());
+        };
+        match tokio::join!(sent(&rig, Some(SECOND * 4)), another_fails).0 {
+            Sent::Unsent { parked, .. } => assert_eq!(parked.reason, WaitReason::BreakerOpen),
+            Sent::Called(call) => panic!("{call:?}"),
+        }
         assert!(rig.around.sent.lock().unwrap().is_empty());
     }
 }
