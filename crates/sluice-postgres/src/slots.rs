@@ -1,4 +1,4 @@
-//! Slot leases: a statement or two for all wants of a tick.
+//! Slot leases: a statement, or a few, for all wants of a tick.
 
 mod bundles;
 mod lead;
@@ -25,15 +25,24 @@ use wants::WantColumns;
 
 const STEP: &str = "lease slots";
 
-/// `$17` is by how much later than at once the lease begins; 0 leaves the instant to the function, behind its locks. Whatever the
-/// function takes, its rows come after it: the last column is read then.
-const LEASE: &str = r#"
-SELECT "position", opens_in_ns, spacing_ns, "count", grace_ns, parts_ns, next_in_ns, next_urgent_in_ns, held_by, marks,
+/// What [`leased_of_row`] reads. Whatever the function takes, its rows come after it: the last column is read then.
+macro_rules! leased {
+    () => {
+        r#""position", opens_in_ns, spacing_ns, "count", grace_ns, parts_ns, next_in_ns, next_urgent_in_ns, held_by, marks,
     leased_at_ns, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint * 1000 AS asked_ns,
-    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 AS answered_ns
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 AS answered_ns"#
+    };
+}
+pub(crate) use leased;
+
+/// `$17` is by how much later than at once the lease begins; 0 leaves the instant to the function, behind its locks.
+const LEASE: &str = concat!(
+    "SELECT ",
+    leased!(),
+    "
 FROM sluice.lease_spread($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-    CASE WHEN $17::bigint > 0 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 + $17 ELSE $16 END)
-"#;
+    CASE WHEN $17::bigint > 0 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 + $17 ELSE $16 END)"
+);
 
 #[async_trait]
 impl SlotSource for Postgres {

@@ -5,18 +5,18 @@ use sluice_policy::{Bundle, Fresh, GcraTerms};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::{STEP, leased_of_row};
+use super::{STEP, leased, leased_of_row};
 use crate::StoreError;
 use crate::convert::column;
 
 /// A row for each bundle, in their order.
-const LEASE: &str = r#"
-SELECT "position", opens_in_ns, spacing_ns, "count", grace_ns, parts_ns, next_in_ns, next_urgent_in_ns, held_by, marks,
-    leased_at_ns, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint * 1000 AS asked_ns,
-    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 AS answered_ns, fresh, grids
+const LEASE: &str = concat!(
+    "SELECT ",
+    leased!(),
+    ", fresh, grids
 FROM sluice.lease_bundles($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-    CASE WHEN $14::bigint > 0 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 + $14 ELSE $13 END)
-"#;
+    CASE WHEN $14::bigint > 0 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000 + $14 ELSE $13 END)"
+);
 
 /// What `sluice.lease_bundles` takes: one element for each bundle, for each limit that one shares, and for each want.
 #[derive(Default)]

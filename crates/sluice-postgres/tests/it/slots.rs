@@ -489,7 +489,7 @@ async fn a_lease_tells_how_long_the_store_worked_on_it() {
     let (mut first, mut last) = (i64::MAX, i64::MIN);
     for it in &leased {
         let (asked_ns, answered_ns) = it.work_ns;
-        assert!(asked_ns <= it.at_ns && it.at_ns <= answered_ns, "{it:?}");
+        assert!(asked_ns < it.at_ns && it.at_ns < answered_ns, "{it:?}");
         (first, last) = (first.min(asked_ns), last.max(answered_ns));
     }
     let worked = Duration::from_nanos(u64::try_from(last - first).unwrap());
@@ -514,6 +514,7 @@ async fn slots_from_a_store_far_away_are_open_when_they_arrive() {
         let [leased, day, bucket] = &far.lease(&wants).await.unwrap()[..] else { panic!("an answer each") };
         for at_once in [day, bucket] {
             assert!(at_once.runs.iter().all(|run| run.opens_in.is_zero()), "{at_once:?}");
+            assert!(at_once.at_ns <= at_once.work_ns.1, "no window is looked at from later on: {at_once:?}");
         }
         let [run] = &leased.runs[..] else { panic!("one run: {leased:?}") };
         let now = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint * 1000";
