@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use sluice_embedded::Embedded;
 use sluice_engine::{Leased, LimitLook, SlotError, SlotSource, Unused, Want};
 use sluice_policy::LimitStates;
-use sluice_types::{EspId, Limit, LimitScope};
+use sluice_types::{EspId, Limit, LimitScope, Tick, Timestamp};
 
 use crate::support::*;
 
@@ -148,6 +148,33 @@ async fn a_wall_clock_that_stepped_back_over_a_restart_opens_no_window_twice() {
     assert_eq!(granted(&store.lease(&[want("a", "10/h", 10)]).await.unwrap()), 10);
 }
 
+/// A clock that goes on with each look at it.
+#[derive(Debug)]
+struct Going(std::sync::Arc<TestClock>);
+
+impl sluice_engine::Clock for Going {
+    fn tick(&self) -> Tick {
+        self.0.advance(Duration::from_millis(1));
+        self.0.tick()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+/// It waits for the writer and for the disk: a worker would know the clock no better than to that.
+#[tokio::test]
+async fn a_lease_tells_how_long_the_store_worked_on_it() {
+    let place = Place::new();
+    let clock = std::sync::Arc::new(Going(place.clock.clone()));
+    let store = Embedded::open(sluice_embedded::EmbeddedSettings { clock, ..place.settings() }).unwrap();
+    for leased in store.lease(&[want("a", "100/s", 2), want("b", "10/h", 1)]).await.unwrap() {
+        let (asked_ns, answered_ns) = leased.work_ns;
+        assert!(asked_ns < leased.at_ns && leased.at_ns < answered_ns, "{leased:?}");
+    }
+}
+
 #[tokio::test]
 async fn counts_outlive_their_arrival_time() {
     let place = Place::new();
@@ -192,12 +219,12 @@ struct Behind {
 }
 
 impl sluice_engine::Clock for Behind {
-    fn tick(&self) -> sluice_types::Tick {
+    fn tick(&self) -> Tick {
         self.clock.tick()
     }
 
-    fn now(&self) -> sluice_types::Timestamp {
+    fn now(&self) -> Timestamp {
         let by = i64::try_from(self.by.as_micros()).unwrap();
-        sluice_types::Timestamp::from_micros(self.clock.micros() - by)
+        Timestamp::from_micros(self.clock.micros() - by)
     }
 }
