@@ -14,8 +14,7 @@ use crate::run::{Figure, Run};
 use crate::runs::{self, Scale};
 use crate::stage::Stage;
 
-/// So many that the start is not what is measured: of 40,000 the worker, which opens its connections and leases first, does 79 % of
-/// what the bare program does, of 150,000 it does 83 %, and stays there.
+/// So many, some five seconds of work, that the start is a small part: the worker has connections to open and slots to lease first.
 const JOBS: usize = 150_000;
 const RUNS: usize = 3;
 const QUICK_JOBS: usize = 1_000;

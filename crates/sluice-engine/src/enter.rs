@@ -45,10 +45,11 @@ pub(crate) async fn enter(
         }
         // Others whose turn is near may have what this one lacks.
         ticket.step_aside();
-        if leave.is_withdrawn(worker.clock.tick()) {
+        let now = worker.clock.tick();
+        if leave.is_withdrawn(now) {
             return Err(NoEntry::Broken);
         }
-        if worker.clock.tick() >= until || worker.link.order(case).is_some() {
+        if now >= until || worker.link.order(case).is_some() {
             return Err(NoEntry::TooLong);
         }
     }

@@ -77,7 +77,8 @@ impl Luck<'_> {
 /// leave in the same way to the first failover ESP that is up, as this does to the next, so that traffic comes back from it by degrees as it does from another member.
 ///
 /// One that `is_long`, where a further job would stand long in line, is passed over for another of its tier and no more: a
-/// backlog alone takes no work to the failover ESPs, nor back to one that has faulted. It is asked where several are up.
+/// backlog alone takes no work to the failover ESPs, nor back to one that has faulted. Where several are up it is asked of whichever
+/// is drawn, and of the others where that one is long.
 pub fn choose(
     pool: &PoolMembers,
     mut availability: impl FnMut(&EspId) -> Availability,
