@@ -69,6 +69,8 @@ pub(crate) enum Kind {
     Isolation(Stuck, Limits),
     /// Transactional jobs behind a long backlog of their own group's limit.
     Priority,
+    /// Replicas that are restarted one after the other while they work a backlog.
+    Rolling,
     /// The worker on the first part of a backlog of so many jobs.
     Depth(usize),
     /// A replica with nothing to do.
@@ -219,6 +221,11 @@ fn usual() -> Vec<Case> {
             "replicas-4-limits-reached",
             "4 replicas, a limit of 2,000/s over all of them",
             Kind::Worker(Shape { replicas: 4, limits: Limits::Reached, ..BASE }),
+        ),
+        case(
+            "replicas-4-rolling",
+            "the same, while one of them at a time is told to end and replaced",
+            Kind::Rolling,
         ),
         case(
             "domains-10000",

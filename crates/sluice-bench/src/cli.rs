@@ -181,6 +181,8 @@ fn summary(run: &Run) -> String {
         figure(Figure::P99Ms, "ms p99"),
         figure(Figure::PeakRssMib, "MiB"),
         figure(Figure::IdlePercent, "% of a core"),
+        figure(Figure::Restarts, "restarts"),
+        figure(Figure::PauseMs, "ms pause"),
     ];
     let mut words: Vec<String> = figures.into_iter().flatten().collect();
     words.extend(run.faults.iter().map(|fault| format!("NOT CORRECT: {fault}")));

@@ -49,6 +49,10 @@ pub(crate) enum Figure {
     ConfirmsPerSecond,
     /// Jobs per second over many more of them.
     LongPerSecond,
+    /// Replicas that ended and were replaced.
+    Restarts,
+    /// The longest time in which no job reached the ESP, in milliseconds.
+    PauseMs,
     /// CPU of a replica without work, in percent of one core.
     IdlePercent,
     /// Bytes that Postgres wrote to its log, per job.

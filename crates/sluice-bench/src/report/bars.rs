@@ -68,6 +68,7 @@ pub(super) fn bars(measured: &[&Measured]) -> String {
     lines.extend(medians.cpu());
     lines.extend(medians.work());
     lines.extend(medians.priority());
+    lines.extend(medians.rolling());
     lines.extend(medians.lanes());
     lines.extend(medians.memory());
     lines.extend(SHARES.into_iter().filter_map(|(name, other, figure, bar)| {
@@ -150,6 +151,16 @@ impl Medians<'_> {
         let reached = verdict(p99 <= PRIORITY_BAR_MS);
         Some(format!(
             "- priority: p99 {p99:.0} ms (bar: two intervals of the reserved share, 200 ms): {reached}"
+        ))
+    }
+
+    fn rolling(&self) -> Option<String> {
+        let (name, calm) = ("replicas-4-rolling", "replicas-4-limits-idle");
+        let share = self.ratio(name, calm, Figure::JobsPerSecond)?;
+        let (restarts, pause) = (self.of(name, Figure::Restarts)?, self.of(name, Figure::PauseMs)?);
+        Some(format!(
+            "- {name}: {:.1} % of {calm}, with {restarts:.0} replicas ended and replaced, and {pause:.0} ms at most without a call",
+            share * 100.0
         ))
     }
 
@@ -250,6 +261,17 @@ mod tests {
                 "limits-idle: 1000.0 % of python (bar: 1000 %): reached",
                 "limits-idle: 3.0 x the CPU of ideal-claim (bar: 1.6 x): MISSED",
                 "80.0 % of ideal-claim; limits-idle has 62.5 % of that, with 1.5 x the CPU",
+            ],
+        );
+    }
+
+    #[test]
+    fn replicas_that_are_replaced_are_set_beside_ones_that_stay() {
+        let figures = [(Figure::Restarts, 6.0), (Figure::PauseMs, 41.0)];
+        check(
+            &[case("replicas-4-limits-idle", 1.0, &[]), case("replicas-4-rolling", 1.25, &figures)],
+            &[
+                "replicas-4-rolling: 80.0 % of replicas-4-limits-idle, with 6 replicas ended and replaced, and 41 ms at most",
             ],
         );
     }

@@ -115,6 +115,7 @@ fn baseline(case: &Measured, measured: &[&Measured]) -> Option<f64> {
         Kind::Worker(_)
         | Kind::Isolation(..)
         | Kind::Priority
+        | Kind::Rolling
         | Kind::FanOutLanes
         | Kind::Webhooks
         | Kind::Enqueue(_)

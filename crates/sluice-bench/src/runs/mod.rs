@@ -13,6 +13,7 @@ mod limit;
 mod priority;
 mod programs;
 mod references;
+mod rolling;
 mod timing;
 mod webhooks;
 mod workers;
@@ -94,6 +95,7 @@ pub(crate) fn run(stage: &Stage, kind: &Kind, scale: &Scale) -> anyhow::Result<R
         Kind::Embedded => embedded::run(stage, scale),
         Kind::Isolation(stuck, limits) => isolation::run(stage, *stuck, *limits, scale),
         Kind::Priority => priority::run(stage, scale),
+        Kind::Rolling => rolling::run(stage, scale),
         Kind::Depth(backlog) => depth::run(stage, backlog / scale.smaller, scale),
         Kind::Idle => idle::run(stage, scale),
     }

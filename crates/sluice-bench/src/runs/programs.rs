@@ -38,9 +38,12 @@ pub(super) struct Workers(pub(super) Vec<SluiceProcess>);
 
 impl Workers {
     pub(super) fn start(toml: &str, count: usize) -> Self {
-        let threads = threads_of_each(count);
-        let start = |_| SluiceProcess::command(toml).env(THREADS, threads.clone()).start();
-        Self((0..count).map(start).collect())
+        Self((0..count).map(|_| Self::start_one(toml, count)).collect())
+    }
+
+    /// One of `count` that share the machine.
+    pub(super) fn start_one(toml: &str, count: usize) -> SluiceProcess {
+        SluiceProcess::command(toml).env(THREADS, threads_of_each(count)).start()
     }
 
     /// Tells them to end and waits until they have. One that does not end in order is a fault of the run.
