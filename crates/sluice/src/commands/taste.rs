@@ -1,9 +1,10 @@
 //! `sluice taste`: decodes what a worker gives it on stdin, and may die of it. For workers, not for people.
 //!
 //! For each body, after its length in four bytes: the length of the job's id in one byte and that id, as soon as these are
-//! known, and [`SURVIVED`] after it was decoded.
+//! known, and [`SURVIVED`] after it was decoded. What is told is kept while there is more to read: of many at once nobody asks for
+//! which one it died of.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 
 use anyhow::Context;
 use sluice_types::Job;
@@ -14,6 +15,8 @@ pub(crate) const COMMAND: &str = "taste";
 /// The message was decoded, whatever came of it.
 pub(crate) const SURVIVED: u8 = 1;
 
+/// As much as a pipe holds.
+const READ_BYTES: usize = 64 * 1024;
 /// A little less than a worker's thread has left when it decodes: what would not fit there must not fit here.
 const STACK_BYTES: usize = 2 * 1024 * 1024 - 128 * 1024;
 
@@ -23,7 +26,7 @@ pub(crate) async fn run() -> anyhow::Result<bool> {
     let _unheard = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
     let tasting = std::thread::Builder::new()
         .stack_size(STACK_BYTES)
-        .spawn(|| taste_all(&mut io::stdin().lock(), &mut io::stdout().lock()))
+        .spawn(|| taste_all(io::stdin().lock(), io::stdout().lock()))
         .context("cannot start a thread")?;
     let joined = tokio::task::spawn_blocking(|| tasting.join()).await?;
     // A panic is a death too.
@@ -32,7 +35,9 @@ pub(crate) async fn run() -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn taste_all(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
+fn taste_all(input: impl Read, output: impl Write) -> io::Result<()> {
+    let mut input = BufReader::with_capacity(READ_BYTES, input);
+    let mut output = BufWriter::new(output);
     let mut length = [0_u8; 4];
     loop {
         match input.read_exact(&mut length) {
@@ -47,13 +52,18 @@ fn taste_all(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
         let id = u8::try_from(id.len()).map_or("", |_| id.as_str());
         output.write_all(&[u8::try_from(id.len()).unwrap_or(0)])?;
         output.write_all(id.as_bytes())?;
-        output.flush()?;
+        tell(&input, &mut output)?;
         if sluice_engine::rehearse(&body).is_err() {
             tracing::debug!("not a job, and harmless");
         }
         output.write_all(&[SURVIVED])?;
-        output.flush()?;
+        tell(&input, &mut output)?;
     }
+}
+
+/// Passes on what is kept, unless there is more to read. Of a body that is on its way the rest comes whatever is told meanwhile.
+fn tell<R>(input: &BufReader<R>, output: &mut impl Write) -> io::Result<()> {
+    if input.buffer().is_empty() { output.flush() } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -69,12 +79,12 @@ mod tests {
             input.extend(body);
         }
         let mut output = Vec::new();
-        taste_all(&mut input.as_slice(), &mut output).unwrap();
+        taste_all(input.as_slice(), &mut output).unwrap();
         assert_eq!(output, b"\x03a-1\x01\x01b\x01\x00\x01\x00\x01");
     }
 
     #[test]
     fn half_a_body_is_an_error() {
-        assert!(taste_all(&mut &b"\x00\x00\x00\x09half"[..], &mut Vec::new()).is_err());
+        assert!(taste_all(&b"\x00\x00\x00\x09half"[..], Vec::new()).is_err());
     }
 }
