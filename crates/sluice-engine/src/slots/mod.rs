@@ -273,6 +273,7 @@ impl Ticket {
     pub(crate) fn unused(&self, grant: Grant) {
         if !grant.counted.is_empty() {
             self.slots.book().take_back(grant);
+            self.slots.changed.notify_one();
         }
     }
 }

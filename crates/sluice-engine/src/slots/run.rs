@@ -93,6 +93,11 @@ impl LocalRun {
         self.next = self.next.saturating_add(1).min(self.count);
     }
 
+    /// A slot of those without spacing that was taken was not used: they are all alike.
+    pub(super) const fn take_back(&mut self) {
+        self.next = self.next.saturating_sub(1);
+    }
+
     /// Slots left that close after `at`.
     pub(super) fn closing_after(&self, at: Tick) -> u32 {
         (self.count - self.next).saturating_sub(self.opening_by(at - self.grace))

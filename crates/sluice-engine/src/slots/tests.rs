@@ -2,7 +2,7 @@ use std::sync::Mutex as StdMutex;
 
 use async_trait::async_trait;
 use sluice_policy::LimitStates;
-use sluice_types::{LimitScope, Timestamp};
+use sluice_types::{LimitKind, LimitScope, Timestamp};
 use tokio::time::Instant;
 
 use super::*;
@@ -45,6 +45,8 @@ struct Store {
     widest: StdMutex<usize>,
     /// Of those with several slots each, which nobody leases as one.
     widest_alone: StdMutex<usize>,
+    /// Wants of counted limits.
+    counted: StdMutex<u32>,
 }
 
 impl Store {
@@ -62,6 +64,7 @@ impl Store {
             leases: StdMutex::new(0),
             widest: StdMutex::default(),
             widest_alone: StdMutex::default(),
+            counted: StdMutex::default(),
         })
     }
 
@@ -87,6 +90,8 @@ impl SlotSource for Store {
         widen(&self.widest, wants.len());
         widen(&self.widest_alone, wants.iter().filter(|want| want.count > 1).count());
         *self.leases.lock().unwrap() += 1;
+        let is_counted = |want: &&Want| matches!(want.limits[0].spec.kind, LimitKind::Counted { .. });
+        *self.counted.lock().unwrap() += u32::try_from(wants.iter().filter(is_counted).count()).unwrap();
         let now_ns = self.now_ns();
         let begins_ns = now_ns + i64::try_from(self.work.as_nanos()).unwrap();
         let mut answers = self.states.lock().unwrap().lease_all(wants, begins_ns);

@@ -249,9 +249,14 @@ impl Stock {
         counted.then(|| Arc::clone(&run.marks))
     }
 
-    /// A counted slot that was taken was not used.
+    /// A counted slot that was taken was not used. It is for whoever waits here, or else for the other replicas.
     pub(super) fn take_back(&mut self, marks: Marks) {
         self.counts.used = self.counts.used.saturating_sub(1);
+        if self.is_wanted()
+            && let Some(run) = self.runs.iter_mut().find(|run| Arc::ptr_eq(&run.marks, &marks))
+        {
+            return run.take_back();
+        }
         self.counts.lapsed += 1;
         self.lapsed.push((marks, 1));
     }

@@ -98,6 +98,38 @@ async fn what_comes_back_after_the_rest_is_used_is_used_too() {
     assert_eq!(times(&journal, None).len(), 5);
 }
 
+/// It went back to the store, and came with another lease.
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_was_not_used_is_for_whoever_waits_here() {
+    let store = Store::new(Duration::from_millis(4));
+    let it = replica(&store);
+    let limits: Arc<[Limit]> = Arc::from([limit(LimitScope::Tenant("acme".parse().unwrap()), "3/h")]);
+    let far = Tick::from_nanos(u64::MAX);
+    let [mut one, mut two, mut three, mut last] = [(); 4].map(|()| it.slots.draw(&line("other"), &limits));
+    let (late, _used) = (one.turn(far).await.unwrap(), two.turn(far).await.unwrap());
+    // Nothing is given back then.
+    it.health.down(sluice_telemetry::Dependency::Store, &SlotError("away".into()));
+    one.unused(late);
+    for ticket in [&mut three, &mut last] {
+        assert!(ticket.turn(it.slots.clock.tick() + Duration::from_secs(5)).await.is_some());
+    }
+}
+
+/// Each lease of other slots filled them up.
+#[tokio::test(start_paused = true)]
+async fn counts_are_leased_when_half_of_what_is_soon_needed_is_used() {
+    let store = Store::new(Duration::from_millis(4));
+    let it = replica(&store);
+    let limits: Arc<[Limit]> = Arc::from([esp_limit("50000/s"), esp_limit("1000000/h")]);
+    let far = Tick::from_nanos(u64::MAX);
+    for _ in 0..2000 {
+        it.slots.draw(&line("other"), &limits).turn(far).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (leases, counted) = (*store.leases.lock().unwrap(), *store.counted.lock().unwrap());
+    assert!(counted > 10 && counted * 3 < leases * 2, "{counted} wants of the count in {leases} leases");
+}
+
 /// Leases slots of a counted limit for three jobs, none of which uses one.
 async fn lease_three(it: &Replica, store: &Store, limits: &Arc<[Limit]>) {
     let tickets: Vec<_> = (0..3).map(|_| it.slots.draw(&line("other"), limits)).collect();
