@@ -9,6 +9,11 @@ use serde::Serialize;
 use crate::engine::Engine;
 use crate::health::chain;
 
+/// What the broker has lent is begun for so long, if it can go: that takes less time than others need to borrow it, and does not
+/// count as returned by a worker that may have died of it. More: a longer drain where limits hold it up.
+const BEGIN_FOR: Duration = Duration::from_secs(1);
+/// And for this part of the deadline at most.
+const BEGIN_PART: u32 = 4;
 /// How long results may still be written after the deadline.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -27,14 +32,19 @@ impl DrainReport {
     }
 }
 
-/// Stops consuming, returns what was not begun, finishes what was, until `deadline`.
+/// Stops consuming, begins what is lent for a while and returns the rest, finishes what was begun, until `deadline`.
 pub(crate) async fn drain(engine: &Engine, deadline: Duration) -> DrainReport {
     tracing::info!(step = "stop consuming", "drain");
     engine.stop.cancel();
     engine.worker.drain();
     engine.lane_tasks.close();
     let began = engine.worker.clock.tick();
-    if tokio::time::timeout(deadline, engine.lane_tasks.wait()).await.is_err() {
+    if tokio::time::timeout(BEGIN_FOR.min(deadline / BEGIN_PART), engine.lane_tasks.wait()).await.is_err() {
+        tracing::info!(step = "return what is not begun", "drain");
+    }
+    engine.give_back.cancel();
+    let left = deadline.saturating_sub(engine.worker.clock.tick().since(began));
+    if tokio::time::timeout(left, engine.lane_tasks.wait()).await.is_err() {
         tracing::warn!(tasks = engine.lane_tasks.len(), "lanes or the relay did not end in time");
     }
     let left = deadline.saturating_sub(engine.worker.clock.tick().since(began));
@@ -94,6 +104,7 @@ fn report(engine: &Engine) -> DrainReport {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
     use std::sync::{Arc, Mutex};
 
     use async_trait::async_trait;
@@ -105,18 +116,22 @@ mod tests {
 
     /// A broker with so many jobs in the lane of all domains.
     #[derive(Debug)]
-    struct Lends(u64, Arc<Released>);
+    struct Lends(AtomicU64, Arc<Released>);
 
     /// The tags of what was given back.
     #[derive(Debug, Default)]
     struct Released(Mutex<Vec<u64>>);
 
-    struct Lent(Vec<Delivery>);
+    struct Lent {
+        left: Vec<Delivery>,
+        is_stopped: bool,
+    }
 
     #[async_trait]
     impl Inbox for Lends {
         async fn open(&self, lane: &Lane, _: u16) -> Result<Box<dyn Feed>, InboxError> {
-            let count = if lane.group.is_other() && lane.class == Class::Bulk { self.0 } else { 0 };
+            let has_some = lane.group.is_other() && lane.class == Class::Bulk;
+            let count = if has_some { self.0.swap(0, Ordering::Relaxed) } else { 0 };
             let delivery = |tag: u64| {
                 Delivery {
                 body: format!(
@@ -130,7 +145,7 @@ mod tests {
                 receipt: Receipt::new(tag, Arc::clone(&self.1) as _),
             }
             };
-            Ok(Box::new(Lent((1..=count).rev().map(delivery).collect())))
+            Ok(Box::new(Lent { left: (1..=count).rev().map(delivery).collect(), is_stopped: false }))
         }
 
         async fn depths(&self, _: &[Lane]) -> Result<Vec<LaneDepth>, InboxError> {
@@ -141,14 +156,14 @@ mod tests {
     #[async_trait]
     impl Feed for Lent {
         async fn next(&mut self) -> Option<Delivery> {
-            match self.0.pop() {
-                Some(delivery) => Some(delivery),
-                None => std::future::pending().await,
+            match self.left.pop() {
+                None if !self.is_stopped => std::future::pending().await,
+                next => next,
             }
         }
 
         async fn stop(&mut self) {
-            self.0.clear();
+            self.is_stopped = true;
         }
     }
 
@@ -166,7 +181,7 @@ mod tests {
             esp = [{ name = "a", kind = "sandbox" }]
             pool = [{ name = "default", members = [{ esp = "a" }] }]
         "#;
-        let (parts, around) = parts(toml, Arc::new(Lends(3, Arc::default())));
+        let (parts, around) = parts(toml, Arc::new(Lends(AtomicU64::new(3), Arc::default())));
         *around.record_takes.lock().unwrap() = Duration::from_secs(3);
         let engine = Engine::start(parts);
         let mut in_work = Vec::new();
@@ -187,7 +202,7 @@ mod tests {
             worker = { max_in_flight = 2 }
         "#;
         let released = Arc::new(Released::default());
-        let (parts, around) = parts(toml, Arc::new(Lends(3, Arc::clone(&released))));
+        let (parts, around) = parts(toml, Arc::new(Lends(AtomicU64::new(3), Arc::clone(&released))));
         around.records_hang.store(true, Ordering::Relaxed);
         let clock = Arc::clone(&parts.clock);
         let engine = Engine::start(parts);
@@ -200,5 +215,27 @@ mod tests {
         assert!(took <= deadline + 3 * LAST_WORDS, "{took:?}");
         assert_eq!(report.left.get("default.bulk.other"), Some(&2), "{report:?}");
         assert_eq!(*released.0.lock().unwrap(), [3], "what was not begun goes back");
+    }
+
+    /// It came back to others, and twice made a suspect of it.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_lent_is_sent_before_the_rest_goes_back() {
+        let toml = r#"
+            esp = [{ name = "a", kind = "sandbox" }]
+            pool = [{ name = "default", members = [{ esp = "a" }] }]
+            worker = { max_in_flight = 2 }
+        "#;
+        // Two at a time go through in the second that there is.
+        for (call_takes, begun) in [(10, 50), (400, 8)] {
+            let released = Arc::new(Released::default());
+            let (parts, around) = parts(toml, Arc::new(Lends(AtomicU64::new(50), Arc::clone(&released))));
+            *around.call_takes.lock().unwrap() = Duration::from_millis(call_takes);
+            let engine = Engine::start(parts);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!(engine.drain(Duration::from_secs(30)).await, DrainReport::default());
+            let (sent, returned) = (around.sent.lock().unwrap().len(), released.0.lock().unwrap().len());
+            assert_eq!(sent + returned, 50);
+            assert!(sent.abs_diff(begun) <= 2, "{sent} were sent where a call takes {call_takes} ms");
+        }
     }
 }

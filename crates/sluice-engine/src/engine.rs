@@ -91,6 +91,7 @@ pub struct Engine {
     pub(crate) lane_tasks: TaskTracker,
     pub(crate) services: TaskTracker,
     pub(crate) stop: CancellationToken,
+    pub(crate) give_back: CancellationToken,
     pub(crate) stop_services: CancellationToken,
 }
 
@@ -100,7 +101,7 @@ impl Engine {
     pub fn start(parts: Parts) -> Self {
         let Parts { plan: doors, roles, clock, inbox, outbox, ledger, slot_source, fleet, .. } = parts;
         let Parts { replica, mx, taster, telling, esps, breakers, metrics, health, .. } = parts;
-        let (stop, stop_services) = (CancellationToken::new(), CancellationToken::new());
+        let [stop, give_back, stop_services] = [(); 3].map(|()| CancellationToken::new());
         let (jobs, lane_tasks, services) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let plan = Arc::clone(&doors.get());
         let (bounds, started_with) = (*plan.bounds(), Arc::clone(&plan));
@@ -144,6 +145,7 @@ impl Engine {
                 reserved: Arc::new(Semaphore::new(reserved)),
                 jobs: jobs.clone(),
                 stop: stop.clone(),
+                give_back: give_back.clone(),
             }
         });
         if roles.worker {
@@ -164,7 +166,18 @@ impl Engine {
         work();
         let it = Arc::clone(&worker);
         service(Box::pin(async move { keep_sides(&it, &doors, work).await }));
-        Self { worker, started_with, lanes, shared, jobs, lane_tasks, services, stop, stop_services }
+        Self {
+            worker,
+            started_with,
+            lanes,
+            shared,
+            jobs,
+            lane_tasks,
+            services,
+            stop,
+            give_back,
+            stop_services,
+        }
     }
 
     /// Goes on with the limits, pools and groups of another configuration. Lanes of groups that it does not have any more are
@@ -182,7 +195,7 @@ impl Engine {
         self.jobs.len()
     }
 
-    /// Stops in named steps: consume no more, return what was not begun, finish what was until `deadline`.
+    /// Stops in named steps: consume no more, begin what is lent for a second, return the rest, finish what was begun until `deadline`.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         drain(self, deadline).await
     }

@@ -93,7 +93,10 @@ pub(crate) struct Shared {
     pub(crate) reserved: Arc<Semaphore>,
     /// Has a token of each job in work; no tasks.
     pub(crate) jobs: TaskTracker,
+    /// Nothing more is consumed.
     pub(crate) stop: CancellationToken,
+    /// Nor is anything begun that was: it goes back to the broker.
+    pub(crate) give_back: CancellationToken,
 }
 
 impl Shared {
@@ -158,10 +161,10 @@ pub(crate) async fn run_lane(this: Arc<LaneLoop>, shared: Shared) {
         tracing::debug!(lane = %name, ?ended, "no longer consuming");
         match ended {
             Ended::FeedOver => {}
-            Ended::Stopped => {
-                feed.give_back().await;
-                return;
+            Ended::Stopped if worker.health.is_up(Dependency::Store) => {
+                return work_rest(&this, &shared, feed).await;
             }
+            Ended::Stopped => return feed.give_back().await,
             Ended::StoreAway => feed.give_back().await,
             Ended::NowhereToSend | Ended::Resized => work_rest(&this, &shared, feed).await,
         }
@@ -256,11 +259,11 @@ async fn store_returns(shared: &Shared) -> bool {
     }
 }
 
-/// Starts the way of one job, as soon as there is a place for it. Once the process drains, it goes back to the broker instead.
+/// Starts the way of one job, as soon as there is a place for it. Once a drain gives back, it goes to the broker instead.
 async fn start(this: &Arc<LaneLoop>, shared: &Shared, delivery: Delivery, room: Room) {
     let place = tokio::select! {
         biased;
-        () = shared.stop.cancelled() => None,
+        () = shared.give_back.cancelled() => None,
         place = place(this, shared) => place,
     };
     let Some(place) = place else { return delivery.receipt.release() };
@@ -317,14 +320,14 @@ impl Drop for InFlight {
     }
 }
 
-/// Ends the feed and lets what it holds go its way; where nothing can be sent, that is the way to `pending`. Once the process drains
-/// the rest goes back to the broker, whether there is room for it or not.
+/// Ends the feed and lets what it holds go its way; where nothing can be sent, that is the way to `pending`. Once a drain gives back,
+/// the rest goes to the broker, whether there is room for it or not.
 async fn work_rest(this: &Arc<LaneLoop>, shared: &Shared, mut feed: Working) {
     feed.stop().await;
     loop {
         tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return feed.give_back().await,
+            () = shared.give_back.cancelled() => return feed.give_back().await,
             next = feed.next() => match next {
                 Some((delivery, room)) => start(this, shared, delivery, room).await,
                 None => return,

@@ -18,6 +18,7 @@ fn shared(worker: Arc<Worker>) -> Shared {
         reserved: Arc::new(Semaphore::new(1)),
         jobs: TaskTracker::new(),
         stop: CancellationToken::new(),
+        give_back: CancellationToken::new(),
     }
 }
 
@@ -64,7 +65,7 @@ async fn a_drain_gives_back_what_there_is_no_room_for() {
     let mut rest = std::pin::pin!(work_rest(&looped, &shared, feed));
     let waits = tokio::time::timeout(Duration::from_secs(1), &mut rest).await;
     assert!(waits.is_err(), "there is room for one");
-    shared.stop.cancel();
+    shared.give_back.cancel();
     tokio::time::timeout(Duration::from_secs(1), rest).await.expect("nothing is waited for");
     assert_eq!(*released.lock().unwrap(), [2, 3]);
 }
