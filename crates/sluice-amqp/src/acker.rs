@@ -44,6 +44,8 @@ struct State {
     /// The broker was told so much at once that it may have kept something back.
     crowded: bool,
     feed: FeedState,
+    /// Nothing is sent before, if any.
+    held_until: Option<Instant>,
     /// The channel is gone, and with it the right to ack: the broker delivers again.
     over: bool,
 }
@@ -77,6 +79,7 @@ impl LaneAcker {
                 handles: BTreeMap::new(),
                 crowded: false,
                 feed: FeedState::Open,
+                held_until: None,
                 over: false,
             }),
             wake: Notify::new(),
@@ -107,6 +110,17 @@ impl LaneAcker {
     /// Nobody will take deliveries from the feed any more. `consumer` may hold some, which go back to the lane.
     pub(crate) fn feed_gone(&self, consumer: Option<Consumer>) {
         self.state().feed = consumer.map_or(FeedState::Gone, FeedState::Abandoned);
+        self.go_on();
+    }
+
+    /// Sends nothing until it is told to [go on](Self::go_on), or for so long at most: the broker lends no more than it has.
+    pub(crate) fn hold(&self, at_most: Duration) {
+        self.state().held_until = Some(Instant::now() + at_most);
+    }
+
+    /// Sends again.
+    pub(crate) fn go_on(&self) {
+        self.state().held_until = None;
         self.wake.notify_one();
     }
 
@@ -122,11 +136,13 @@ impl LaneAcker {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(STRAGGLER), if self.has_unsent() => {}
             }
+            tokio::time::sleep(BATCH).await;
+            self.while_held(&on).await;
+            // Before anything is released, which would come again.
             if let Some(consumer) = self.take_abandoned() {
                 let returned = return_buffered(&on, consumer).await;
                 self.state().crowded |= returned >= CROWD;
             }
-            tokio::time::sleep(BATCH).await;
             if !self.flush(false, on.timeout).await || self.finished() {
                 break;
             }
@@ -136,6 +152,19 @@ impl LaneAcker {
             && let Err(error) = self.close(&on).await
         {
             tracing::debug!(error = &error as &dyn std::error::Error, "lane channel not closed in order");
+        }
+    }
+
+    /// Waits as long as nothing is to be sent, and the channel stands.
+    async fn while_held(&self, on: &AckLoop) {
+        loop {
+            let Some(until) = self.state().held_until else { return };
+            tokio::select! {
+                () = on.over.cancelled() => return,
+                () = on.closing.cancelled() => return,
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep_until(until) => return,
+            }
         }
     }
 

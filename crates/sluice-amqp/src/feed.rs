@@ -10,6 +10,7 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Consumer};
 use sluice_engine::{Delivery, Feed, Receipt};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +21,10 @@ use crate::error::RabbitError;
 use crate::supervisor::Live;
 use crate::topology::short;
 
+/// So long nothing is acked before a consumer is cancelled: the broker has lent all that it may by then, and none of it is on its way.
+/// What is still comes back redelivered, as if this process had died of it. A round trip and a little; more: acks that come later.
+const HOLD_ACKS: Duration = Duration::from_millis(30);
+
 /// Consumes one queue until the consumer is stopped or its connection is lost.
 #[derive(Debug)]
 pub(crate) struct QueueFeed {
@@ -28,6 +33,8 @@ pub(crate) struct QueueFeed {
     acker: Arc<LaneAcker>,
     over: CancellationToken,
     timeout: Duration,
+    /// When the consumer is to be cancelled.
+    cancel_at: Option<Instant>,
 }
 
 /// Where a feed's acker runs, and what ends it.
@@ -70,16 +77,20 @@ impl QueueFeed {
             timeout,
         };
         ackers.all.spawn(ackers.own.track_future(Arc::clone(&acker).run(on)));
-        Ok(Self { consumer: Some(consumer), channel, acker, over: live.over, timeout })
+        Ok(Self { consumer: Some(consumer), channel, acker, over: live.over, timeout, cancel_at: None })
     }
 
     /// The next delivery and its AMQP properties.
     pub(crate) async fn next_raw(&mut self) -> Option<(Delivery, BasicProperties)> {
-        let consumer = self.consumer.as_mut()?;
-        let delivered = tokio::select! {
-            biased;
-            () = self.over.cancelled() => None,
-            delivered = consumer.next() => delivered,
+        let delivered = loop {
+            let cancel_at = self.cancel_at;
+            let consumer = self.consumer.as_mut()?;
+            tokio::select! {
+                biased;
+                () = self.over.cancelled() => break None,
+                () = until(cancel_at) => self.cancel().await,
+                delivered = consumer.next() => break delivered,
+            }
         };
         match delivered {
             Some(Ok(delivery)) => {
@@ -108,13 +119,15 @@ impl QueueFeed {
         None
     }
 
-    /// Asks the broker for no more.
-    pub(crate) async fn cancel(&mut self) {
+    /// Asks the broker for no more. What is lent by then can still be taken.
+    async fn cancel(&mut self) {
         let Some(consumer) = &self.consumer else { return };
         let cancel = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
         if let Err(error) = call(self.timeout, "basic.cancel", cancel).await {
             tracing::debug!(error = &error as &dyn std::error::Error, "consumer not cancelled in order");
         }
+        self.cancel_at = None;
+        self.acker.go_on();
     }
 }
 
@@ -125,7 +138,18 @@ impl Feed for QueueFeed {
     }
 
     async fn stop(&mut self) {
-        self.cancel().await;
+        if self.consumer.is_some() && self.cancel_at.is_none() {
+            self.acker.hold(HOLD_ACKS + self.timeout);
+            self.cancel_at = Some(Instant::now() + HOLD_ACKS);
+        }
+    }
+}
+
+/// Returns at that instant, or never.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

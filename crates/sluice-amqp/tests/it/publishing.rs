@@ -144,6 +144,32 @@ async fn a_blocked_broker_is_unavailable_for_publishing_but_can_still_be_consume
     rabbit.close().await;
 }
 
+/// Hundreds came back with each replica that ended, as if it had died of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_to_a_feed_that_stops_does_not_come_back() {
+    let url = shared_rabbitmq().create_vhost();
+    let rabbit = client(&url).await;
+    let lane = lane("default.bulk.gmail");
+    let count = 3_000;
+    fill(&rabbit, &lane, count).await;
+    let mut taken = 0;
+    for round in 0..10 {
+        let mut feed = open(&rabbit, &lane, 100).await;
+        let last = taken + 150;
+        while let Some(delivery) = in_time(feed.next()).await {
+            assert!(!delivery.redelivered, "in round {round}");
+            delivery.receipt.ack();
+            taken += 1;
+            if taken == last {
+                in_time(feed.stop()).await;
+            }
+        }
+        drop(feed);
+        until_ready(&rabbit, &lane, (count - taken) as u64).await;
+    }
+    rabbit.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_feed_gives_out_what_had_come_and_then_ends() {
     let url = shared_rabbitmq().create_vhost();

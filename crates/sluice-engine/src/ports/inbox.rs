@@ -64,7 +64,8 @@ pub trait Feed: Send {
     /// Cancel safe.
     async fn next(&mut self) -> Option<Delivery>;
 
-    /// Asks the broker for no more. What it had sent already still comes out of [`Feed::next`], then `None`.
+    /// Asks the broker for no more, in the course of the next calls. What it has sent by then still comes out of [`Feed::next`], then
+    /// `None`.
     async fn stop(&mut self);
 }
 
