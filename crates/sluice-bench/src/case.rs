@@ -224,7 +224,7 @@ fn usual() -> Vec<Case> {
         ),
         case(
             "replicas-4-rolling",
-            "the same, while one of them at a time is told to end and replaced",
+            "4 replicas, limits that are never reached, one of which at a time is told to end and replaced",
             Kind::Rolling,
         ),
         case(

@@ -93,9 +93,13 @@ impl LocalRun {
         self.next = self.next.saturating_add(1).min(self.count);
     }
 
-    /// A slot of those without spacing that was taken was not used: they are all alike.
-    pub(super) const fn take_back(&mut self) {
-        self.next = self.next.saturating_sub(1);
+    /// A slot that was taken was not used; those without spacing are all alike. False where it was none of these.
+    pub(super) const fn take_back(&mut self) -> bool {
+        let is_of_these = self.next > 0 && self.spacing_ns == 0;
+        if is_of_these {
+            self.next -= 1;
+        }
+        is_of_these
     }
 
     /// Slots left that close after `at`.

@@ -253,9 +253,9 @@ impl Stock {
     pub(super) fn take_back(&mut self, marks: Marks) {
         self.counts.used = self.counts.used.saturating_sub(1);
         if self.is_wanted()
-            && let Some(run) = self.runs.iter_mut().find(|run| Arc::ptr_eq(&run.marks, &marks))
+            && self.runs.iter_mut().any(|run| Arc::ptr_eq(&run.marks, &marks) && run.take_back())
         {
-            return run.take_back();
+            return;
         }
         self.counts.lapsed += 1;
         self.lapsed.push((marks, 1));
