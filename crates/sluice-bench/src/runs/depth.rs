@@ -19,13 +19,15 @@ use crate::stage::{Scene, Stage, wait};
 const WINDOW: (usize, usize) = (4_000, 18_000);
 /// The same for the long one: 150,000 jobs.
 const LONG_WINDOW: (usize, usize) = (4_000, 154_000);
+/// What a worker still sends as it ends: all that it has been lent, at most.
+const LENT_MAX: usize = 8_000;
 const END_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(super) fn run(stage: &Stage, backlog: usize, scale: &Scale) -> anyhow::Result<Run> {
     let smaller = |window: (usize, usize)| (window.0 / scale.smaller, window.1 / scale.smaller);
     let (window, long_window, samples) = (smaller(WINDOW), smaller(LONG_WINDOW), scale.samples);
     let scene = stage.scene()?;
-    let journal = Arc::new(Journal::new(backlog + samples * backlog.min(2 * window.1)));
+    let journal = Arc::new(Journal::new(backlog + samples * backlog.min(2 * window.1 + LENT_MAX)));
     let esp = stage.esp(&journal, Duration::ZERO)?;
     let site = Site::new(scene.store(), vec![esp.addr()], Limits::Idle);
     scene.prepare(&site.toml())?;
