@@ -127,6 +127,8 @@ fn sent_faults(
 ) -> anyhow::Result<Vec<String>> {
     let mut workers = Workers::start(&site.toml(), 1);
     let mut faults = timed(scene, &mut workers, journal, lines, &committed())?.faults;
+    // In order: acks may be held for a moment after all is recorded.
+    faults.extend(workers.end());
     faults.extend(journal.faults(0..lines));
     faults.extend(scene.stage.runtime.block_on(ledger::faults_of_worker(&scene.sql, lines))?);
     Ok(faults)
