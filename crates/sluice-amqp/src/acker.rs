@@ -20,6 +20,9 @@ use crate::error::RabbitError;
 
 /// How long acks are collected before they are sent. More: fewer frames, and prefetch that stays used up for longer.
 const BATCH: Duration = Duration::from_millis(2);
+/// So long nothing is acked before a consumer is cancelled: the broker has lent all that it may by then, and none of it is on its way.
+/// What is still comes back redelivered, as if this process had died of it. More: acks that come later.
+const HOLD: Duration = Duration::from_millis(30);
 /// How long a finished delivery above an unfinished one waits for it. More: fewer single acks, and more prefetch used up.
 const STRAGGLER: Duration = Duration::from_millis(100);
 /// A part of the prefetch, in percent: as many finished deliveries do not wait at all. A little less than what need not be in
@@ -44,8 +47,8 @@ struct State {
     /// The broker was told so much at once that it may have kept something back.
     crowded: bool,
     feed: FeedState,
-    /// Nothing is sent before, if any.
-    held_until: Option<Instant>,
+    /// The consumer that is to be cancelled.
+    stopping: Option<ShortString>,
     /// The channel is gone, and with it the right to ack: the broker delivers again.
     over: bool,
 }
@@ -79,7 +82,7 @@ impl LaneAcker {
                 handles: BTreeMap::new(),
                 crowded: false,
                 feed: FeedState::Open,
-                held_until: None,
+                stopping: None,
                 over: false,
             }),
             wake: Notify::new(),
@@ -110,17 +113,12 @@ impl LaneAcker {
     /// Nobody will take deliveries from the feed any more. `consumer` may hold some, which go back to the lane.
     pub(crate) fn feed_gone(&self, consumer: Option<Consumer>) {
         self.state().feed = consumer.map_or(FeedState::Gone, FeedState::Abandoned);
-        self.go_on();
+        self.wake.notify_one();
     }
 
-    /// Sends nothing until it is told to [go on](Self::go_on), or for so long at most: the broker lends no more than it has.
-    pub(crate) fn hold(&self, at_most: Duration) {
-        self.state().held_until = Some(Instant::now() + at_most);
-    }
-
-    /// Sends again.
-    pub(crate) fn go_on(&self) {
-        self.state().held_until = None;
+    /// Ends a consumer. What the broker has lent it by then still comes.
+    pub(crate) fn stop(&self, consumer: ShortString) {
+        self.state().stopping = Some(consumer);
         self.wake.notify_one();
     }
 
@@ -137,8 +135,11 @@ impl LaneAcker {
                 () = tokio::time::sleep(STRAGGLER), if self.has_unsent() => {}
             }
             tokio::time::sleep(BATCH).await;
-            self.while_held(&on).await;
-            // Before anything is released, which would come again.
+            // Both before anything is released, which would come again.
+            let stopping = self.state().stopping.take();
+            if let Some(consumer) = stopping {
+                stop(&on, consumer).await;
+            }
             if let Some(consumer) = self.take_abandoned() {
                 let returned = return_buffered(&on, consumer).await;
                 self.state().crowded |= returned >= CROWD;
@@ -152,19 +153,6 @@ impl LaneAcker {
             && let Err(error) = self.close(&on).await
         {
             tracing::debug!(error = &error as &dyn std::error::Error, "lane channel not closed in order");
-        }
-    }
-
-    /// Waits as long as nothing is to be sent, and the channel stands.
-    async fn while_held(&self, on: &AckLoop) {
-        loop {
-            let Some(until) = self.state().held_until else { return };
-            tokio::select! {
-                () = on.over.cancelled() => return,
-                () = on.closing.cancelled() => return,
-                () = self.wake.notified() => {}
-                () = tokio::time::sleep_until(until) => return,
-            }
         }
     }
 
@@ -260,6 +248,19 @@ impl sluice_engine::Acker for LaneAcker {
 /// Whether the connection took all of them. `Ok(false)` means that it was not sent, which is no ack.
 fn taken(answers: &[lapin::Result<bool>]) -> bool {
     answers.iter().all(|answer| matches!(answer, Ok(true)))
+}
+
+/// Cancels a consumer, once nothing has been acked for [`HOLD`].
+async fn stop(on: &AckLoop, consumer: ShortString) {
+    tokio::select! {
+        () = on.over.cancelled() => return,
+        () = on.closing.cancelled() => {}
+        () = tokio::time::sleep(HOLD) => {}
+    }
+    let cancel = on.channel.basic_cancel(consumer, BasicCancelOptions::default());
+    if let Err(error) = call(on.timeout, "basic.cancel", cancel).await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "consumer not cancelled in order");
+    }
 }
 
 /// Ends the consumer of a dropped feed, and gives back what it had buffered; answers how many.

@@ -6,11 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Consumer};
+use lapin::{BasicProperties, Consumer};
 use sluice_engine::{Delivery, Feed, Receipt};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,20 +20,12 @@ use crate::error::RabbitError;
 use crate::supervisor::Live;
 use crate::topology::short;
 
-/// So long nothing is acked before a consumer is cancelled: the broker has lent all that it may by then, and none of it is on its way.
-/// What is still comes back redelivered, as if this process had died of it. A round trip and a little; more: acks that come later.
-const HOLD_ACKS: Duration = Duration::from_millis(30);
-
 /// Consumes one queue until the consumer is stopped or its connection is lost.
 #[derive(Debug)]
 pub(crate) struct QueueFeed {
     consumer: Option<Consumer>,
-    channel: Channel,
     acker: Arc<LaneAcker>,
     over: CancellationToken,
-    timeout: Duration,
-    /// When the consumer is to be cancelled.
-    cancel_at: Option<Instant>,
 }
 
 /// Where a feed's acker runs, and what ends it.
@@ -70,27 +61,23 @@ impl QueueFeed {
         .await?;
         let acker = Arc::new(LaneAcker::new(prefetch));
         let on = AckLoop {
-            channel: channel.clone(),
+            channel,
             queue: name,
             over: live.over.clone(),
             closing: ackers.closing.clone(),
             timeout,
         };
         ackers.all.spawn(ackers.own.track_future(Arc::clone(&acker).run(on)));
-        Ok(Self { consumer: Some(consumer), channel, acker, over: live.over, timeout, cancel_at: None })
+        Ok(Self { consumer: Some(consumer), acker, over: live.over })
     }
 
     /// The next delivery and its AMQP properties.
     pub(crate) async fn next_raw(&mut self) -> Option<(Delivery, BasicProperties)> {
-        let delivered = loop {
-            let cancel_at = self.cancel_at;
-            let consumer = self.consumer.as_mut()?;
-            tokio::select! {
-                biased;
-                () = self.over.cancelled() => break None,
-                () = until(cancel_at) => self.cancel().await,
-                delivered = consumer.next() => break delivered,
-            }
+        let consumer = self.consumer.as_mut()?;
+        let delivered = tokio::select! {
+            biased;
+            () = self.over.cancelled() => None,
+            delivered = consumer.next() => delivered,
         };
         match delivered {
             Some(Ok(delivery)) => {
@@ -118,17 +105,6 @@ impl QueueFeed {
         self.consumer = None;
         None
     }
-
-    /// Asks the broker for no more. What is lent by then can still be taken.
-    async fn cancel(&mut self) {
-        let Some(consumer) = &self.consumer else { return };
-        let cancel = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
-        if let Err(error) = call(self.timeout, "basic.cancel", cancel).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "consumer not cancelled in order");
-        }
-        self.cancel_at = None;
-        self.acker.go_on();
-    }
 }
 
 #[async_trait]
@@ -138,18 +114,9 @@ impl Feed for QueueFeed {
     }
 
     async fn stop(&mut self) {
-        if self.consumer.is_some() && self.cancel_at.is_none() {
-            self.acker.hold(HOLD_ACKS + self.timeout);
-            self.cancel_at = Some(Instant::now() + HOLD_ACKS);
+        if let Some(consumer) = &self.consumer {
+            self.acker.stop(consumer.tag());
         }
-    }
-}
-
-/// Returns at that instant, or never.
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 

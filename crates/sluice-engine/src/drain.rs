@@ -39,19 +39,18 @@ pub(crate) async fn drain(engine: &Engine, deadline: Duration) -> DrainReport {
     engine.worker.drain();
     engine.lane_tasks.close();
     let began = engine.worker.clock.tick();
+    let time_left = || deadline.saturating_sub(engine.worker.clock.tick().since(began));
     if tokio::time::timeout(BEGIN_FOR.min(deadline / BEGIN_PART), engine.lane_tasks.wait()).await.is_err() {
         tracing::info!(step = "return what is not begun", "drain");
     }
     engine.give_back.cancel();
-    let left = deadline.saturating_sub(engine.worker.clock.tick().since(began));
-    if tokio::time::timeout(left, engine.lane_tasks.wait()).await.is_err() {
+    if tokio::time::timeout(time_left(), engine.lane_tasks.wait()).await.is_err() {
         tracing::warn!(tasks = engine.lane_tasks.len(), "lanes or the relay did not end in time");
     }
-    let left = deadline.saturating_sub(engine.worker.clock.tick().since(began));
 
     tracing::info!(step = "finish in flight", in_flight = engine.jobs.len(), "drain");
     engine.jobs.close();
-    if tokio::time::timeout(left, engine.jobs.wait()).await.is_err() {
+    if tokio::time::timeout(time_left(), engine.jobs.wait()).await.is_err() {
         tracing::warn!(step = "deadline passed", in_flight = engine.jobs.len(), "drain");
         engine.worker.health.close();
         if tokio::time::timeout(LAST_WORDS, engine.jobs.wait()).await.is_err() {
@@ -114,6 +113,16 @@ mod tests {
     use crate::ports::{Acker, Delivery, Feed, Inbox, InboxError, LaneDepth, Passport, Receipt};
     use crate::worker::rig::parts;
 
+    const TWO_AT_A_TIME: &str = r#"
+        esp = [{ name = "a", kind = "sandbox" }]
+        pool = [{ name = "default", members = [{ esp = "a" }] }]
+        worker = { max_in_flight = 2 }
+    "#;
+    const MANY_AT_A_TIME: &str = r#"
+        esp = [{ name = "a", kind = "sandbox" }]
+        pool = [{ name = "default", members = [{ esp = "a" }] }]
+    "#;
+
     /// A broker with so many jobs in the lane of all domains.
     #[derive(Debug)]
     struct Lends(AtomicU64, Arc<Released>);
@@ -121,6 +130,11 @@ mod tests {
     /// The tags of what was given back.
     #[derive(Debug, Default)]
     struct Released(Mutex<Vec<u64>>);
+
+    fn lends(count: u64) -> (Arc<Lends>, Arc<Released>) {
+        let released = Arc::<Released>::default();
+        (Arc::new(Lends(AtomicU64::new(count), Arc::clone(&released))), released)
+    }
 
     struct Lent {
         left: Vec<Delivery>,
@@ -177,11 +191,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_recorded_is_not_in_work_any_more() {
-        let toml = r#"
-            esp = [{ name = "a", kind = "sandbox" }]
-            pool = [{ name = "default", members = [{ esp = "a" }] }]
-        "#;
-        let (parts, around) = parts(toml, Arc::new(Lends(AtomicU64::new(3), Arc::default())));
+        let (parts, around) = parts(MANY_AT_A_TIME, lends(3).0);
         *around.record_takes.lock().unwrap() = Duration::from_secs(3);
         let engine = Engine::start(parts);
         let mut in_work = Vec::new();
@@ -196,13 +206,8 @@ mod tests {
     /// A lane that stood before a full house waited for a place without end, and the drain for the lane.
     #[tokio::test(start_paused = true)]
     async fn a_lane_that_waits_for_a_place_does_not_outlast_the_deadline() {
-        let toml = r#"
-            esp = [{ name = "a", kind = "sandbox" }]
-            pool = [{ name = "default", members = [{ esp = "a" }] }]
-            worker = { max_in_flight = 2 }
-        "#;
-        let released = Arc::new(Released::default());
-        let (parts, around) = parts(toml, Arc::new(Lends(AtomicU64::new(3), Arc::clone(&released))));
+        let (lends, released) = lends(3);
+        let (parts, around) = parts(TWO_AT_A_TIME, lends);
         around.records_hang.store(true, Ordering::Relaxed);
         let clock = Arc::clone(&parts.clock);
         let engine = Engine::start(parts);
@@ -220,15 +225,10 @@ mod tests {
     /// It came back to others, and twice made a suspect of it.
     #[tokio::test(start_paused = true)]
     async fn what_is_lent_is_sent_before_the_rest_goes_back() {
-        let toml = r#"
-            esp = [{ name = "a", kind = "sandbox" }]
-            pool = [{ name = "default", members = [{ esp = "a" }] }]
-            worker = { max_in_flight = 2 }
-        "#;
         // Two at a time go through in the second that there is.
         for (call_takes, begun) in [(10, 50), (400, 8)] {
-            let released = Arc::new(Released::default());
-            let (parts, around) = parts(toml, Arc::new(Lends(AtomicU64::new(50), Arc::clone(&released))));
+            let (lends, released) = lends(50);
+            let (parts, around) = parts(TWO_AT_A_TIME, lends);
             *around.call_takes.lock().unwrap() = Duration::from_millis(call_takes);
             let engine = Engine::start(parts);
             tokio::time::sleep(Duration::from_millis(20)).await;

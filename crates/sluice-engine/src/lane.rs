@@ -95,7 +95,7 @@ pub(crate) struct Shared {
     pub(crate) jobs: TaskTracker,
     /// Nothing more is consumed.
     pub(crate) stop: CancellationToken,
-    /// Nor is anything begun that was: it goes back to the broker.
+    /// Nor is anything begun that was consumed: it goes back to the broker.
     pub(crate) give_back: CancellationToken,
 }
 

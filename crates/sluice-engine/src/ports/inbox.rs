@@ -64,8 +64,7 @@ pub trait Feed: Send {
     /// Cancel safe.
     async fn next(&mut self) -> Option<Delivery>;
 
-    /// Asks the broker for no more, in the course of the next calls. What it has sent by then still comes out of [`Feed::next`], then
-    /// `None`.
+    /// Asks the broker for no more. What it has sent by the time that it hears of it still comes out of [`Feed::next`], then `None`.
     async fn stop(&mut self);
 }
 

@@ -312,10 +312,13 @@ impl Book {
             (true, _) => self.fair_share(stock, waiting, crowds).max(urgent),
         };
         let in_stock = stock.in_stock(now);
-        let lacking = u32::try_from(wanted).unwrap_or(u32::MAX).min(most).saturating_sub(in_stock);
         // Counts are good for a while, so that not each lease has to fill them up.
         let is_plenty = stock.is_counted() && u64::from(in_stock) >= waiting.max(wanted / 2);
-        let lacking = if is_plenty { 0 } else { lacking };
+        let lacking = if is_plenty {
+            0
+        } else {
+            u32::try_from(wanted).unwrap_or(u32::MAX).min(most).saturating_sub(in_stock)
+        };
         // What is in stock opens too late for these, and the store may have kept slots for them.
         let for_urgent =
             stock.urgent_lacking(now).min(most.saturating_add(urgent).saturating_sub(stock.left()));
