@@ -142,6 +142,15 @@ impl PrivateRabbitMq {
         self.control.delete_queue(vhost_name(vhost), name);
     }
 
+    /// Has the quorum queues begin a new file of their write-ahead log. RabbitMQ does so by itself each 512 MiB, and then
+    /// writes what still lies in the old one into the files of the queues.
+    ///
+    /// # Panics
+    /// If the broker refuses.
+    pub fn begin_new_log(&self) {
+        self.control.begin_new_log();
+    }
+
     /// Runs `rabbitmqctl` with `args` on this broker and answers what it printed.
     ///
     /// # Panics

@@ -17,6 +17,9 @@ const LEADERS_TIMEOUT: Duration = Duration::from_secs(120);
 const QUEUES_WITHOUT_COUNTS: &str = "[amqqueue:get_name(Q) || Q <- rabbit_amqqueue:list(), \
     amqqueue:get_type(Q) =:= rabbit_quorum_queue, \
     not ets:member(queue_coarse_metrics, amqqueue:get_name(Q))].";
+/// All quorum queues of a node share one write-ahead log.
+const BEGIN_NEW_LOG: &str =
+    "#{names := #{wal := Log}} = ra_system:fetch(quorum_queues), ra_log_wal:force_roll_over(Log).";
 /// A quorum queue has no counts while it elects its leader.
 const COUNTS_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -66,6 +69,11 @@ impl RabbitMqControl {
 
     pub(crate) fn delete_queue(&self, vhost: &str, name: &str) {
         self.run(&["delete_queue", "--vhost", vhost, name]);
+    }
+
+    pub(crate) fn begin_new_log(&self) {
+        let answer = self.run(&["eval", BEGIN_NEW_LOG]);
+        assert!(answer.trim() == "ok", "the write-ahead log goes on: {answer}");
     }
 
     pub(crate) fn queue_depths(&self, vhost: &str) -> BTreeMap<String, (u64, u64)> {

@@ -55,6 +55,7 @@ fn confirmed_messages_outlive_a_crash_and_a_restart() {
     broker.restart();
     assert_eq!(broker.queue_depths(&url).get("lane"), Some(&(3, 0)), "never listed as empty");
     publish(&url, 2);
+    broker.begin_new_log();
     broker.restart();
     wait_for_depth(&broker, &url, 5);
     broker.delete_queue(&url, "lane");
