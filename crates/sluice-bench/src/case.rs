@@ -26,9 +26,10 @@ impl Case {
     pub(crate) fn is_smoke(&self) -> bool {
         const OF_GROWTH: [&str; 4] =
             ["growth-table-1000000", "growth-backlog-20000", "growth-backlog-300000", "growth-idle"];
-        const REPEATED: [&str; 12] = [
+        const REPEATED: [&str; 13] = [
             "ideal-20ms",
             "ideal-claim-20ms",
+            "ideal-work-20ms",
             "ideal-claim-4",
             "python-20ms",
             "latency-20ms",
@@ -180,6 +181,11 @@ fn usual() -> Vec<Case> {
             "ideal-claim-20ms",
             "ideal with claim, ESP takes 20 ms",
             Kind::Reference(Reference::IdealClaim, LATENCY, 1),
+        ),
+        case(
+            "ideal-work-20ms",
+            "ideal-work, ESP takes 20 ms",
+            Kind::Reference(Reference::IdealWork, LATENCY, 1),
         ),
         case(
             "ideal-claim-4",
