@@ -35,10 +35,18 @@ pub(super) async fn serve(
         .handshake::<_, Bytes>(stream)
         .await?;
     let mut answers = JoinSet::new();
+    let mut is_woken = false;
     // How a request ends that its client gives up is nobody's concern.
     while let Some(request) = poll_fn(|context| {
+        // What is to be answered at the same time goes into the same write.
+        if std::mem::take(&mut is_woken) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         while let Poll::Ready(Some(_)) = answers.poll_join_next(context) {}
-        connection.poll_accept(context)
+        let accepted = connection.poll_accept(context);
+        is_woken = accepted.is_pending();
+        accepted
     })
     .await
     {
