@@ -127,6 +127,15 @@ fn the_rules_name_metrics_that_exist() {
     }
 }
 
+/// Nothing else would tell that it was lost but slower replicas.
+#[test]
+fn the_images_allocator_has_one_arena() {
+    assert!(read("deploy/Dockerfile").contains("\nCOPY .cargo .cargo\n"));
+    let settings = read(".cargo/config.toml");
+    let has_one = |line: &str| line == r#"JEMALLOC_SYS_WITH_MALLOC_CONF = "narenas:1""#;
+    assert!(settings.lines().skip_while(|line| *line != "[env]").any(has_one), "{settings}");
+}
+
 #[test]
 fn the_image_runs_as_nobody_special_and_copies_what_is_there() {
     let dockerfile = read("deploy/Dockerfile");
