@@ -43,6 +43,13 @@ fn wait_for_depth(broker: &PrivateRabbitMq, url: &str, ready: u64) {
     }
 }
 
+/// Those of the quorum queues, as Erlang writes lists.
+fn log_files(broker: &PrivateRabbitMq) -> String {
+    const LIST: &str = "#{wal_data_dir := Dir} = ra_system:fetch(quorum_queues), \
+        lists:sort(filelib:wildcard(filename:join(Dir, \"*.wal\"))).";
+    broker.rabbitmqctl(&["eval", LIST])
+}
+
 #[test]
 fn confirmed_messages_outlive_a_crash_and_a_restart() {
     let broker = PrivateRabbitMq::start();
@@ -55,7 +62,12 @@ fn confirmed_messages_outlive_a_crash_and_a_restart() {
     broker.restart();
     assert_eq!(broker.queue_depths(&url).get("lane"), Some(&(3, 0)), "never listed as empty");
     publish(&url, 2);
+    let logs = log_files(&broker);
     broker.begin_new_log();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while log_files(&broker) == logs {
+        assert!(Instant::now() < deadline, "still only {logs}");
+    }
     broker.restart();
     wait_for_depth(&broker, &url, 5);
     broker.delete_queue(&url, "lane");
