@@ -62,7 +62,7 @@ fn slots_for_jobs_that_are_yet_to_come_are_spread() {
         let grant = lease(&mut limits, NOW, spread_want(100, 20));
         let slots = slots(&grant, NOW);
         assert_eq!(slots.len(), 100);
-        assert!(slots[19].0 < NOW + MS, "those for now open at once");
+        assert!(slots[19].0 < NOW + MS, "those of jobs that wait open at once");
         // Whenever a job comes in the time that follows, a slot is open.
         for ms in 0..72 {
             let at = NOW + ms * MS;
