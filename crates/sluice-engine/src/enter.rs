@@ -10,7 +10,7 @@ use crate::places::Place;
 use crate::slots::Ticket;
 use crate::worker::Worker;
 
-/// As many are claimed ahead as calls end while a claim is written, so nobody waits longer unless calls have become slow.
+/// Twice as many are claimed ahead as calls end while a claim is written, so nobody waits longer unless calls have become slow.
 const SHORT: Duration = Duration::from_millis(500);
 
 /// Why a claimed job does not call.
@@ -73,7 +73,7 @@ mod tests {
         worker = { hold_max = "9s" }
     "#;
 
-    /// Takes as long as a claim, so that one job is claimed ahead.
+    /// Takes as long as a claim, so that a job is claimed ahead.
     fn another_call(rig: &Rig) -> Place {
         let places = &rig.worker.esps[&esp("a")].places;
         let mut call = places.try_take(Class::Bulk).unwrap();

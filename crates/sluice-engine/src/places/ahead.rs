@@ -1,10 +1,13 @@
-//! How many jobs may be in a claim beside those who call: as many as calls end while one is written. Without them the places of
-//! an account with few would be empty for as long as a claim takes, after each call.
+//! How many jobs may be in a claim beside those who call: twice as many as calls end while one is written. Without them the places of
+//! an account with few would be empty for as long as a claim takes, after each call. Twice, as claims come back many at a time, and
+//! places would be empty until the next ones come.
 
 use std::time::Duration;
 
 use super::call_time::MeanTime;
 
+/// So many times as many as calls end while a claim is written.
+const LUMPS: u64 = 2;
 /// So many times as many as may call, at most. More: fuller places where a claim takes longer than so many calls, and more jobs in
 /// doubt after a kill.
 const TIMES_MAX: u64 = 4;
@@ -27,7 +30,7 @@ impl Ahead {
         if call == 0 {
             return 0;
         }
-        (claim.saturating_mul(count) / call).min(count * TIMES_MAX).min(AHEAD_MAX)
+        (claim.saturating_mul(count * LUMPS) / call).min(count * TIMES_MAX).min(AHEAD_MAX)
     }
 }
 
@@ -36,14 +39,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_are_claimed_as_calls_end_meanwhile() {
+    fn twice_as_many_are_claimed_as_calls_end_meanwhile() {
         let ms = Duration::from_millis;
         for (claim, call, expected) in [
             (None, Some(ms(100)), 0),
             (Some(ms(10)), None, 0),
-            (Some(ms(10)), Some(ms(100)), 1),
-            (Some(ms(10)), Some(ms(101)), 0),
-            (Some(ms(10)), Some(ms(5)), 20),
+            (Some(ms(10)), Some(ms(200)), 1),
+            (Some(ms(10)), Some(ms(201)), 0),
+            (Some(ms(10)), Some(ms(5)), 40),
+            (Some(ms(10)), Some(ms(6)), 33),
             (Some(ms(10)), Some(ms(1)), 40),
             (Some(Duration::MAX), Some(ms(1)), 40),
         ] {
