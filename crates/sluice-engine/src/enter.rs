@@ -91,7 +91,7 @@ mod tests {
         let (lane, body, passport) = (rig::lane(&rig.worker), Bytes::new(), Passport::default());
         let case =
             Case::new(&rig.worker, &lane, rig::job_of_campaign(), lane.group.clone(), &body, &passport);
-        let mut reserved = reserve(&rig.worker, &case, esp("a")).await.unwrap();
+        let mut reserved = reserve(&rig.worker, &case, esp("a"), &rig::room()).await.unwrap();
         let ticket = &reserved.drawn.ticket;
         let entered = async {
             let entered =

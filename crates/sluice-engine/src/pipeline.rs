@@ -114,7 +114,7 @@ async fn walk(
             }
             Route::Shut { limit } => return park(worker, case.in_line(&limit)).await,
         };
-        let reserved = reserve(worker, &case, esp).await;
+        let reserved = reserve(worker, &case, esp, room).await;
         // What was ordered while it waited is seen to above, before it is claimed or put in a line that may not open soon; so is
         // its end, which no line knows that it is put in too late.
         if worker.link.order(&case).is_some() || case.has_expired(worker) {

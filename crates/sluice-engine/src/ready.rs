@@ -134,7 +134,7 @@ mod tests {
         rig.around.connecting.lock().unwrap().push(connecting);
         let (lane, body, passport) = (rig::lane(&rig.worker), bytes::Bytes::new(), Passport::default());
         let mut case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
-        let reservation = reserve(&rig.worker, &case, esp("a")).await.unwrap();
+        let reservation = reserve(&rig.worker, &case, esp("a"), &rig::room()).await.unwrap();
         let written = write(&mut case, &reservation);
         send(&rig.worker, &case, reservation, written, Tick::ZERO + SECOND * 60, &rig::room()).await
     }

@@ -11,12 +11,16 @@ use crate::case::Case;
 use crate::connections::Connection;
 use crate::places::{Place, Places};
 use crate::plan::{Own, Plan};
+use crate::room::Room;
 use crate::route::is_better_off_elsewhere;
 use crate::slots::Ticket;
 use crate::worker::{EspHandle, Standing, Worker};
 
 /// How often one who waits looks whether its limit was shut meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Whoever has to wait longer than this for its turn is not on the way to its call, and others of its lane begin meanwhile: some
+/// limited domains of a shared lane would else have all the room, for as long as jobs are held.
+const LONG: Duration = Duration::from_millis(300);
 
 /// All that a call needs but the claim: the turn is near.
 #[derive(Debug)]
@@ -81,6 +85,7 @@ pub(crate) async fn reserve<'w>(
     worker: &'w Worker,
     case: &Case<'_>,
     esp: EspId,
+    room: &Room,
 ) -> Result<Reservation<'w>, Unreserved> {
     let plan = Arc::clone(&worker.plan());
     let bounds = *plan.bounds();
@@ -100,6 +105,9 @@ pub(crate) async fn reserve<'w>(
     };
     if estimate.wait > hold_max {
         return Err(too_long(None));
+    }
+    if estimate.wait > LONG {
+        room.leave();
     }
     // What has expired is parked, and the relay has it closed.
     let until = case.until_expiry(worker, case.arrived + hold_max);
@@ -269,6 +277,7 @@ mod tests {
     use super::*;
     use crate::plan::Orders;
     use crate::ports::Passport;
+    use crate::room::Rooms;
     use crate::worker::rig::{self, Rig};
 
     #[tokio::test(start_paused = true)]
@@ -299,6 +308,29 @@ mod tests {
         assert!(joins(Class::Bulk, Some(Timestamp::from_micros(0))).is_empty(), "it comes from there");
     }
 
+    /// Jobs of a few limited domains had all the room of their lane.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_long_for_a_limit_leaves_its_room_to_others() {
+        for (limit, is_left) in [("100/s", true), ("1000/s", false)] {
+            let esp = format!(r#"{{ name = "a", kind = "sandbox", limits = ["{limit}"] }}"#);
+            let rig = Rig::new(&format!(
+                r#"
+                esp = [{esp}]
+                pool = [{{ name = "default", members = [{{ esp = "a" }}] }}]
+                "#
+            ));
+            let (lane, body, passport) = (rig::lane(&rig.worker), Bytes::new(), Passport::default());
+            let case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
+            let _a_hundred_before = rig.long_lines(&["a"]);
+            let rooms = Rooms::new(1);
+            let room = rooms.try_take().unwrap();
+            // Nobody leases slots here, so its turn does not come.
+            let reserved = reserve(&rig.worker, &case, rig::esp("a"), &room);
+            tokio::time::timeout(LOOK_AGAIN, reserved).await.unwrap_err();
+            assert_eq!(rooms.try_take().is_some(), is_left, "under {limit}");
+        }
+    }
+
     /// What was set while a job waited held it only if it came after the edit.
     #[tokio::test(start_paused = true)]
     async fn connections_that_are_limited_while_a_job_waits_hold_it_too() {
@@ -318,7 +350,8 @@ mod tests {
             rig.worker.change_plan(|live| Some(live.with_orders(orders)));
             drop(tickets);
         };
-        let reserved = async { tokio::join!(reserve(&rig.worker, &case, rig::esp("a")), edit).0 };
+        let room = rig::room();
+        let reserved = async { tokio::join!(reserve(&rig.worker, &case, rig::esp("a"), &room), edit).0 };
         let reserved = tokio::select! {
             it = reserved => it,
             () = rig.worker.slots.run() => unreachable!("it runs for ever"),
@@ -348,7 +381,8 @@ mod tests {
                 rig.worker.change_plan(|live| Some(live.with_orders(Orders { edits, ..Orders::default() })));
                 drop(taken);
             };
-            let reserved = tokio::join!(reserve(&rig.worker, &case, rig::esp("a")), set).0;
+            let room = rig::room();
+            let reserved = tokio::join!(reserve(&rig.worker, &case, rig::esp("a"), &room), set).0;
             assert_eq!(matches!(reserved, Err(Unreserved::RouteAgain)), is_held, "{edit}: {reserved:?}");
         }
     }

@@ -34,7 +34,7 @@ mod tests {
         );
         let (lane, body, passport) = (rig::lane(&rig.worker), Bytes::new(), Passport::default());
         let mut case = Case::new(&rig.worker, &lane, rig::job(None), lane.group.clone(), &body, &passport);
-        let reservation = reserve(&rig.worker, &case, esp("a")).await.unwrap();
+        let reservation = reserve(&rig.worker, &case, esp("a"), &rig::room()).await.unwrap();
         assert!(case.job.text.is_some());
         assert!(write(&mut case, &reservation).is_ok());
         assert_eq!((case.job.text.as_deref(), case.job.subject.as_str()), (None, ""));
