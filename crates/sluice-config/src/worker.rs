@@ -55,8 +55,8 @@ pub struct Worker {
     /// 256 KiB a job. Less: slow ESPs hold up quick ones sooner.
     pub max_in_flight: u32,
     /// Most unacknowledged deliveries of one lane, 1 to 4000, default 3000; a lane takes about two seconds' worth of its
-    /// allowed rate up to this, or of what its ESPs' connections and places let through. An eighth, at least 400, is on the way to
-    /// its calls at a time: the others are in their calls, are done and wait to be acked together, or not begun. More: throughput
+    /// allowed rate up to this, or of what its ESPs' connections and places let through. 500 of them are on the way to
+    /// their calls at a time: the others are in their calls, are done and wait to be acked together, or not begun. More: throughput
     /// where the broker is far away or ESPs take long to answer, and more memory, and redeliveries when a worker dies. Less: more
     /// acks of one job alone, and the lane runs dry between them.
     pub prefetch_max: u16,

@@ -5,9 +5,9 @@ use std::time::Duration;
 /// Seconds of the lane's allowed rate to hold ahead: enough to ride out one slow answer of the broker, few enough that
 /// another worker can take over what this one cannot send.
 const AHEAD_SECONDS: f64 = 2.0;
-/// So many deliveries may all be on the way to their calls at the same time. More: throughput where a claim takes long (400 in 13 ms
-/// are 30,000 a second), and more in memory, so that each takes longer to fetch.
-const ALL_UNDER_WAY: u16 = 400;
+/// So many deliveries may be on the way to their calls at the same time. More: throughput where a claim takes long (500 in 13 ms are
+/// 38,000 a second), and more in memory, so that each takes longer to fetch.
+const UNDER_WAY_MAX: u16 = 500;
 
 /// The prefetch of a lane that may send `rate_per_second` messages a second: about two seconds' worth, in `1..=max`.
 ///
@@ -32,12 +32,12 @@ pub fn prefetch_at_once(at_once: u32, call: Duration, max: u16) -> u16 {
     (1..=max).find(|count| f64::from(*count) >= wanted).unwrap_or(max)
 }
 
-/// How many of `prefetch` deliveries are on the way to their calls at a time: of many only an eighth. The others wait for that, are in
+/// How many of `prefetch` deliveries are on the way to their calls at a time: all of few, and of many some. The others wait for that, are in
 /// their calls, or are done and wait to be acked together with those before them: an ack of its own costs the broker as much as one
 /// of hundreds.
 #[must_use]
 pub fn under_way(prefetch: u16) -> u16 {
-    prefetch.min(ALL_UNDER_WAY.max(prefetch / 8))
+    prefetch.min(UNDER_WAY_MAX)
 }
 
 #[cfg(test)]
@@ -85,8 +85,8 @@ mod tests {
     }
 
     #[test]
-    fn few_are_all_under_way_and_an_eighth_of_many() {
-        for (prefetch, expected) in [(1, 1), (50, 50), (400, 400), (401, 400), (3_000, 400), (4_000, 500)] {
+    fn few_are_all_under_way_and_some_of_many() {
+        for (prefetch, expected) in [(1, 1), (50, 50), (500, 500), (501, 500), (3_000, 500), (4_000, 500)] {
             assert_eq!(under_way(prefetch), expected, "of {prefetch}");
         }
     }
