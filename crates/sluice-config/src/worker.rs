@@ -55,10 +55,10 @@ pub struct Worker {
     /// 256 KiB a job. Less: slow ESPs hold up quick ones sooner.
     pub max_in_flight: u32,
     /// Most unacknowledged deliveries of one lane, 1 to 4000, default 3000; a lane takes about two seconds' worth of its
-    /// allowed rate up to this, or of what its ESPs' connections and places let through. 500 of them are on the way to
-    /// their calls at a time: the others are in their calls, are done and wait to be acked together, or not begun. More: throughput
-    /// where the broker is far away or ESPs take long to answer, and more memory, and redeliveries when a worker dies. Less: more
-    /// acks of one job alone, and the lane runs dry between them.
+    /// allowed rate up to this, or of what its ESPs' connections and places let through. 500 of them at most are on the way
+    /// to their calls at a time: the others are in their calls, are done and wait to be acked together, or not begun. More:
+    /// throughput where the broker is far away or ESPs take long to answer, and more memory, and redeliveries when a worker
+    /// dies. Less: more acks of one job alone, and the lane runs dry between them.
     pub prefetch_max: u16,
     /// Share of limits that are counted by the hour or day, and of the places in work, that transactional jobs keep for
     /// themselves, 0.0 to 0.9, default 0.2, and of connections and of an ESP's places while such jobs come (at least one of

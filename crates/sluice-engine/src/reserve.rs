@@ -18,8 +18,8 @@ use crate::worker::{EspHandle, Standing, Worker};
 
 /// How often one who waits looks whether its limit was shut meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Whoever has to wait longer than this for its turn is not on the way to its call, and others of its lane begin meanwhile: some
-/// limited domains of a shared lane would else have all the room, for as long as jobs are held.
+/// Whoever has to wait longer than this for a limit that holds only some of its lane is not on the way to its call, and others begin
+/// meanwhile: a few limited domains would else have all the room of a shared lane, for as long as jobs are held.
 const LONG: Duration = Duration::from_millis(300);
 
 /// All that a call needs but the claim: the turn is near.
@@ -98,7 +98,8 @@ pub(crate) async fn reserve<'w>(
     let estimate = worker.slots.estimate(case.job.class, &limits, began);
     let scope =
         estimate.limit.as_ref().map_or_else(|| LimitScope::Esp(esp.clone()), |limit| limit.scope.clone());
-    let hold_max = if case.governs_lane(&scope) { bounds.lane_hold_max } else { bounds.hold_max };
+    let governs_lane = case.governs_lane(&scope);
+    let hold_max = if governs_lane { bounds.lane_hold_max } else { bounds.hold_max };
     let too_long = |limit: Option<&Limit>| match limit.or(estimate.limit.as_ref()).or(limits.first()) {
         Some(limit) => Unreserved::InLine(limit.clone()),
         None => Unreserved::NoPlace,
@@ -106,7 +107,7 @@ pub(crate) async fn reserve<'w>(
     if estimate.wait > hold_max {
         return Err(too_long(None));
     }
-    if estimate.wait > LONG {
+    if estimate.wait > LONG && !governs_lane {
         room.leave();
     }
     // What has expired is parked, and the relay has it closed.
@@ -310,13 +311,15 @@ mod tests {
 
     /// Jobs of a few limited domains had all the room of their lane.
     #[tokio::test(start_paused = true)]
-    async fn who_waits_long_for_a_limit_leaves_its_room_to_others() {
-        for (limit, is_left) in [("100/s", true), ("1000/s", false)] {
-            let esp = format!(r#"{{ name = "a", kind = "sandbox", limits = ["{limit}"] }}"#);
+    async fn who_waits_long_for_a_limit_of_some_leaves_its_room_to_the_others_of_the_lane() {
+        for (of_esp, of_tenant, is_left) in
+            [("9000/s", "100/s", true), ("9000/s", "1000/s", false), ("100/s", "9000/s", false)]
+        {
             let rig = Rig::new(&format!(
                 r#"
-                esp = [{esp}]
+                esp = [{{ name = "a", kind = "sandbox", limits = ["{of_esp}"] }}]
                 pool = [{{ name = "default", members = [{{ esp = "a" }}] }}]
+                tenant = [{{ name = "default", limits = ["{of_tenant}"] }}]
                 "#
             ));
             let (lane, body, passport) = (rig::lane(&rig.worker), Bytes::new(), Passport::default());
@@ -327,7 +330,7 @@ mod tests {
             // Nobody leases slots here, so its turn does not come.
             let reserved = reserve(&rig.worker, &case, rig::esp("a"), &room);
             tokio::time::timeout(LOOK_AGAIN, reserved).await.unwrap_err();
-            assert_eq!(rooms.try_take().is_some(), is_left, "under {limit}");
+            assert_eq!(rooms.try_take().is_some(), is_left, "under {of_esp} and {of_tenant}");
         }
     }
 

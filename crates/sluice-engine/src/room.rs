@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 
-/// What a job has from its delivery until its call begins, or it is known that it will have to wait for that, or that there will be
-/// none. More such jobs only take memory; those in their calls are as many as it takes.
+/// What a job has from its delivery until its call begins, or it is known that it has to wait while others of its lane need not, or that
+/// there will be no call. More such jobs only take memory; those in their calls are as many as it takes.
 #[derive(Debug)]
 pub(crate) struct Room {
     rooms: Arc<Semaphore>,

@@ -32,9 +32,9 @@ pub fn prefetch_at_once(at_once: u32, call: Duration, max: u16) -> u16 {
     (1..=max).find(|count| f64::from(*count) >= wanted).unwrap_or(max)
 }
 
-/// How many of `prefetch` deliveries are on the way to their calls at a time: all of few, and of many some. The others wait for that, are in
-/// their calls, or are done and wait to be acked together with those before them: an ack of its own costs the broker as much as one
-/// of hundreds.
+/// How many of `prefetch` deliveries are on the way to their calls at a time: all of few, and some of many. The others wait for that,
+/// are in their calls, or are done and wait to be acked together with those before them: an ack of its own costs the broker as much as
+/// one of hundreds.
 #[must_use]
 pub fn under_way(prefetch: u16) -> u16 {
     prefetch.min(UNDER_WAY_MAX)
