@@ -73,16 +73,15 @@ impl Plan {
     /// The limits of a scope as they hold now: configured or set at run time, ramps, and what a brake adds.
     fn effective(&self, scope: LimitScope, configured: &[LimitSpec]) -> Vec<Limit> {
         let of = |spec: LimitSpec| Limit { scope: scope.clone(), spec };
-        let mut limits: Vec<Limit> = Vec::with_capacity(configured.len());
-        for spec in configured {
-            let limit = of(*spec);
-            limits.push(match self.orders.edits.get(&limit.key()) {
-                Some(edit) => of(*edit),
-                None => limit,
-            });
-        }
-        // A limit that is not configured may be set as well.
+        let mut limits: Vec<Limit> = configured.iter().map(|spec| of(*spec)).collect();
+        // A key is text that is made anew: not where nothing is edited, as this is asked for each job of a domain with limits.
         if !self.orders.edits.is_empty() {
+            for limit in &mut limits {
+                if let Some(edit) = self.orders.edits.get(&limit.key()) {
+                    limit.spec = *edit;
+                }
+            }
+            // A limit that is not configured may be set as well.
             for (key, spec) in &self.orders.edits {
                 let limit = of(*spec);
                 if limit.key() == *key && !limits.iter().any(|known| known.key() == *key) {

@@ -298,12 +298,20 @@ impl Book {
     /// longest, in whichever line. One who lacks a slot that others need not is passed over.
     pub(super) fn serve(&mut self, now: Tick) -> Served {
         let Self { keys, stocks, lines, open, brakes, .. } = self;
-        open.retain(|(_, id)| lines.get(id).is_some_and(|line| !line.is_empty()));
-        let untold = tell_near(stocks, lines, open, now).then(|| now + LOOK_AGAIN);
-        let is_ready = |(class, id): &(Class, LineId)| {
-            lines.get(id)?.ready.keys().next().map(|number| (*class, *number, *id))
-        };
-        let mut ready: Vec<(Class, u64, LineId)> = open.iter().filter_map(is_ready).collect();
+        // Each line is looked up once: thousands may be open.
+        let (mut near, mut ready, mut is_untold) = (BinaryHeap::new(), Vec::new(), false);
+        open.retain(|(class, id)| {
+            let Some(line) = lines.get(id).filter(|line| !line.is_empty()) else { return false };
+            if let Some(number) = line.far.keys().next() {
+                match room_near(stocks, line, now) {
+                    0 => is_untold = true,
+                    _ => near.push(Reverse((*class, *number, *id))),
+                }
+            }
+            ready.extend(line.ready.keys().next().map(|number| (*class, *number, *id)));
+            true
+        });
+        is_untold |= tell_near(stocks, lines, near, now);
         ready.sort_unstable();
         let ready: Vec<LineId> = ready.into_iter().map(|(_, _, id)| id).collect();
         let mut moved = true;
@@ -333,7 +341,7 @@ impl Book {
             }
         }
         let mut starves = false;
-        let mut next = untold;
+        let mut next = is_untold.then(|| now + LOOK_AGAIN);
         for line in ready.iter().filter_map(|id| lines.get(id)).filter(|line| !line.ready.is_empty()) {
             let opens = next_open(stocks, brakes, line);
             let ask = line.stocks.iter().filter_map(|id| stocks.get(id)?.asks_at(line.class, now)).min();
@@ -410,25 +418,15 @@ fn count_out(keys: &mut ByName<Limit, Key>, stocks: &mut Stocks, line: &mut Line
     true
 }
 
-/// Tells those whose turn has come near, first come first served over all lines of a class; answers whether somebody is still
-/// to be told.
+/// Tells those whose turn has come near, first come first served over all lines of a class, from the `first` of each line on;
+/// answers whether somebody is still to be told.
 fn tell_near(
     stocks: &mut Stocks,
     lines: &mut ById<Line>,
-    open: &BTreeSet<(Class, LineId)>,
+    mut first: BinaryHeap<Reverse<(Class, u64, LineId)>>,
     now: Tick,
 ) -> bool {
     let mut is_untold = false;
-    let mut first = BinaryHeap::new();
-    for (class, id) in open {
-        let Some(line) = lines.get(id) else { continue };
-        let Some(number) = line.far.keys().next() else { continue };
-        if room_near(stocks, line, now) > 0 {
-            first.push(Reverse((*class, *number, *id)));
-        } else {
-            is_untold = true;
-        }
-    }
     while let Some(Reverse((class, _, id))) = first.pop() {
         let Some(line) = lines.get_mut(&id) else { continue };
         if room_near(stocks, line, now) == 0 {

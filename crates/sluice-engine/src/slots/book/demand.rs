@@ -208,17 +208,14 @@ impl Book {
             self.forget_idle(now);
         }
         let mut demand: ById<Demand> = ById::default();
-        let Self { lines, open, stocks, .. } = self;
-        for line in open.iter().filter_map(|(_, id)| lines.get(id)).filter(|line| !line.is_empty()) {
+        for line in self.open.iter().filter_map(|(_, id)| self.lines.get(id)).filter(|line| !line.is_empty())
+        {
             for id in line.stocks.iter() {
-                if let (Entry::Vacant(new), Some(stock)) = (demand.entry(*id), stocks.get_mut(id)) {
+                if let (Entry::Vacant(new), Some(stock)) = (demand.entry(*id), self.stocks.get_mut(id)) {
                     stock.lapse(now);
                     new.insert(Demand::default());
                 }
             }
-        }
-        for line in self.open.iter().filter_map(|(_, id)| self.lines.get(id)).filter(|line| !line.is_empty())
-        {
             for id in line.stocks.iter() {
                 let others = line.stocks.iter().filter(|other| *other != id);
                 let others = others.filter_map(|other| self.stocks.get(other));
