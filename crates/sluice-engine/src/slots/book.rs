@@ -298,20 +298,15 @@ impl Book {
     /// longest, in whichever line. One who lacks a slot that others need not is passed over.
     pub(super) fn serve(&mut self, now: Tick) -> Served {
         let Self { keys, stocks, lines, open, brakes, .. } = self;
-        // Each line is looked up once: thousands may be open.
-        let (mut near, mut ready, mut is_untold) = (BinaryHeap::new(), Vec::new(), false);
+        // Each line is looked at once: thousands may be open.
+        let (mut far, mut ready) = (Vec::new(), Vec::new());
         open.retain(|(class, id)| {
             let Some(line) = lines.get(id).filter(|line| !line.is_empty()) else { return false };
-            if let Some(number) = line.far.keys().next() {
-                match room_near(stocks, line, now) {
-                    0 => is_untold = true,
-                    _ => near.push(Reverse((*class, *number, *id))),
-                }
-            }
+            far.extend(line.far.keys().next().map(|number| (*class, *number, *id)));
             ready.extend(line.ready.keys().next().map(|number| (*class, *number, *id)));
             true
         });
-        is_untold |= tell_near(stocks, lines, near, now);
+        let untold = tell_near(stocks, lines, far, now).then(|| now + LOOK_AGAIN);
         ready.sort_unstable();
         let ready: Vec<LineId> = ready.into_iter().map(|(_, _, id)| id).collect();
         let mut moved = true;
@@ -341,7 +336,7 @@ impl Book {
             }
         }
         let mut starves = false;
-        let mut next = is_untold.then(|| now + LOOK_AGAIN);
+        let mut next = untold;
         for line in ready.iter().filter_map(|id| lines.get(id)).filter(|line| !line.ready.is_empty()) {
             let opens = next_open(stocks, brakes, line);
             let ask = line.stocks.iter().filter_map(|id| stocks.get(id)?.asks_at(line.class, now)).min();
@@ -418,15 +413,19 @@ fn count_out(keys: &mut ByName<Limit, Key>, stocks: &mut Stocks, line: &mut Line
     true
 }
 
-/// Tells those whose turn has come near, first come first served over all lines of a class, from the `first` of each line on;
-/// answers whether somebody is still to be told.
-fn tell_near(
-    stocks: &mut Stocks,
-    lines: &mut ById<Line>,
-    mut first: BinaryHeap<Reverse<(Class, u64, LineId)>>,
-    now: Tick,
-) -> bool {
+/// Tells those whose turn has come near, first come first served over all lines of a class; answers whether somebody is still
+/// to be told. `far` has the first of each line that are not told yet.
+fn tell_near(stocks: &mut Stocks, lines: &mut ById<Line>, far: Vec<(Class, u64, LineId)>, now: Tick) -> bool {
     let mut is_untold = false;
+    let mut first = BinaryHeap::new();
+    for (class, number, id) in far {
+        let Some(line) = lines.get(&id) else { continue };
+        if room_near(stocks, line, now) > 0 {
+            first.push(Reverse((class, number, id)));
+        } else {
+            is_untold = true;
+        }
+    }
     while let Some(Reverse((class, _, id))) = first.pop() {
         let Some(line) = lines.get_mut(&id) else { continue };
         if room_near(stocks, line, now) == 0 {

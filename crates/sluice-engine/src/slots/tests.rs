@@ -357,6 +357,24 @@ async fn a_replica_that_has_stood_still_uses_nothing_of_before() {
     drop(tickets);
 }
 
+/// Some of their slots open later than a turn is near, and nothing but time brings these closer.
+#[tokio::test(start_paused = true)]
+async fn whoever_has_not_come_near_is_looked_for_again() {
+    let store = Store::new(Duration::ZERO);
+    let metrics = Arc::new(Metrics::new("test").unwrap());
+    let slots = Arc::new(Slots::new(Arc::new(PausedClock(store.start, Duration::ZERO)), metrics, 200));
+    let slow = esp_limit("10/s");
+    let _tickets: Vec<Ticket> =
+        (0..40).map(|_| slots.draw(&line("other"), &Arc::from([slow.clone()]))).collect();
+    let now = slots.clock.tick();
+    let wants = slots.book().wants(now).wants;
+    let asked: Vec<Want> = wants.iter().map(|(_, want)| want.clone()).collect();
+    slots.stock(&wants, &store.lease(&asked).await.unwrap(), now);
+    let looks_in = |slots: &Slots| slots.serve().next.map(|at| at.since(slots.clock.tick()));
+    assert!(looks_in(&slots).is_some_and(|wait| wait <= Duration::from_millis(25)), "as some have come near");
+    assert!(looks_in(&slots).is_some_and(|wait| wait <= Duration::from_millis(25)), "as none has");
+}
+
 #[tokio::test(start_paused = true)]
 async fn lines_that_share_a_limit_do_not_each_claim_for_its_slots() {
     let store = Store::new(Duration::from_millis(4));
